@@ -1,0 +1,114 @@
+//! The one deadline of a connection, derived from timestamps: nothing on the message path touches a
+//! timer.
+
+use super::Connection;
+use super::outbox::Ping;
+use super::state::{Receiving, Sending};
+use crate::error::UpgradeError;
+use crate::event::{Cause, Why};
+use crate::upgrade::write_timeout;
+use std::time::{Duration, Instant};
+
+/// Pings of connections that began together spread over the last tenth of
+/// [`Limits::ping_every`](crate::Limits::ping_every), in this many steps.
+const SPREAD: u32 = 64;
+
+impl Connection {
+    /// When [`Connection::handle_deadline`] is due, and why. Received bytes move it later without
+    /// notice: a timer armed for the former time wakes early, which is harmless.
+    pub fn deadline(&self) -> Option<(Instant, Why)> {
+        let limits = self.outbox.limits();
+        let since = self.outbox.since;
+        match (self.receiving, self.outbox.sending) {
+            (Receiving::Dead, _) => None,
+            (_, Sending::Closing(_) | Sending::Answered(_) | Sending::Ended) => {
+                at(since, limits.close_within, Why::Close)
+            }
+            (_, Sending::Handshake) => at(since, limits.handshake_within, Why::Handshake),
+            (_, Sending::Open) => self.open_deadline(),
+        }
+    }
+
+    fn open_deadline(&self) -> Option<(Instant, Why)> {
+        let limits = self.outbox.limits();
+        let moved = self.outbox.moved;
+        let alive = match self.outbox.ping {
+            // A byte heard after the Ping proves life, whatever it was.
+            Ping::Left(left) if self.heard <= left => {
+                at(left.max(moved), limits.pong_within, Why::Pong)
+            }
+            Ping::Queued => at(self.heard.max(moved), limits.pong_within, Why::Pong),
+            _ => at(self.heard, self.ping_every(limits.ping_every), Why::Ping),
+        };
+        let drained = if self.outbox.is_blocked() {
+            at(moved, limits.drain_within, Why::Drain)
+        } else {
+            None
+        };
+        // A message that is not read because answers wait is not late.
+        let message = match &self.message {
+            Some(message) if self.message_open && !self.is_paused() => {
+                at(message.started.max(moved), limits.message_within, Why::Message)
+            }
+            _ => None,
+        };
+        [alive, drained, message].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    fn ping_every(&self, ping_every: Duration) -> Duration {
+        if ping_every == Duration::MAX {
+            return ping_every;
+        }
+        ping_every - ping_every / 10 * (u32::from(self.spread) % SPREAD) / SPREAD
+    }
+
+    /// Acts on the deadline if it has passed; gives what the application must be told.
+    pub(super) fn expire(&mut self, now: Instant) -> Option<Cause<'static>> {
+        let (at, why) = self.deadline()?;
+        if now < at {
+            return None;
+        }
+        match why {
+            Why::Ping => {
+                self.outbox.push_ping();
+                None
+            }
+            Why::Handshake => Some(self.expire_handshake()),
+            Why::Close => {
+                let sending = self.outbox.sending;
+                self.to_dead();
+                match sending {
+                    Sending::Closing(code) => Some(Cause::Local(code)),
+                    Sending::Answered(status) => Some(Cause::Answered(status)),
+                    _ => None,
+                }
+            }
+            Why::Drain => Some(self.to_failed(Cause::SlowReader, why.reason())),
+            Why::Pong | Why::Message => Some(self.to_failed(Cause::Timeout(why), why.reason())),
+        }
+    }
+
+    fn expire_handshake(&mut self) -> Cause<'static> {
+        match self.receiving {
+            Receiving::Head => {
+                self.outbox.push_head(write_timeout);
+                self.to_discard();
+                Cause::Timeout(Why::Handshake)
+            }
+            Receiving::Request => {
+                self.outbox.refuse(UpgradeError::Unanswered);
+                self.to_discard();
+                Cause::Upgrade(UpgradeError::Unanswered)
+            }
+            _ => {
+                self.to_dead();
+                Cause::Timeout(Why::Handshake)
+            }
+        }
+    }
+}
+
+/// A time too far away to be expressed is never reached.
+fn at(from: Instant, after: Duration, why: Why) -> Option<(Instant, Why)> {
+    from.checked_add(after).map(|at| (at, why))
+}

@@ -1,0 +1,241 @@
+//! One WebSocket connection as a state machine: bytes and time go in by calls, events and bytes to
+//! send come out by asking.
+
+mod deadline;
+mod outbox;
+mod state;
+mod turn;
+
+pub use outbox::{Entropy, Outbox};
+pub use state::End;
+pub use turn::Turn;
+
+use crate::error::AnswerError;
+use crate::frame::assembler::Message;
+use crate::frame::{CloseCode, MAX_CONTROL, MAX_HEADER, Opcode};
+use crate::limits::Limits;
+use crate::upgrade::head::HeadScanner;
+use crate::upgrade::{Accept, ClientRequest, Expected, Response};
+use state::{Receiving, Sending};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// One connection, server or client, from its first byte to its last.
+///
+/// It owns no socket and no clock. An adapter hands it bytes and the time, drains the [`Turn`], writes
+/// what the [`Outbox`] holds, and does what [`Connection::wants`] says. An idle connection owns no
+/// heap memory.
+#[derive(Debug)]
+pub struct Connection {
+    outbox: Outbox,
+    receiving: Receiving,
+    /// A turn was begun and not drained.
+    in_turn: bool,
+    /// The closing handshake was completed by both sides.
+    clean: bool,
+    /// The transport has ended; nothing more will be read.
+    eof: bool,
+    /// Between the first and the last frame of a message; `message` then holds its buffer.
+    message_open: bool,
+    /// The application was told Closed.
+    told: bool,
+    /// Spreads the pings of connections that began together.
+    spread: u8,
+    /// Bytes of a frame header that straddles two reads.
+    head_len: u8,
+    head: [u8; MAX_HEADER],
+    /// The frame whose payload is arriving.
+    frame: Option<Frame>,
+    handshake: Option<Box<Handshake>>,
+    message: Option<Box<Message>>,
+    control: Option<Box<Control>>,
+    /// When bytes last arrived.
+    heard: Instant,
+}
+
+// An idle connection must stay this small: it is most of what one costs.
+const _: () = assert!(size_of::<Connection>() <= 256);
+
+/// A frame of which the header is read and payload is missing.
+#[derive(Debug, Copy, Clone)]
+struct Frame {
+    left: u64,
+    /// Rotated so that its first byte falls on the next payload byte.
+    key: Option<[u8; 4]>,
+    opcode: Opcode,
+    fin: bool,
+}
+
+/// A head that straddles reads, and what a client must find in it.
+#[derive(Debug, Default)]
+struct Handshake {
+    bytes: Vec<u8>,
+    scanner: HeadScanner,
+    expected: Option<Expected>,
+    refusal: Option<Refusal>,
+}
+
+/// A client's view of an answer that is not 101.
+#[derive(Debug, Copy, Clone)]
+struct Refusal {
+    status: u16,
+    /// Where the body starts, and where it ends at the latest.
+    body: (usize, usize),
+}
+
+/// The payload of a control frame that straddles reads.
+#[derive(Debug)]
+struct Control {
+    len: usize,
+    payload: [u8; MAX_CONTROL],
+}
+
+/// What a connection asks of its adapter. Ask after every call.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct Wants {
+    /// Read when the transport is readable. False while the peer does not take its answers.
+    pub read: bool,
+    /// There is something to write.
+    pub write: bool,
+    /// What to do with the transport.
+    pub end: End,
+    /// Call [`Connection::handle_deadline`] at this time. Earlier is harmless.
+    pub wake_at: Option<Instant>,
+}
+
+impl Connection {
+    /// The server's end of a transport that was accepted at `now`.
+    pub fn server(limits: Arc<Limits>, now: Instant) -> Self {
+        Self::new(Outbox::new(limits, None, now), Receiving::Head, now)
+    }
+
+    /// The client's end of a transport that was connected at `now`. The request is in the outbox.
+    /// `entropy` gives the nonce now and a masking key for every frame.
+    pub fn client(
+        request: ClientRequest,
+        mut entropy: Box<dyn Entropy>,
+        limits: Arc<Limits>,
+        now: Instant,
+    ) -> Self {
+        let mut nonce = [0; 16];
+        entropy.fill(&mut nonce);
+        let mut connection =
+            Self::new(Outbox::new(limits, Some(entropy), now), Receiving::Response, now);
+        let expected = connection.outbox.push_head(|out| request.write(nonce, out));
+        connection.handshake =
+            Some(Box::new(Handshake { expected: Some(expected), ..Handshake::default() }));
+        connection.spread = nonce[0];
+        connection
+    }
+
+    fn new(outbox: Outbox, receiving: Receiving, now: Instant) -> Self {
+        Self {
+            outbox,
+            receiving,
+            in_turn: false,
+            clean: false,
+            eof: false,
+            message_open: false,
+            told: false,
+            spread: 0,
+            head_len: 0,
+            head: [0; MAX_HEADER],
+            frame: None,
+            handshake: None,
+            message: None,
+            control: None,
+            heard: now,
+        }
+    }
+
+    /// Bytes came from the peer. They are unmasked in place and always consumed; drain the turn.
+    #[inline]
+    pub fn receive<'a>(&'a mut self, now: Instant, bytes: &'a mut [u8]) -> Turn<'a> {
+        if !bytes.is_empty() {
+            self.heard = now;
+        }
+        Turn::new(self, now, bytes, None)
+    }
+
+    /// The transport ended, by an end of file or an error. Nothing more will be received.
+    pub fn handle_eof(&mut self, now: Instant) -> Turn<'_> {
+        self.outbox.now = now;
+        let cause = if self.in_turn { None } else { self.end_of_file() };
+        Turn::new(self, now, &mut [], cause)
+    }
+
+    /// Time has passed. Harmless when nothing is due.
+    pub fn handle_deadline(&mut self, now: Instant) -> Turn<'_> {
+        self.outbox.now = now;
+        let cause = if self.in_turn { None } else { self.expire(now) };
+        Turn::new(self, now, &mut [], cause)
+    }
+
+    /// The outbox, to send from outside a turn.
+    #[inline]
+    pub fn outbox(&mut self, now: Instant) -> &mut Outbox {
+        self.outbox.now = now;
+        &mut self.outbox
+    }
+
+    /// Accepts the upgrade outside a turn: see [`Outbox::accept`]. [`Event::Open`](crate::Event::Open)
+    /// comes with the next turn.
+    ///
+    /// # Errors
+    /// As [`Outbox::accept`].
+    pub fn accept(&mut self, now: Instant, answer: &Accept<'_>) -> Result<(), AnswerError> {
+        self.outbox(now).accept(answer)
+    }
+
+    /// Answers the request outside a turn: see [`Outbox::respond`].
+    ///
+    /// # Errors
+    /// As [`Outbox::respond`].
+    pub fn respond(&mut self, now: Instant, answer: &Response<'_>) -> Result<(), AnswerError> {
+        self.outbox(now).respond(answer)
+    }
+
+    /// Closes outside a turn: see [`Outbox::close`]. Before the handshake is done a server answers
+    /// 503, and a client just ends.
+    pub fn close(&mut self, now: Instant, code: CloseCode, reason: &str) {
+        let outbox = self.outbox(now);
+        if outbox.is_in_handshake() {
+            outbox.close_handshake(code);
+        } else {
+            outbox.close(code, reason);
+        }
+    }
+
+    /// What the adapter should wait for and do next.
+    #[inline]
+    pub fn wants(&self) -> Wants {
+        Wants {
+            read: !self.eof
+                && match self.receiving {
+                    Receiving::Dead => false,
+                    Receiving::Request => self.outbox.sending != Sending::Handshake,
+                    Receiving::Discard => true,
+                    _ => !self.is_paused(),
+                },
+            write: !self.outbox.is_empty(),
+            end: self.end(),
+            wake_at: self.deadline().map(|(at, _)| at),
+        }
+    }
+
+    /// Heap bytes this connection holds beyond its own size: 0 while it is idle.
+    pub fn retained(&self) -> usize {
+        let handshake = self
+            .handshake
+            .as_ref()
+            .map_or(0, |handshake| size_of::<Handshake>() + handshake.bytes.capacity());
+        let message =
+            self.message.as_ref().map_or(0, |message| size_of::<Message>() + message.retained());
+        let control = self.control.as_ref().map_or(0, |_| size_of::<Control>());
+        handshake + message + control + self.outbox.retained()
+    }
+
+    fn is_paused(&self) -> bool {
+        self.outbox.queued() > self.outbox.limits().outbox_pause as usize
+    }
+}

@@ -1,0 +1,754 @@
+//! What is to be sent: queued as wire bytes, taken by the adapter in one vectored write.
+//!
+//! ```text
+//! data:     [ rest of the frame being written | whole frames ............... ]
+//! control:                                    ^ Pong, Ping pass here
+//! ```
+//!
+//! While the kernel takes everything, replies collect in one buffer in the order they were made and
+//! leave with one write. Only when it refuses bytes are control frames kept apart, so that they can
+//! pass queued data at the next frame boundary.
+
+use super::state::Sending;
+use crate::error::{AnswerError, SendError, UpgradeError};
+use crate::frame::{
+    CloseCode, Expect, Frame, Header, MAX_HEADER, Opcode, emit_close, for_each_cut, mask,
+};
+use crate::limits::Limits;
+use crate::upgrade::{Accept, Offer, Response, write_error};
+use bytes::{Buf as _, Bytes};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Shared frames under this size are copied into the tail when nothing waits: one contiguous write
+/// costs less than another segment.
+const SHARE_FROM: usize = 4 * 1024;
+
+/// A lent buffer that a burst has made larger than this is freed instead of given back.
+const SPARE_MAX: usize = 256 * 1024;
+
+/// A source of unpredictable bytes for a client's masking keys and handshake nonce. It must be
+/// cryptographically strong: RFC 6455 section 10.3 says what predictable keys allow.
+pub trait Entropy: Send {
+    /// Fills `bytes`.
+    fn fill(&mut self, bytes: &mut [u8]);
+}
+
+/// The sending half of a connection.
+pub struct Outbox {
+    limits: Arc<Limits>,
+    /// Present in a client: its frames are masked.
+    entropy: Option<Box<dyn Entropy>>,
+    /// Owned bytes in wire form; those before `sent` have left.
+    tail: Vec<u8>,
+    sent: usize,
+    /// Data bytes that have not left: the tail's and the shared ones. Control bytes do not count.
+    queued: usize,
+    /// Data bytes of the frame under way: control frames pass after them. 0 at a frame boundary.
+    rest: usize,
+    /// Data bytes to leave until the queued Ping has left; 0 when there is none in the data.
+    ping_mark: usize,
+    /// What a peer that does not read costs: nothing but this is allocated for it.
+    backlog: Option<Box<Backlog>>,
+    /// The request that waits for an answer.
+    offer: Option<Box<Offer>>,
+    /// The time of the call that gave access to this outbox.
+    pub(super) now: Instant,
+    /// When the present phase began: the handshake, or the closing.
+    pub(super) since: Instant,
+    /// When queued bytes last moved, or began to wait.
+    pub(super) moved: Instant,
+    pub(super) ping: Ping,
+    pub(super) sending: Sending,
+    /// The kernel refused bytes at the last write.
+    blocked: bool,
+    /// The tail's storage belongs to the adapter and goes back to it when empty.
+    lent: bool,
+}
+
+/// Where our latest Ping is.
+#[derive(Debug, Copy, Clone, PartialEq)]
+pub(super) enum Ping {
+    None,
+    Queued,
+    Left(Instant),
+}
+
+#[derive(Debug, Default)]
+struct Backlog {
+    segments: VecDeque<Segment>,
+    /// Tail bytes that `segments` refer to; the tail's other bytes come after all segments.
+    covered: usize,
+    /// Control frames in wire form, of which `control_sent` bytes have left. While that is 0 they
+    /// are made anew from what follows before every write.
+    control: Vec<u8>,
+    control_sent: usize,
+    /// A Ping is among `control`.
+    control_ping: bool,
+    pong: Option<Vec<u8>>,
+    ping: bool,
+}
+
+#[derive(Debug)]
+enum Segment {
+    Tail(usize),
+    Shared(Bytes),
+}
+
+impl Outbox {
+    pub(super) fn new(
+        limits: Arc<Limits>,
+        entropy: Option<Box<dyn Entropy>>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            limits,
+            entropy,
+            tail: Vec::new(),
+            sent: 0,
+            queued: 0,
+            rest: 0,
+            ping_mark: 0,
+            backlog: None,
+            offer: None,
+            now,
+            since: now,
+            moved: now,
+            ping: Ping::None,
+            sending: Sending::Handshake,
+            blocked: false,
+            lent: false,
+        }
+    }
+
+    // --- for the application -------------------------------------------------------------------
+
+    /// Queues a text message.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was queued.
+    #[inline]
+    pub fn text(&mut self, text: &str) -> Result<(), SendError> {
+        self.message(Opcode::Text, text.as_bytes())
+    }
+
+    /// Queues a binary message.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was queued.
+    #[inline]
+    pub fn binary(&mut self, data: &[u8]) -> Result<(), SendError> {
+        self.message(Opcode::Binary, data)
+    }
+
+    /// Queues a message that was encoded once for many connections. A client masks, and so copies it.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was queued.
+    pub fn send(&mut self, frame: &Frame) -> Result<(), SendError> {
+        let bytes = frame.bytes();
+        self.check_room(bytes.len())?;
+        if self.entropy.is_some() {
+            self.send_masked(bytes);
+        } else if bytes.len() < SHARE_FROM && !self.blocked {
+            self.tail.extend_from_slice(bytes);
+            self.queued += bytes.len();
+        } else {
+            self.share(bytes.clone());
+        }
+        Ok(())
+    }
+
+    /// Starts the closing handshake (RFC 6455 section 7.1.2) behind what is queued. Messages that
+    /// arrive from now on are discarded; [`Event::Closed`](crate::Event::Closed) comes when the peer
+    /// has answered, has left, or [`Limits::close_within`] has passed. A code that may not be sent
+    /// gives a Close without code; a reason over 123 bytes is cut. Ignored unless the connection is
+    /// open.
+    pub fn close(&mut self, code: CloseCode, reason: &str) {
+        if self.sending == Sending::Open {
+            self.push_close(code, reason);
+            self.sending = Sending::Closing(code);
+            self.since = self.now;
+        }
+    }
+
+    /// Accepts the upgrade that [`Event::Request`](crate::Event::Request) brought.
+    ///
+    /// # Errors
+    /// [`AnswerError`]; nothing was sent, the request still waits.
+    pub fn accept(&mut self, answer: &Accept<'_>) -> Result<(), AnswerError> {
+        let offer = self.offer.as_ref().ok_or(AnswerError::NothingToAnswer)?;
+        offer.accept(answer, &mut self.tail)?;
+        self.offer = None;
+        self.sending = Sending::Open;
+        self.pushed_head();
+        Ok(())
+    }
+
+    /// Answers the request with a complete response; the connection ends with
+    /// [`Cause::Answered`](crate::Cause::Answered).
+    ///
+    /// # Errors
+    /// [`AnswerError`]; nothing was sent, the request still waits.
+    pub fn respond(&mut self, answer: &Response<'_>) -> Result<(), AnswerError> {
+        let offer = self.offer.as_ref().ok_or(AnswerError::NothingToAnswer)?;
+        offer.respond(answer, &mut self.tail)?;
+        self.offer = None;
+        self.sending = Sending::Answered(answer.status);
+        self.since = self.now;
+        self.pushed_head();
+        Ok(())
+    }
+
+    /// Bytes that have not left yet.
+    #[inline]
+    pub fn queued(&self) -> usize {
+        self.queued + self.backlog.as_ref().map_or(0, |backlog| backlog.control_left())
+    }
+
+    /// Whether messages can be sent now.
+    pub fn is_open(&self) -> bool {
+        self.sending == Sending::Open
+    }
+
+    // --- for the adapter -----------------------------------------------------------------------
+
+    /// Whether everything has left.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.queued == 0 && self.backlog.as_ref().is_none_or(|backlog| backlog.control_left() == 0)
+    }
+
+    /// The bytes to write, in order, as far as `slices` has room; says how many slices are filled.
+    pub fn slices<'a>(&'a mut self, slices: &mut [IoSlice<'a>]) -> usize {
+        let Some(backlog) = &mut self.backlog else {
+            return match slices.first_mut() {
+                Some(slice) if self.queued > 0 => {
+                    *slice = IoSlice::new(&self.tail[self.sent..]);
+                    1
+                }
+                _ => 0,
+            };
+        };
+        backlog.encode_control(&mut self.entropy);
+        let backlog = &*backlog;
+        let control = &backlog.control[backlog.control_sent..];
+        let mut filler = Filler { slices, filled: 0 };
+        let mut before_control = (!control.is_empty()).then_some(self.rest);
+        let mut at = self.sent;
+        let covered = backlog.segments.iter().map(|segment| match segment {
+            Segment::Tail(len) => {
+                at += len;
+                &self.tail[at - len..at]
+            }
+            Segment::Shared(bytes) => &bytes[..],
+        });
+        let rest = &self.tail[self.sent + backlog.covered..];
+        for mut piece in covered.chain(std::iter::once(rest)) {
+            if let Some(before) = before_control {
+                let (first, second) = piece.split_at(before.min(piece.len()));
+                filler.push(first);
+                if before > piece.len() {
+                    before_control = Some(before - piece.len());
+                    continue;
+                }
+                filler.push(control);
+                before_control = None;
+                piece = second;
+            }
+            filler.push(piece);
+        }
+        filler.filled
+    }
+
+    /// The kernel took `count` bytes of what the latest [`Outbox::slices`] gave; 0 when it would
+    /// have blocked.
+    pub fn written(&mut self, now: Instant, count: usize) {
+        self.now = now;
+        let all = count == self.queued();
+        if if self.blocked { count > 0 } else { !all } {
+            self.moved = now;
+        }
+        if all {
+            self.clear();
+            return;
+        }
+        self.blocked = true;
+        let mut count = count;
+        let before = if self.has_control() { self.rest.min(count) } else { count };
+        self.consume(before);
+        count -= before;
+        if count > 0
+            && let Some(backlog) = &mut self.backlog
+        {
+            let control = count.min(backlog.control_left());
+            if backlog.write_control(control) {
+                self.ping = Ping::Left(now);
+            }
+            count -= control;
+        }
+        self.consume(count);
+        self.compact();
+    }
+
+    /// Lends the outbox a buffer, so that replies need no allocation. Give one buffer of the loop to
+    /// each connection before its turn and take it back with [`Outbox::reclaim`] after the write.
+    #[inline]
+    pub fn lend(&mut self, spare: &mut Vec<u8>) {
+        if self.tail.capacity() == 0 {
+            std::mem::swap(&mut self.tail, spare);
+            self.tail.clear();
+            self.lent = true;
+        }
+    }
+
+    /// Takes the lent buffer back when everything has left; else it stays until it has.
+    #[inline]
+    pub fn reclaim(&mut self, spare: &mut Vec<u8>) {
+        if self.lent {
+            self.lent = false;
+            if self.queued == 0 {
+                *spare = std::mem::take(&mut self.tail);
+                if spare.capacity() > SPARE_MAX {
+                    *spare = Vec::new();
+                }
+            }
+        }
+    }
+
+    // --- for the connection --------------------------------------------------------------------
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(super) fn is_client(&self) -> bool {
+        self.entropy.is_some()
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    pub(super) fn set_offer(&mut self, offer: Offer) {
+        self.offer = Some(Box::new(offer));
+    }
+
+    /// Writes HTTP bytes in front of all frames.
+    pub(super) fn push_head<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let value = write(&mut self.tail);
+        self.pushed_head();
+        value
+    }
+
+    /// Refuses the request for a reason the application need not judge.
+    pub(super) fn refuse(&mut self, error: UpgradeError) {
+        self.offer = None;
+        self.push_head(|out| write_error(error, out));
+        self.end();
+    }
+
+    pub(super) fn is_in_handshake(&self) -> bool {
+        self.sending == Sending::Handshake
+    }
+
+    /// Closes before there are frames: the server says so in HTTP, the client has nobody to tell.
+    pub(super) fn close_handshake(&mut self, code: CloseCode) {
+        if self.is_client() {
+            self.clear();
+        } else {
+            self.offer = None;
+            self.push_head(|out| write_error(UpgradeError::Unanswered, out));
+        }
+        self.sending = Sending::Closing(code);
+        self.since = self.now;
+    }
+
+    /// Answers a Ping: in order while the peer reads, else the latest wins.
+    pub(super) fn pong(&mut self, payload: &[u8]) {
+        if self.in_order() {
+            self.push_frame(Opcode::Pong, payload);
+        } else {
+            self.backlog().pong = Some(payload.to_vec());
+        }
+    }
+
+    /// Queues a Ping ahead of waiting data.
+    pub(super) fn push_ping(&mut self) {
+        self.ping = Ping::Queued;
+        if self.in_order() {
+            self.push_frame(Opcode::Ping, &[]);
+            self.ping_mark = self.queued;
+        } else {
+            self.backlog().ping = true;
+        }
+    }
+
+    /// Answers the peer's Close and ends the sending half.
+    pub(super) fn answer_close(&mut self, code: CloseCode) {
+        self.make_way();
+        self.push_close(code, "");
+        self.end();
+    }
+
+    /// Fails the connection (RFC 6455 section 7.1.7): the Close passes what is queued, which the
+    /// peer will not need any more.
+    pub(super) fn fail(&mut self, code: CloseCode, reason: &str) {
+        self.make_way();
+        self.push_close(code, reason);
+        self.end();
+    }
+
+    /// Nothing more will be queued.
+    pub(super) fn end(&mut self) {
+        if !matches!(self.sending, Sending::Closing(_) | Sending::Answered(_)) {
+            self.since = self.now;
+        }
+        self.sending = Sending::Ended;
+    }
+
+    /// Forgets everything: there is nobody to write to.
+    pub(super) fn discard(&mut self) {
+        self.lent = false;
+        self.clear();
+        self.offer = None;
+        self.sending = Sending::Ended;
+    }
+
+    /// Heap bytes held for this connection; a lent buffer that is empty is not its own.
+    pub(super) fn retained(&self) -> usize {
+        let tail = if self.lent && self.queued == 0 { 0 } else { self.tail.capacity() };
+        let backlog = self.backlog.as_ref().map_or(0, |backlog| backlog.retained());
+        tail + backlog + self.offer.as_ref().map_or(0, |offer| offer.retained())
+    }
+
+    // --- private -------------------------------------------------------------------------------
+
+    #[inline]
+    fn message(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SendError> {
+        self.check_room(payload.len())?;
+        if payload.len() <= 125 && self.entropy.is_none() {
+            let head = [0x80 | opcode as u8, payload.len() as u8];
+            self.tail.reserve(payload.len() + 2);
+            self.tail.extend_from_slice(&head);
+            self.tail.extend_from_slice(payload);
+            self.queued += payload.len() + 2;
+        } else {
+            for_each_cut(opcode, payload, |header, piece| self.push(header, piece));
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn check_room(&self, len: usize) -> Result<(), SendError> {
+        if self.sending != Sending::Open {
+            return Err(SendError::NotOpen);
+        }
+        let limit = self.limits.outbox;
+        if self.queued > 0 && self.queued + len > limit as usize {
+            return Err(SendError::Full { queued: self.queued, limit });
+        }
+        Ok(())
+    }
+
+    /// Appends a frame to the tail; the masking key, in a client, is added here.
+    fn push(&mut self, mut header: Header, payload: &[u8]) {
+        if let Some(entropy) = &mut self.entropy {
+            let mut key = [0; 4];
+            entropy.fill(&mut key);
+            header.mask = Some(key);
+        }
+        let mut head = [0; MAX_HEADER];
+        let size = header.emit(&mut head);
+        self.tail.reserve(size + payload.len());
+        self.tail.extend_from_slice(&head[..size]);
+        let start = self.tail.len();
+        self.tail.extend_from_slice(payload);
+        if let Some(key) = header.mask {
+            mask::apply(key, &mut self.tail[start..]);
+        }
+        self.queued += size + payload.len();
+    }
+
+    fn push_frame(&mut self, opcode: Opcode, payload: &[u8]) {
+        let header = Header { fin: true, rsv: 0, opcode, mask: None, len: payload.len() as u64 };
+        self.push(header, payload);
+    }
+
+    fn push_close(&mut self, code: CloseCode, reason: &str) {
+        let mut payload = Vec::new();
+        emit_close(code, reason, &mut payload);
+        self.push_frame(Opcode::Close, &payload);
+    }
+
+    fn send_masked(&mut self, mut bytes: &[u8]) {
+        while let Some((header, payload, after)) = next_frame(bytes) {
+            self.push(header, payload);
+            bytes = after;
+        }
+    }
+
+    fn share(&mut self, bytes: Bytes) {
+        let unsent = self.tail.len() - self.sent;
+        self.queued += bytes.len();
+        let backlog = self.backlog();
+        if unsent > backlog.covered {
+            backlog.segments.push_back(Segment::Tail(unsent - backlog.covered));
+            backlog.covered = unsent;
+        }
+        backlog.segments.push_back(Segment::Shared(bytes));
+    }
+
+    fn backlog(&mut self) -> &mut Backlog {
+        self.backlog.get_or_insert_default()
+    }
+
+    /// A head is always the first thing in the queue: it counts as one frame.
+    fn pushed_head(&mut self) {
+        self.queued = self.tail.len() - self.sent;
+        self.rest = self.queued;
+    }
+
+    /// Whether a control frame may take its place behind what is queued: little is.
+    fn in_order(&self) -> bool {
+        !self.blocked && self.queued <= Frame::CUT
+    }
+
+    fn has_control(&self) -> bool {
+        self.backlog.as_ref().is_some_and(|backlog| backlog.control_left() > 0)
+    }
+
+    /// Drops what is queued behind the frame under way, if that is more than a little.
+    fn make_way(&mut self) {
+        if self.in_order() {
+            return;
+        }
+        // A control frame that is partly written stands before all data and must be finished.
+        let mut kept = Vec::new();
+        let mut control = 0;
+        if let Some(backlog) = &self.backlog
+            && backlog.control_sent > 0
+        {
+            kept.extend_from_slice(&backlog.control[backlog.control_sent..]);
+            control = kept.len();
+        }
+        let mut left = self.rest;
+        while left > 0 {
+            let piece = self.front();
+            let take = piece.len().min(left);
+            kept.extend_from_slice(&piece[..take]);
+            self.skip(take);
+            left -= take;
+        }
+        let rest = self.rest + control;
+        self.clear();
+        self.lent = false;
+        self.tail = kept;
+        self.queued = self.tail.len();
+        self.rest = rest;
+        self.blocked = true;
+    }
+
+    /// Everything has left.
+    fn clear(&mut self) {
+        if self.ping == Ping::Queued {
+            self.ping = Ping::Left(self.now);
+        }
+        if self.lent {
+            self.tail.clear();
+        } else {
+            self.tail = Vec::new();
+        }
+        self.sent = 0;
+        self.queued = 0;
+        self.rest = 0;
+        self.ping_mark = 0;
+        self.backlog = None;
+        self.blocked = false;
+    }
+
+    /// Data bytes have left: keeps `rest` at the end of the frame they belong to.
+    fn consume(&mut self, mut count: usize) {
+        if self.ping_mark > 0 && count > 0 {
+            self.ping_mark = self.ping_mark.saturating_sub(count);
+            if self.ping_mark == 0 {
+                self.ping = Ping::Left(self.now);
+            }
+        }
+        while count > 0 {
+            if self.rest == 0 {
+                let (header, payload, _) = next_frame(self.front()).expect("own frames are whole");
+                let mut head = [0; MAX_HEADER];
+                self.rest = header.emit(&mut head) + payload.len();
+            }
+            let take = count.min(self.rest);
+            self.rest -= take;
+            count -= take;
+            let mut left = take;
+            while left > 0 {
+                let step = self.front().len().min(left);
+                self.skip(step);
+                left -= step;
+            }
+        }
+    }
+
+    /// The first contiguous piece of data that has not left.
+    fn front(&self) -> &[u8] {
+        match self.backlog.as_ref().and_then(|backlog| backlog.segments.front()) {
+            Some(Segment::Shared(bytes)) => bytes,
+            Some(Segment::Tail(len)) => &self.tail[self.sent..self.sent + len],
+            None => &self.tail[self.sent..],
+        }
+    }
+
+    /// Drops `count` bytes of the front piece.
+    fn skip(&mut self, count: usize) {
+        self.queued -= count;
+        let Some(backlog) = &mut self.backlog else {
+            self.sent += count;
+            return;
+        };
+        let done = match backlog.segments.front_mut() {
+            Some(Segment::Shared(bytes)) => {
+                bytes.advance(count);
+                bytes.is_empty()
+            }
+            Some(Segment::Tail(len)) => {
+                self.sent += count;
+                backlog.covered -= count;
+                *len -= count;
+                *len == 0
+            }
+            None => {
+                self.sent += count;
+                false
+            }
+        };
+        if done {
+            backlog.segments.pop_front();
+        }
+    }
+
+    /// Gives back the space of bytes that have left, at a cost linear in what leaves.
+    fn compact(&mut self) {
+        if self.sent >= Frame::CUT && self.sent >= self.tail.len() / 2 {
+            self.tail.drain(..self.sent);
+            self.sent = 0;
+            self.tail.shrink_to(self.tail.len() * 2);
+        }
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox")
+            .field("queued", &self.queued())
+            .field("sending", &self.sending)
+            .field("blocked", &self.blocked)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Backlog {
+    fn control_left(&self) -> usize {
+        let mut left = self.control.len() - self.control_sent;
+        if self.control_sent == 0 {
+            // Not begun: `control` may not be encoded yet, or be replaced.
+            left = left.max(usize::from(self.ping || self.pong.is_some()));
+        }
+        left
+    }
+
+    fn encode_control(&mut self, entropy: &mut Option<Box<dyn Entropy>>) {
+        if self.control_sent > 0 {
+            return;
+        }
+        self.control.clear();
+        self.control_ping = self.ping;
+        let pong = self.pong.as_deref().map(|payload| (Opcode::Pong, payload));
+        for (opcode, payload) in
+            self.ping.then_some((Opcode::Ping, &[][..])).into_iter().chain(pong)
+        {
+            let mask = entropy.as_mut().map(|entropy| {
+                let mut key = [0; 4];
+                entropy.fill(&mut key);
+                key
+            });
+            let header = Header { fin: true, rsv: 0, opcode, mask, len: payload.len() as u64 };
+            let mut head = [0; MAX_HEADER];
+            let size = header.emit(&mut head);
+            self.control.extend_from_slice(&head[..size]);
+            let start = self.control.len();
+            self.control.extend_from_slice(payload);
+            if let Some(key) = mask {
+                mask::apply(key, &mut self.control[start..]);
+            }
+        }
+    }
+
+    /// Control bytes have left; says whether a Ping left with the last of them.
+    fn write_control(&mut self, count: usize) -> bool {
+        if count == 0 {
+            return false;
+        }
+        if self.control_sent == 0 {
+            self.pong = None;
+            self.ping = false;
+        }
+        self.control_sent += count;
+        if self.control_sent < self.control.len() {
+            return false;
+        }
+        self.control.clear();
+        self.control_sent = 0;
+        std::mem::take(&mut self.control_ping)
+    }
+
+    fn retained(&self) -> usize {
+        size_of::<Self>()
+            + self.segments.capacity() * size_of::<Segment>()
+            + self.control.capacity()
+            + self.pong.as_ref().map_or(0, Vec::capacity)
+            + self
+                .segments
+                .iter()
+                .map(|segment| match segment {
+                    Segment::Shared(bytes) => bytes.len(),
+                    Segment::Tail(_) => 0,
+                })
+                .sum::<usize>()
+    }
+}
+
+struct Filler<'s, 'a> {
+    slices: &'s mut [IoSlice<'a>],
+    filled: usize,
+}
+
+impl<'a> Filler<'_, 'a> {
+    fn push(&mut self, piece: &'a [u8]) {
+        if !piece.is_empty()
+            && let Some(slice) = self.slices.get_mut(self.filled)
+        {
+            *slice = IoSlice::new(piece);
+            self.filled += 1;
+        }
+    }
+}
+
+/// The first frame of our own wire bytes: its header, its payload, and what follows.
+fn next_frame(bytes: &[u8]) -> Option<(Header, &[u8], &[u8])> {
+    let view = crate::frame::HeaderView::new(bytes)?;
+    let expect = Expect {
+        masked: view.masked(),
+        continuation: view.opcode_bits() == Opcode::Continuation as u8,
+        rsv: 0x70,
+    };
+    let (header, size) = Header::parse(bytes, expect).ok()??;
+    let (payload, after) = bytes[size..].split_at_checked(header.len as usize)?;
+    Some((header, payload, after))
+}

@@ -1,0 +1,151 @@
+//! The two halves of a connection and every transition between their states.
+//!
+//! ```text
+//!              receiving                                  sending
+//!   server: Head -> Request -> Frames -> Discard -> Dead   Handshake -> Open -> Closing -> Ended
+//!   client: Response --------> Frames -> Discard -> Dead            \-> Answered -------> Ended
+//!                   \-> Refusal -> Refused -> Dead
+//!
+//!   Discard   the application was told Closed; input is read to the end of file and thrown away,
+//!             so that the kernel does not reset the connection under our last bytes
+//!   Dead      nothing more to do: drop the transport
+//! ```
+
+use super::Connection;
+use crate::event::Cause;
+use crate::frame::CloseCode;
+
+/// What the receiving half reads.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub(super) enum Receiving {
+    /// Server: a request head.
+    Head,
+    /// Server: nothing; the application owes an answer.
+    Request,
+    /// Client: a response head.
+    Response,
+    /// Client: the body of a refusal.
+    Refusal,
+    /// Client: nothing; the refusal was handed out.
+    Refused,
+    /// Frames.
+    Frames,
+    /// Bytes to be thrown away until the end of file.
+    Discard,
+    /// Nothing more.
+    Dead,
+}
+
+/// What the sending half may send.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub(super) enum Sending {
+    /// HTTP only.
+    Handshake,
+    /// Messages and control frames.
+    Open,
+    /// Nothing more: the application's Close with this code is queued, the peer's is awaited.
+    Closing(CloseCode),
+    /// Nothing more: this HTTP status was answered.
+    Answered(u16),
+    /// Nothing more: the last bytes are queued.
+    Ended,
+}
+
+/// What the adapter should do with the transport once it has written all it could.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Keep it.
+    Stay,
+    /// Shut down its write side, keep reading to the end of file. Doing so twice is harmless.
+    ShutdownWrite,
+    /// Drop it.
+    Drop,
+}
+
+impl Connection {
+    pub(super) fn end(&self) -> End {
+        match (self.receiving, self.outbox.sending) {
+            // A turn that was not drained lost bytes: the stream cannot go on.
+            _ if self.in_turn => End::Drop,
+            (Receiving::Dead, _) => End::Drop,
+            _ if !self.outbox.is_empty() => End::Stay,
+            (_, Sending::Handshake | Sending::Open) => End::Stay,
+            // The peer's Close is awaited.
+            (Receiving::Frames, _) => End::Stay,
+            _ if self.eof => End::Drop,
+            // RFC 6455 section 7.1.1: after a clean close the server ends the transport first.
+            _ if self.clean && self.outbox.is_client() => End::Stay,
+            _ => End::ShutdownWrite,
+        }
+    }
+
+    /// The transport has ended; gives what the application must be told now.
+    pub(super) fn end_of_file(&mut self) -> Option<Cause<'static>> {
+        let again = std::mem::replace(&mut self.eof, true);
+        match (self.receiving, self.outbox.sending) {
+            (Receiving::Dead | Receiving::Discard, _) => {
+                if again {
+                    self.to_dead();
+                }
+                None
+            }
+            // Half-closed: the answer still has somebody to read it.
+            (Receiving::Request, Sending::Handshake) if !again => None,
+            (Receiving::Request, Sending::Answered(status)) => {
+                self.to_discard();
+                Some(Cause::Answered(status))
+            }
+            // What has come of the refusal is handed out first.
+            (Receiving::Refusal | Receiving::Refused, _) => None,
+            (_, Sending::Closing(code)) => {
+                self.to_dead();
+                Some(Cause::Local(code))
+            }
+            _ => {
+                self.to_dead();
+                Some(Cause::Eof)
+            }
+        }
+    }
+
+    /// The application accepted the upgrade, or the server's 101 was right.
+    pub(super) fn to_frames(&mut self) {
+        self.outbox.sending = Sending::Open;
+        self.receiving = Receiving::Frames;
+    }
+
+    /// The application will be told [`Event::Closed`](crate::Event::Closed); what is queued still
+    /// leaves.
+    pub(super) fn to_discard(&mut self) {
+        self.forget_input();
+        self.outbox.end();
+        self.receiving = Receiving::Discard;
+    }
+
+    /// Nothing can be sent any more.
+    pub(super) fn to_dead(&mut self) {
+        self.forget_input();
+        self.outbox.discard();
+        self.receiving = Receiving::Dead;
+    }
+
+    /// The peer broke a rule, exceeded a limit or let a deadline pass. A connection that the
+    /// application has closed before ends as closed by it.
+    pub(super) fn to_failed(&mut self, cause: Cause<'static>, reason: &str) -> Cause<'static> {
+        let cause = match self.outbox.sending {
+            Sending::Closing(code) => Cause::Local(code),
+            _ => {
+                self.outbox.fail(cause.close_code(), reason);
+                cause
+            }
+        };
+        self.to_discard();
+        cause
+    }
+
+    fn forget_input(&mut self) {
+        self.message_open = false;
+        self.frame = None;
+        self.head_len = 0;
+    }
+}

@@ -1,0 +1,101 @@
+//! A message that is not yet complete: fragments, and frames that straddle two reads.
+
+use super::utf8::{InvalidUtf8, Utf8Stream};
+use std::time::Instant;
+
+/// Buffers larger than this are given back after their message instead of being kept for the next.
+const KEEP: usize = 64 * 1024;
+
+/// Collects the payload of one message in one contiguous buffer. It grows by what has arrived, never
+/// by what a header claims.
+#[derive(Debug)]
+pub(crate) struct Message {
+    text: String,
+    binary: Vec<u8>,
+    utf8: Utf8Stream,
+    is_text: bool,
+    /// Frames of this message so far, empty ones included.
+    pub(crate) fragments: u32,
+    /// Payload bytes that the headers of these frames announced.
+    pub(crate) size: u64,
+    /// When the first byte of the message's first frame was seen.
+    pub(crate) started: Instant,
+}
+
+impl Message {
+    pub(crate) fn new(is_text: bool, now: Instant) -> Self {
+        Self {
+            text: String::new(),
+            binary: Vec::new(),
+            utf8: Utf8Stream::default(),
+            is_text,
+            fragments: 0,
+            size: 0,
+            started: now,
+        }
+    }
+
+    /// Begins the next message in the same buffer.
+    pub(crate) fn restart(&mut self, is_text: bool, now: Instant) {
+        self.text.clear();
+        self.binary.clear();
+        if self.text.capacity() > KEEP {
+            self.text = String::new();
+        }
+        if self.binary.capacity() > KEEP {
+            self.binary = Vec::new();
+        }
+        self.utf8 = Utf8Stream::default();
+        self.is_text = is_text;
+        self.fragments = 0;
+        self.size = 0;
+        self.started = now;
+    }
+
+    /// Appends unmasked payload. `expected` is how much of the frame is still to come including
+    /// `piece`: the buffer doubles as it fills, but never beyond that.
+    pub(crate) fn push(&mut self, piece: &[u8], expected: usize) -> Result<(), InvalidUtf8> {
+        if self.is_text {
+            // Up to three bytes of an open code point join the piece.
+            let room = growth(self.text.len(), self.text.capacity(), piece.len() + 3, expected + 3);
+            self.text.reserve_exact(room);
+            self.utf8.push(&mut self.text, piece)
+        } else {
+            let room = growth(self.binary.len(), self.binary.capacity(), piece.len(), expected);
+            self.binary.reserve_exact(room);
+            self.binary.extend_from_slice(piece);
+            Ok(())
+        }
+    }
+
+    /// The last frame is complete.
+    pub(crate) fn finish(&mut self) -> Result<(), InvalidUtf8> {
+        if self.is_text { self.utf8.finish() } else { Ok(()) }
+    }
+
+    pub(crate) fn is_text(&self) -> bool {
+        self.is_text
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) fn binary(&self) -> &[u8] {
+        &self.binary
+    }
+
+    /// Heap bytes held, whether filled or not.
+    pub(crate) fn retained(&self) -> usize {
+        self.text.capacity() + self.binary.capacity()
+    }
+}
+
+/// How much to reserve beyond `len` before `arrived` bytes are appended.
+fn growth(len: usize, capacity: usize, arrived: usize, expected: usize) -> usize {
+    if capacity - len >= arrived {
+        return arrived;
+    }
+    // Doubling keeps the copying linear; the frame's end keeps the last step from overshooting.
+    arrived.max(len.min(expected))
+}

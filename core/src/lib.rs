@@ -1,0 +1,16 @@
+//! WebSocket core.
+#![forbid(unsafe_code)]
+
+pub mod connection;
+pub mod error;
+mod event;
+pub mod frame;
+mod limits;
+pub mod upgrade;
+
+pub use connection::{Connection, End, Entropy, Outbox, Turn, Wants};
+pub use error::{AnswerError, LimitError, ProtocolError, SendError, UpgradeError};
+pub use event::{Cause, Event, Initiator, Why};
+pub use frame::{CloseCode, Frame, Opcode};
+pub use limits::Limits;
+pub use upgrade::{Accept, ClientRequest, RequestHead, Response, ResponseHead};

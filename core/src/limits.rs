@@ -1,0 +1,64 @@
+//! What a peer may cost.
+
+use std::time::Duration;
+
+/// Bounds on one connection. Share one value between all connections of a listener (`Arc<Limits>`).
+///
+/// Each limit is checked before a byte is buffered. The defaults suit a gateway for chat clients; the
+/// docs say what it costs to move them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request or response head. Default 16 KiB, which carries the cookies of real
+    /// browsers. Higher: that much memory for every unauthenticated socket. Lower: long cookies and
+    /// tokens are refused with 431.
+    pub head: u32,
+    /// Bytes of a request target. Default 8 KiB, as common servers have it; longer gives 414.
+    pub target: u32,
+    /// Bytes of a received message, over all its fragments. Default 512 KiB. Higher: that much memory
+    /// per connection while a message arrives. More closes with 1009 at the frame header.
+    pub message: u32,
+    /// Frames of a received message, empty ones included. Default 1,024. Higher: more work per byte
+    /// that a peer can cause. More closes with 1008.
+    pub fragments: u32,
+    /// Bytes queued for a peer that does not read. Default 1 MiB. Higher: that much memory for each
+    /// slow reader. Lower: bursts are refused with [`SendError::Full`](crate::SendError::Full).
+    /// A message is taken whole when nothing is queued, whatever its size.
+    pub outbox: u32,
+    /// Above this many queued bytes [`Wants::read`](crate::Wants::read) is false: who does not take
+    /// answers may not ask. Default 64 KiB.
+    pub outbox_pause: u32,
+    /// From the accepted socket to the end of the handshake, absolute. Default 5 s.
+    pub handshake_within: Duration,
+    /// A Ping is due this long after the last byte heard, less up to a tenth that differs from
+    /// connection to connection. Default 25 s: common proxies cut after 30 s or 60 s of silence.
+    /// `Duration::MAX` never pings.
+    pub ping_every: Duration,
+    /// From the Ping that left (or from the last byte the peer drained) to any byte from the peer.
+    /// Default 35 s, which makes 60 s without a byte.
+    pub pong_within: Duration,
+    /// Queued bytes must move within this time, or the peer is a slow reader. Default 60 s.
+    pub drain_within: Duration,
+    /// From the first to the last byte of a message. Default 30 s.
+    pub message_within: Duration,
+    /// From the first Close to the end of the transport, absolute. Default 5 s.
+    pub close_within: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: 16 * 1024,
+            target: 8 * 1024,
+            message: 512 * 1024,
+            fragments: 1024,
+            outbox: 1024 * 1024,
+            outbox_pause: 64 * 1024,
+            handshake_within: Duration::from_secs(5),
+            ping_every: Duration::from_secs(25),
+            pong_within: Duration::from_secs(35),
+            drain_within: Duration::from_secs(60),
+            message_within: Duration::from_secs(30),
+            close_within: Duration::from_secs(5),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What a server answers to a request.
+
+use super::head::{is_writable, list};
+use super::{RequestHead, accept_key};
+use crate::error::{AnswerError, UpgradeError};
+
+/// The acceptance of an upgrade: 101 with what the application adds.
+#[derive(Debug, Copy, Clone, Default)]
+pub struct Accept<'a> {
+    /// The subprotocol chosen from [`RequestHead::subprotocols`], or none.
+    pub subprotocol: Option<&'a str>,
+    /// Further headers, such as `Set-Cookie`.
+    pub headers: &'a [(&'a str, &'a str)],
+}
+
+/// A complete HTTP answer. The connection ends after it. A 426 also names what to upgrade to.
+#[derive(Debug, Copy, Clone)]
+pub struct Response<'a> {
+    /// The HTTP status, such as 200 or 403.
+    pub status: u16,
+    /// Further headers; `Content-Length` and `Connection: close` are written by the core.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// The body; left out of the answer to a HEAD request.
+    pub body: &'a [u8],
+}
+
+impl<'a> Response<'a> {
+    /// A plain-text answer.
+    pub fn text(status: u16, body: &'a str) -> Self {
+        let headers = &[("Content-Type", "text/plain; charset=utf-8")];
+        Self { status, headers, body: body.as_bytes() }
+    }
+
+    /// A JSON answer.
+    pub fn json(status: u16, body: &'a str) -> Self {
+        Self { status, headers: &[("Content-Type", "application/json")], body: body.as_bytes() }
+    }
+}
+
+/// What must be remembered of a request until it is answered.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    /// The accept key, when the request is an upgrade.
+    accept: Option<[u8; 28]>,
+    subprotocols: Box<[u8]>,
+    head_only: bool,
+}
+
+impl Offer {
+    pub(crate) fn new(head: &RequestHead<'_>) -> Self {
+        let accept =
+            head.is_upgrade().then(|| accept_key(head.header("Sec-WebSocket-Key").unwrap_or(b"")));
+        let subprotocols: Vec<u8> = head
+            .subprotocols()
+            .flat_map(|name| name.bytes().chain(std::iter::once(b',')))
+            .collect();
+        Self { accept, subprotocols: subprotocols.into(), head_only: head.method() == "HEAD" }
+    }
+
+    /// A number that differs from connection to connection: the client's nonce, hashed.
+    pub(crate) fn spread(&self) -> u8 {
+        self.accept.map_or(0, |accept| accept[0].wrapping_mul(64).wrapping_add(accept[1]))
+    }
+
+    pub(crate) fn retained(&self) -> usize {
+        size_of::<Self>() + self.subprotocols.len()
+    }
+
+    /// Writes the 101 answer (RFC 6455 section 4.2.2).
+    pub(crate) fn accept(&self, answer: &Accept<'_>, out: &mut Vec<u8>) -> Result<(), AnswerError> {
+        let Some(accept) = &self.accept else { return Err(AnswerError::NotAnUpgrade) };
+        if let Some(chosen) = answer.subprotocol
+            && !list(&self.subprotocols).any(|offered| offered == chosen.as_bytes())
+        {
+            return Err(AnswerError::Subprotocol);
+        }
+        check(answer.headers)?;
+        out.extend_from_slice(
+            b"HTTP/1.1 101 Switching Protocols\r\n\
+              Upgrade: websocket\r\n\
+              Connection: Upgrade\r\n\
+              Sec-WebSocket-Accept: ",
+        );
+        out.extend_from_slice(accept);
+        out.extend_from_slice(b"\r\n");
+        if let Some(chosen) = answer.subprotocol {
+            header("Sec-WebSocket-Protocol", chosen, out);
+        }
+        for (name, value) in answer.headers {
+            header(name, value, out);
+        }
+        out.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+
+    /// Writes a complete HTTP answer.
+    pub(crate) fn respond(
+        &self,
+        answer: &Response<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), AnswerError> {
+        check(answer.headers)?;
+        write(answer, self.head_only, out);
+        Ok(())
+    }
+}
+
+/// Writes the refusal of a request that never reached the application.
+pub(crate) fn write_error(error: UpgradeError, out: &mut Vec<u8>) {
+    let body = format!("{error}\n");
+    let plain = ("Content-Type", "text/plain; charset=utf-8");
+    let extra = match error {
+        UpgradeError::Method => Some(("Allow", "GET")),
+        UpgradeError::Unanswered => Some(("Retry-After", "1")),
+        _ => None,
+    };
+    let headers: Vec<_> = std::iter::once(plain).chain(extra).collect();
+    write(
+        &Response { status: error.status(), headers: &headers, body: body.as_bytes() },
+        false,
+        out,
+    );
+}
+
+/// Writes the refusal of a request that did not come in time.
+pub(crate) fn write_timeout(out: &mut Vec<u8>) {
+    write(
+        &Response::text(408, "handshake timeout: the request did not come in time\n"),
+        false,
+        out,
+    );
+}
+
+fn write(answer: &Response<'_>, head_only: bool, out: &mut Vec<u8>) {
+    let status = format!("HTTP/1.1 {} {}\r\n", answer.status, reason_phrase(answer.status));
+    out.extend_from_slice(status.as_bytes());
+    for (name, value) in answer.headers {
+        header(name, value, out);
+    }
+    header("Content-Length", &answer.body.len().to_string(), out);
+    if answer.status == 426 {
+        // RFC 9110 section 15.5.22 and RFC 6455 section 4.4.
+        header("Upgrade", "websocket", out);
+        header("Sec-WebSocket-Version", "13", out);
+        header("Connection", "Upgrade, close", out);
+    } else {
+        header("Connection", "close", out);
+    }
+    out.extend_from_slice(b"\r\n");
+    if !head_only {
+        out.extend_from_slice(answer.body);
+    }
+}
+
+fn header(name: &str, value: &str, out: &mut Vec<u8>) {
+    for part in [name, ": ", value, "\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+fn check(headers: &[(&str, &str)]) -> Result<(), AnswerError> {
+    let fine = headers.iter().all(|(name, value)| is_writable(name, value));
+    if fine { Ok(()) } else { Err(AnswerError::Header) }
+}
+
+/// RFC 9110 section 15; an unknown status has an empty phrase, which RFC 9112 section 4 allows.
+fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        426 => "Upgrade Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        _ => "",
+    }
+}

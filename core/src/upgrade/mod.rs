@@ -1,0 +1,18 @@
+//! The opening handshake (RFC 6455 section 4) on top of HTTP/1.1 (RFC 9112).
+
+mod accept_key;
+mod answer;
+mod client;
+pub(crate) mod head;
+mod request;
+mod response;
+
+pub(crate) use accept_key::{accept_key, is_key};
+pub use answer::{Accept, Response};
+pub(crate) use answer::{Offer, write_error, write_timeout};
+pub use client::ClientRequest;
+pub(crate) use client::Expected;
+pub(crate) use request::Checked;
+pub use request::{Headers, RequestHead};
+pub use response::ResponseHead;
+pub(crate) use response::{Verdict, judge};
