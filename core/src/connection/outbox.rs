@@ -387,16 +387,9 @@ impl Outbox {
         }
     }
 
-    /// Answers the peer's Close and ends the sending half.
-    pub(super) fn answer_close(&mut self, code: CloseCode) {
-        self.make_way();
-        self.push_close(code, "");
-        self.end();
-    }
-
-    /// Fails the connection (RFC 6455 section 7.1.7): the Close passes what is queued, which the
-    /// peer will not need any more.
-    pub(super) fn fail(&mut self, code: CloseCode, reason: &str) {
+    /// The last frame: it passes what is queued, which the peer will not need any more. It fails the
+    /// connection (RFC 6455 section 7.1.7) or answers the peer's Close with the same (section 5.5.1).
+    pub(super) fn end_with_close(&mut self, code: CloseCode, reason: &str) {
         self.make_way();
         self.push_close(code, reason);
         self.end();

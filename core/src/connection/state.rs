@@ -135,7 +135,7 @@ impl Connection {
         let cause = match self.outbox.sending {
             Sending::Closing(code) => Cause::Local(code),
             _ => {
-                self.outbox.fail(cause.close_code(), reason);
+                self.outbox.end_with_close(cause.close_code(), reason);
                 cause
             }
         };

@@ -528,8 +528,8 @@ impl<'a> Turn<'a> {
                     connection.to_discard();
                     Step::Closed(Cause::Local(code))
                 }
-                (Ok((code, _)), _) => {
-                    outbox.answer_close(code);
+                (Ok((code, reason)), _) => {
+                    outbox.end_with_close(code, reason);
                     connection.clean = true;
                     connection.to_discard();
                     Step::PeerClosed(source)

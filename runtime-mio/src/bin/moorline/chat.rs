@@ -1,0 +1,48 @@
+//! `moorline chat`: a terminal client on the same core.
+
+mod conversation;
+mod retry;
+mod url;
+
+use crate::cli::ChatArgs;
+use crate::failure::Failure;
+use crate::state_dir;
+use conversation::{Conversation, Outcome};
+use moorline_mio::Client;
+use std::io::BufRead as _;
+use std::net::ToSocketAddrs as _;
+use std::sync::mpsc;
+use std::thread;
+
+pub(crate) fn run(args: ChatArgs) -> Result<(), Failure> {
+    let url = url::parse(&args.url).map_err(Failure::Config)?;
+    let addresses: Vec<_> = (url.host.as_str(), url.port)
+        .to_socket_addrs()
+        .map_err(|error| Failure::Runtime(format!("{}: {error}", url.host)))?
+        .collect();
+    // The local gateway's token is for the local gateway only.
+    let is_local = !addresses.is_empty() && addresses.iter().all(|address| address.ip().is_loopback());
+    let stored = || state_dir::stored_token(args.state_dir.clone()).filter(|_| is_local);
+    let token = args.token.clone().or_else(stored);
+    let client = Client::new()?;
+    let handle = client.handle();
+    let (lines, typed) = mpsc::channel();
+    // A blocked read of the terminal cannot be interrupted: the thread ends with the process.
+    thread::Builder::new().name("terminal".into()).spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if lines.send(line).is_err() {
+                return;
+            }
+            handle.wake();
+        }
+        drop(lines);
+        handle.wake();
+    })?;
+    let mut conversation =
+        Conversation::new(args, url, addresses, token, typed, client.handle());
+    client.run(&mut conversation)?;
+    match conversation.outcome() {
+        Outcome::Ended => Ok(()),
+        Outcome::Failed(why) => Err(Failure::Runtime(why)),
+    }
+}

@@ -1,0 +1,158 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A WebSocket gateway for AI agents and chat clients whose connections hold.
+///
+/// Without a command it serves, with the options of `moorline serve`.
+#[derive(Debug, Parser)]
+#[command(name = "moorline", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the gateway (what `moorline` alone does).
+    Serve(ServeArgs),
+    /// Run a bare WebSocket echo server, for conformance suites and load tests.
+    Echo(EchoArgs),
+    /// Chat with a gateway from the terminal.
+    Chat(ChatArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Address and port to listen on. Port 0 takes a free one.
+    #[arg(long, env = "MOORLINE_LISTEN", default_value = "127.0.0.1:18790")]
+    pub(crate) listen: SocketAddr,
+    /// Folder for the token and the lock [default: $XDG_STATE_HOME/moorline or
+    /// ~/.local/state/moorline].
+    #[arg(long, env = "MOORLINE_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Gateway token instead of the one kept in the state folder. Other users of this machine can
+    /// read a command line: prefer MOORLINE_TOKEN.
+    #[arg(long, env = "MOORLINE_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Event loops, each a thread with its own listener.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) loops: u16,
+    /// A browser origin that may connect, such as https://chat.example.com or
+    /// https://*.example.com. Repeat it for more. Clients that are not browsers need none.
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    pub(crate) allowed_origins: Vec<String>,
+    /// A Host header that is accepted on a loopback listener besides localhost. Repeat it for more.
+    #[arg(long = "allow-host", value_name = "HOST")]
+    pub(crate) allowed_hosts: Vec<String>,
+    /// A user_id that becomes owner when it connects with the gateway token. Repeat it for more.
+    #[arg(long = "owner-id", value_name = "USER")]
+    pub(crate) owner_ids: Vec<String>,
+    /// Requests per minute and user, with a burst of 5; 0 is no limit.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) rate_limit_rpm: u32,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EchoArgs {
+    /// Address and port to listen on. Port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:9001")]
+    pub(crate) listen: SocketAddr,
+    /// The largest message that is echoed, such as 512KiB, 64MiB or a number of bytes. Any number of
+    /// fragments is accepted.
+    #[arg(long, default_value = "64MiB", value_parser = parse_size)]
+    pub(crate) max_message: u32,
+    /// Event loops, each a thread with its own listener.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) loops: u16,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChatArgs {
+    /// The gateway, such as ws://127.0.0.1:18790/ws.
+    #[arg(default_value = "ws://127.0.0.1:18790/ws")]
+    pub(crate) url: String,
+    /// The gateway's token [default: the one in the local state folder].
+    #[arg(long, env = "MOORLINE_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Whom to chat as.
+    #[arg(long, env = "USER", default_value = "me")]
+    pub(crate) user: String,
+    /// The agent to talk to [default: the gateway's first].
+    #[arg(long)]
+    pub(crate) agent: Option<String>,
+    /// A session to go on with [default: a new one].
+    #[arg(long)]
+    pub(crate) session: Option<String>,
+    /// Where the local gateway keeps its token.
+    #[arg(long, env = "MOORLINE_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Copy, Clone, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+fn parse_size(text: &str) -> Result<u32, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor: u64 = match text[digits.len()..].trim() {
+        "" | "B" => 1,
+        "KiB" | "K" => 1 << 10,
+        "MiB" | "M" => 1 << 20,
+        "GiB" | "G" => 1 << 30,
+        unit => return Err(format!("unknown unit {unit:?}: use KiB, MiB or GiB")),
+    };
+    let count: u64 = digits.parse().map_err(|_| "not a number of bytes".to_string())?;
+    count
+        .checked_mul(factor)
+        .and_then(|bytes| u32::try_from(bytes).ok())
+        .filter(|bytes| (1..=1 << 30).contains(bytes))
+        .ok_or_else(|| "between 1 byte and 1 GiB".to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_units_and_bounds() {
+        for (text, size) in [
+            ("64MiB", Ok(64 << 20)),
+            ("512 KiB", Ok(512 << 10)),
+            ("1", Ok(1)),
+            ("1GiB", Ok(1 << 30)),
+        ] {
+            assert_eq!(parse_size(text), size, "{text}");
+        }
+        for text in ["", "0", "2GiB", "12 parsecs", "MiB", "-1", "99999999999999999999"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn serve_is_what_no_command_does() {
+        let cli = Cli::parse_from(["moorline", "--listen", "127.0.0.1:0", "--loops", "3"]);
+        assert!(cli.command.is_none());
+        assert_eq!(cli.serve.loops, 3);
+    }
+}

@@ -1,0 +1,35 @@
+//! `moorline`: the gateway, a bare echo server, and a terminal client.
+#![forbid(unsafe_code)]
+
+mod chat;
+mod cli;
+mod echo;
+mod failure;
+mod log;
+mod open_files;
+mod peer_text;
+mod port_holder;
+mod serve;
+mod signals;
+mod state_dir;
+
+use clap::Parser as _;
+use cli::{Cli, Command};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        None => serve::run(cli.serve),
+        Some(Command::Serve(args)) => serve::run(args),
+        Some(Command::Echo(args)) => echo::run(args),
+        Some(Command::Chat(args)) => chat::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("moorline: {failure}");
+            failure.exit_code()
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Who listens on a port that is wanted: read from procfs, which needs no tool and no privilege for
+//! processes of the same user.
+
+use crate::failure::Failure;
+use crate::peer_text::PeerText;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+
+/// The failure of a bind, with the process that holds the address where the system tells.
+pub(crate) fn explain_bind(address: SocketAddr, error: &io::Error) -> Failure {
+    let text = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            let holder = match find(address.port()) {
+                Some((pid, command)) => {
+                    let command = PeerText(&command);
+                    format!("it is held by pid {pid}: {command}\nStop that process or")
+                }
+                None => "the process that holds it belongs to another user.\nStop it or".into(),
+            };
+            format!("{address} is in use; {holder} choose another address with --listen.")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("{address}: permission denied. Ports under 1024 need a privilege.")
+        }
+        io::ErrorKind::AddrNotAvailable => format!("{address} is not an address of this machine."),
+        _ => format!("cannot listen on {address}: {error}"),
+    };
+    Failure::Config(text)
+}
+
+/// The process that listens on `port`: its pid and command line.
+fn find(port: u16) -> Option<(u32, String)> {
+    let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .into_iter()
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .flat_map(|table| listening_inodes(&table, port))
+        .collect();
+    for entry in fs::read_dir("/proc").ok()?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // Unreadable for other users' processes.
+        let Ok(files) = fs::read_dir(entry.path().join("fd")) else { continue };
+        let holds = files.flatten().filter_map(|file| fs::read_link(file.path()).ok()).any(|link| {
+            link.to_str()
+                .and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']'))
+                .is_some_and(|inode| inodes.iter().any(|wanted| wanted == inode))
+        });
+        if holds {
+            let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let words: Vec<_> = command
+                .split(|byte| *byte == 0)
+                .filter(|word| !word.is_empty())
+                .map(String::from_utf8_lossy)
+                .collect();
+            return Some((pid, without_secrets(&words)));
+        }
+    }
+    None
+}
+
+/// A command line may carry a token; it is not repeated.
+fn without_secrets(words: &[std::borrow::Cow<'_, str>]) -> String {
+    let mut shown = Vec::new();
+    let mut hide = false;
+    for word in words {
+        shown.push(match word.split_once('=') {
+            _ if hide => "***".to_string(),
+            Some(("--token", _)) => "--token=***".to_string(),
+            _ => word.to_string(),
+        });
+        hide = word == "--token";
+    }
+    shown.join(" ")
+}
+
+/// Inodes of the sockets in state LISTEN (0A) on `port`, from a table of procfs.
+fn listening_inodes(table: &str, port: u16) -> Vec<String> {
+    table
+        .lines()
+        .skip(1)
+        .filter_map(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let (_, local_port) = fields.get(1)?.rsplit_once(':')?;
+            let matches = u16::from_str_radix(local_port, 16).ok()? == port;
+            (matches && *fields.get(3)? == "0A").then(|| fields.get(9).map(|s| s.to_string()))?
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_of_this_process_is_found_with_its_command() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (pid, command) = find(listener.local_addr().unwrap().port()).expect("it is ours");
+        assert_eq!(pid, std::process::id());
+        assert!(!command.is_empty());
+    }
+
+    #[test]
+    fn tokens_of_a_command_line_are_not_repeated() {
+        let words = ["moorline", "--token", "s3cret", "--token=s3cret", "serve"].map(Into::into);
+        assert_eq!(without_secrets(&words), "moorline --token *** --token=*** serve");
+    }
+}

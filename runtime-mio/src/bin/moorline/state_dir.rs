@@ -1,0 +1,132 @@
+//! The state folder: one gateway at a time, and its token.
+
+use crate::failure::Failure;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// An open state folder. The lock is held as long as this lives.
+#[derive(Debug)]
+pub(crate) struct StateDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// The folder that is used without `--state-dir`.
+pub(crate) fn default_path() -> Option<PathBuf> {
+    let absolute = |name: &str| {
+        std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute())
+    };
+    absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+        .map(|state| state.join("moorline"))
+}
+
+impl StateDir {
+    /// Makes the folder (mode 0700) if it is not there, and locks it.
+    pub(crate) fn open(path: Option<PathBuf>) -> Result<Self, Failure> {
+        let Some(path) = path.or_else(default_path) else {
+            return Err(Failure::Config(
+                "no state folder: neither --state-dir, XDG_STATE_HOME nor HOME is set".into(),
+            ));
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| config(&path, "cannot make the state folder", &error))?;
+        let lock = lock(&path)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The token that is kept here, and whether it was made just now.
+    pub(crate) fn token(&self, new: impl FnOnce() -> String) -> Result<(String, bool), Failure> {
+        let path = token_path(&self.path);
+        match read_token(&path) {
+            Ok(token) => return Ok((token, false)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(config(&path, "cannot use the token file", &error)),
+        }
+        let token = new();
+        // Written beside its place and moved: a crash leaves a whole token or none.
+        let draft = self.path.join("token.new");
+        let written = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&draft)
+            .and_then(|mut file| {
+                writeln!(file, "{token}")?;
+                file.sync_all()
+            })
+            .and_then(|()| fs::rename(&draft, &path));
+        written.map_err(|error| config(&path, "cannot write the token file", &error))?;
+        Ok((token, true))
+    }
+}
+
+/// The token of the gateway whose state folder this is.
+pub(crate) fn stored_token(path: Option<PathBuf>) -> Option<String> {
+    read_token(&token_path(&path.or_else(default_path)?)).ok()
+}
+
+fn token_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("token")
+}
+
+fn read_token(path: &Path) -> io::Result<String> {
+    let text = fs::read_to_string(path)?;
+    let mode = fs::metadata(path)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(io::Error::other("others can read it: run chmod 600 on it, or delete it"));
+    }
+    match text.trim() {
+        "" => Err(io::Error::other("it is empty: delete it to have a new one made")),
+        token => Ok(token.to_string()),
+    }
+}
+
+fn lock(state_dir: &Path) -> Result<File, Failure> {
+    let path = state_dir.join("lock");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| config(&path, "cannot open the lock file", &error))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => {
+            let mut owner = String::new();
+            let _ = file.read_to_string(&mut owner);
+            return Err(Failure::Config(format!(
+                "the state folder {} is in use by another gateway ({}). Stop it, or choose another \
+                 folder with --state-dir.",
+                state_dir.display(),
+                owner.trim(),
+            )));
+        }
+        Err(fs::TryLockError::Error(error)) => {
+            return Err(config(&path, "cannot lock the state folder", &error));
+        }
+    }
+    // For whoever is refused; the lock itself is the kernel's and ends with this process.
+    let noted = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "pid {}", std::process::id()));
+    noted.map_err(|error| config(&path, "cannot write the lock file", &error))?;
+    Ok(file)
+}
+
+fn config(path: &Path, what: &str, error: &io::Error) -> Failure {
+    Failure::Config(format!("{what} {}: {error}", path.display()))
+}

@@ -1,0 +1,46 @@
+//! What an application gives to a loop.
+
+use crate::Connections;
+use moorline_core::{Event, Outbox};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+/// Names one connection of one loop, and no other for the life of the loop.
+#[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// The application. One handler per loop; its calls come from the loop's thread, so none of them may
+/// block: what is slow belongs to another thread that sends back a message and
+/// [wakes](crate::Handle::wake) the loop.
+pub trait Handler {
+    /// A connection was accepted from, or connected to, `peer`.
+    fn opened(&mut self, now: Instant, id: ConnId, peer: SocketAddr) {
+        let _ = (now, id, peer);
+    }
+
+    /// The connection has an event. Answer into its outbox.
+    fn event(&mut self, now: Instant, id: ConnId, event: Event<'_>, outbox: &mut Outbox);
+
+    /// Once in every turn of the loop, after all events: the place to take messages of other threads
+    /// and to send to other connections.
+    fn turn(&mut self, now: Instant, connections: &mut Connections<'_>) {
+        let _ = (now, connections);
+    }
+
+    /// When [`Handler::turn`] must be called at the latest.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The loop was told to stop. Say goodbye; whatever is still open afterwards is closed with 1001
+    /// `going away`.
+    fn stopping(&mut self, now: Instant, connections: &mut Connections<'_>) {
+        let _ = (now, connections);
+    }
+
+    /// A connection could not be accepted; the loop tries again after a pause.
+    fn accept_failed(&mut self, error: &io::Error) {
+        let _ = error;
+    }
+}
