@@ -73,7 +73,8 @@ impl<'a> Turn<'a> {
     }
 
     /// The next event and the outbox to answer with; `None` when the input is used up.
-    #[inline]
+    // Always: a loop calls it in one place, where the position then stays in a register.
+    #[inline(always)]
     #[must_use = "an event is handed out once"]
     pub fn next_event(&mut self) -> Option<(Event<'_>, &mut Outbox)> {
         // The common case, small enough to be inlined: a whole, final data frame.
@@ -638,5 +639,11 @@ impl Connection {
 
 #[inline]
 fn utf8(bytes: &[u8]) -> Result<&str, ProtocolError> {
+    // What is short is mostly ASCII, and is checked by words only if nothing else is looked for.
+    if bytes.len() < 32
+        && let Ok(text) = ascii::AsciiStr::from_ascii(bytes)
+    {
+        return Ok(text.as_str());
+    }
     simdutf8::basic::from_utf8(bytes).map_err(|_| ProtocolError::InvalidUtf8)
 }
