@@ -1,24 +1,359 @@
-//! temp
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
-/// temp
-#[derive(Debug)]
-pub struct Wheel { by_key: BTreeMap<usize, Instant>, by_time: BTreeSet<(Instant, usize)> }
+//! Timers for a loop with many connections.
+//!
+//! ```text
+//!            now               slot of 16 ms          4,096 of them: 65 s
+//!   ... | fired |  .  |  3-7  |  .  |  12  | ............ | 5-9-1 |  (also all that is later)
+//!                        ^ entries, linked by key: arming and disarming touch one or two others
+//! ```
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// A timer wheel that is re-armed lazily: one entry per key, moved only to an earlier time.
+///
+/// Receiving moves a connection's deadline later without touching the wheel. When the entry fires,
+/// the loop calls [`Connection::handle_deadline`](crate::Connection::handle_deadline), which is
+/// harmless when early, and arms the wheel for the deadline of then:
+///
+/// ```
+/// # use moorline_core::{Connection, Wheel};
+/// # use std::time::Instant;
+/// # fn turn(wheel: &mut Wheel, due: &mut Vec<usize>, connections: &mut [Connection], now: Instant) {
+/// wheel.expired(now, due);
+/// for key in due.drain(..) {
+///     let connection = &mut connections[key];
+///     let mut turn = connection.handle_deadline(now);
+///     while let Some((event, outbox)) = turn.next_event() { /* as for any turn */ }
+///     if let Some(at) = connection.wants().wake_at {
+///         wheel.arm(key, at);
+///     }
+/// }
+/// let sleep_until = wheel.next();
+/// # let _ = sleep_until;
+/// # }
+/// ```
+///
+/// An entry fires at most [`Wheel::TICK`] after its time and never before, with one exception: a
+/// time more than [`Wheel::SPAN`] away fires when that has passed. Keys are small numbers such as
+/// the slots of a connection table: the wheel holds 16 bytes for each up to the largest, and
+/// allocates for nothing else.
+pub struct Wheel {
+    /// The time of tick 0.
+    start: Instant,
+    /// Every tick before this one has fired; all entries stand in the `SLOTS` ticks from it on.
+    tick: u64,
+    /// The first key of each slot's list.
+    heads: Box<[u32]>,
+    /// Which slots have a list, and which words of this have a bit.
+    used: [u64; WORDS],
+    used_words: u64,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Copy, Clone)]
+struct Entry {
+    /// [`IDLE`] when the key is not armed.
+    tick: u64,
+    previous: u32,
+    next: u32,
+}
+
+const SLOTS: usize = 4096;
+const WORDS: usize = SLOTS / 64;
+const NONE: u32 = u32::MAX;
+const IDLE: u64 = u64::MAX;
+
 impl Wheel {
-    /// t
-    pub fn new(_now: Instant) -> Self { Self { by_key: BTreeMap::new(), by_time: BTreeSet::new() } }
-    /// t
+    /// How late an entry may fire: more than a loop's turn takes, less than any deadline cares for.
+    pub const TICK: Duration = Duration::from_millis(16);
+
+    /// How far ahead an entry can stand: the default deadlines of [`Limits`](crate::Limits) fit.
+    pub const SPAN: Duration = Duration::from_millis(16 * (SLOTS as u64 - 1));
+
+    /// An empty wheel.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            start: now,
+            tick: 0,
+            heads: vec![NONE; SLOTS].into(),
+            used: [0; WORDS],
+            used_words: 0,
+            entries: Vec::new(),
+        }
+    }
+
+    /// Has `key` fire at `at`, or earlier if it is armed for an earlier time: then nothing is done.
+    /// A time that has passed fires with the next [`Wheel::expired`].
+    ///
+    /// # Panics
+    /// When `key` does not fit 32 bits.
+    #[inline]
     pub fn arm(&mut self, key: usize, at: Instant) {
-        if let Some(old) = self.by_key.get(&key) { if *old <= at { return; } self.by_time.remove(&(*old, key)); }
-        self.by_key.insert(key, at); self.by_time.insert((at, key));
+        let tick = self.tick_after(at).clamp(self.tick, self.tick + SLOTS as u64 - 1);
+        match self.entries.get(key) {
+            // An idle entry's tick is later than any.
+            Some(entry) if entry.tick <= tick => {}
+            _ => self.move_to(key, tick),
+        }
     }
-    /// t
-    pub fn disarm(&mut self, key: usize) { if let Some(at) = self.by_key.remove(&key) { self.by_time.remove(&(at, key)); } }
-    /// t
-    pub fn next_expired(&mut self, now: Instant) -> Option<usize> {
-        let (at, key) = *self.by_time.first()?; if at > now { return None; }
-        self.by_time.pop_first(); self.by_key.remove(&key); Some(key)
+
+    /// Forgets `key`, if it is armed.
+    #[inline]
+    pub fn disarm(&mut self, key: usize) {
+        if self.entries.get(key).is_some_and(|entry| entry.tick != IDLE) {
+            self.unlink(key);
+        }
     }
-    /// t
-    pub fn next(&self) -> Option<Instant> { self.by_time.first().map(|(at, _)| *at) }
+
+    /// Appends all keys that are due to `due`, in the order of their ticks, and disarms them. Call it
+    /// once per turn of the loop: it also tells the wheel the time. The work is linear in what is due.
+    pub fn expired(&mut self, now: Instant, due: &mut Vec<usize>) {
+        let now = self.tick.max(nanos(now, self.start) / TICK_NANOS);
+        while let Some(tick) = self.first()
+            && tick <= now
+        {
+            let slot = slot(tick);
+            let mut key = std::mem::replace(&mut self.heads[slot], NONE);
+            self.clear_used(slot);
+            while key != NONE {
+                let entry = &mut self.entries[key as usize];
+                entry.tick = IDLE;
+                due.push(key as usize);
+                key = entry.next;
+            }
+        }
+        self.tick = now;
+    }
+
+    /// When [`Wheel::expired`] will have something to give; `None` when nothing is armed.
+    #[inline]
+    pub fn next(&self) -> Option<Instant> {
+        let tick = self.first()?;
+        self.start.checked_add(Duration::from_nanos(tick.saturating_mul(TICK_NANOS)))
+    }
+
+    /// The tick at or after `at`.
+    #[inline]
+    fn tick_after(&self, at: Instant) -> u64 {
+        nanos(at, self.start).div_ceil(TICK_NANOS)
+    }
+
+    #[inline(never)]
+    fn move_to(&mut self, key: usize, tick: u64) {
+        let id = u32::try_from(key).ok().filter(|id| *id != NONE).expect("keys are slot numbers");
+        if key >= self.entries.len() {
+            self.entries.resize(key + 1, Entry { tick: IDLE, previous: NONE, next: NONE });
+        }
+        if self.entries[key].tick != IDLE {
+            self.unlink(key);
+        }
+        let slot = slot(tick);
+        let next = std::mem::replace(&mut self.heads[slot], id);
+        if next != NONE {
+            self.entries[next as usize].previous = id;
+        }
+        self.entries[key] = Entry { tick, previous: NONE, next };
+        self.used[slot / 64] |= 1 << (slot % 64);
+        self.used_words |= 1 << (slot / 64);
+    }
+
+    /// Takes an armed key out of its list.
+    fn unlink(&mut self, key: usize) {
+        let Entry { tick, previous, next } = self.entries[key];
+        self.entries[key].tick = IDLE;
+        if next != NONE {
+            self.entries[next as usize].previous = previous;
+        }
+        if previous != NONE {
+            self.entries[previous as usize].next = next;
+        } else {
+            self.heads[slot(tick)] = next;
+            if next == NONE {
+                self.clear_used(slot(tick));
+            }
+        }
+    }
+
+    fn clear_used(&mut self, slot: usize) {
+        self.used[slot / 64] &= !(1 << (slot % 64));
+        if self.used[slot / 64] == 0 {
+            self.used_words &= !(1 << (slot / 64));
+        }
+    }
+
+    /// The earliest tick with an entry: the first used slot from the present one on, in a circle.
+    fn first(&self) -> Option<u64> {
+        let here = slot(self.tick);
+        let (word, bit) = (here / 64, here % 64);
+        let ahead = self.used[word] & (u64::MAX << bit);
+        let found = if ahead != 0 {
+            here - bit + ahead.trailing_zeros() as usize
+        } else {
+            // From the next word on; this word's own lower bits come last.
+            let words = self.used_words.rotate_right(word as u32 + 1);
+            if words == 0 {
+                return None;
+            }
+            let word = (word + 1 + words.trailing_zeros() as usize) % WORDS;
+            word * 64 + self.used[word].trailing_zeros() as usize
+        };
+        Some(self.tick + ((found + SLOTS - here) % SLOTS) as u64)
+    }
+}
+
+impl fmt::Debug for Wheel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wheel").field("next", &self.next()).finish_non_exhaustive()
+    }
+}
+
+const TICK_NANOS: u64 = Wheel::TICK.as_nanos() as u64;
+
+fn slot(tick: u64) -> usize {
+    tick as usize % SLOTS
+}
+
+/// What does not fit is as far away as can be.
+#[inline]
+fn nanos(at: Instant, from: Instant) -> u64 {
+    let since = at.saturating_duration_since(from);
+    since.as_secs().saturating_mul(1_000_000_000).saturating_add(since.subsec_nanos().into())
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use super::*;
+    use quickcheck::{Arbitrary, Gen, quickcheck};
+    use std::collections::BTreeMap;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn expired(wheel: &mut Wheel, now: Instant) -> Vec<usize> {
+        let mut due = Vec::new();
+        wheel.expired(now, &mut due);
+        due
+    }
+
+    #[test]
+    fn an_entry_fires_once_within_a_tick_after_its_time() {
+        let start = Instant::now();
+        let mut wheel = Wheel::new(start);
+        assert_eq!(wheel.next(), None);
+        wheel.arm(7, start + 20 * MS);
+        assert_eq!(wheel.next(), Some(start + 32 * MS));
+        assert_eq!(expired(&mut wheel, start + 31 * MS), []);
+        assert_eq!(expired(&mut wheel, start + 32 * MS), [7]);
+        assert_eq!(expired(&mut wheel, start + 64 * MS), []);
+        assert_eq!(wheel.next(), None);
+    }
+
+    #[test]
+    fn arming_later_does_nothing_and_arming_earlier_moves() {
+        let start = Instant::now();
+        let mut wheel = Wheel::new(start);
+        wheel.arm(0, start + 320 * MS);
+        wheel.arm(0, start + 640 * MS);
+        assert_eq!(wheel.next(), Some(start + 320 * MS));
+        wheel.arm(0, start + 160 * MS);
+        assert_eq!(wheel.next(), Some(start + 160 * MS));
+        assert_eq!(expired(&mut wheel, start + 640 * MS), [0], "once");
+    }
+
+    #[test]
+    fn a_time_that_has_passed_fires_at_once() {
+        let start = Instant::now();
+        let mut wheel = Wheel::new(start);
+        let now = start + 100 * MS;
+        assert_eq!(expired(&mut wheel, now), []);
+        wheel.arm(3, start);
+        assert!(wheel.next().unwrap() <= now);
+        assert_eq!(expired(&mut wheel, now), [3]);
+        assert_eq!(expired(&mut wheel, start), [], "time that goes back stands still");
+    }
+
+    #[test]
+    fn what_is_too_far_away_fires_after_the_span() {
+        let start = Instant::now();
+        let mut wheel = Wheel::new(start);
+        wheel.arm(1, start + Duration::from_secs(1 << 40));
+        wheel.arm(2, start + Wheel::SPAN);
+        assert_eq!(wheel.next(), Some(start + Wheel::SPAN));
+        assert_eq!(expired(&mut wheel, start + Wheel::SPAN - MS), []);
+        assert_eq!(expired(&mut wheel, start + Wheel::SPAN).len(), 2);
+    }
+
+    #[test]
+    fn a_long_sleep_gives_everything_in_order() {
+        let start = Instant::now();
+        let mut wheel = Wheel::new(start);
+        for key in 0..100 {
+            wheel.arm(key, start + 600 * MS * (100 - key as u32));
+        }
+        let due = expired(&mut wheel, start + Duration::from_secs(1_000_000));
+        assert_eq!(due, (0..100).rev().collect::<Vec<_>>());
+    }
+
+    #[derive(Debug, Copy, Clone)]
+    enum Op {
+        Arm(usize, Duration),
+        Disarm(usize),
+        Wait(Duration),
+        WaitForNext,
+    }
+
+    impl Arbitrary for Op {
+        fn arbitrary(g: &mut Gen) -> Self {
+            let key = usize::arbitrary(g) % 12;
+            // Mostly within a few slots, sometimes beyond the span.
+            let far = *g.choose(&[40, 2_000, 60_000, 200_000]).unwrap();
+            let time = Duration::from_micros(u64::arbitrary(g) % (far * 1_000));
+            match u8::arbitrary(g) % 8 {
+                0..4 => Self::Arm(key, time),
+                4 => Self::Disarm(key),
+                5..7 => Self::Wait(time),
+                _ => Self::WaitForNext,
+            }
+        }
+    }
+
+    quickcheck! {
+        fn it_does_what_an_ordered_map_does(ops: Vec<Op>) -> bool {
+            let start = Instant::now();
+            let (mut now, mut wheel) = (start, Wheel::new(start));
+            // When each key was asked to fire at the earliest, cut to the span.
+            let mut model = BTreeMap::<usize, Instant>::new();
+            for op in ops {
+                match op {
+                    Op::Arm(key, after) => {
+                        wheel.arm(key, now + after);
+                        let at = (now + after).min(now + Wheel::SPAN);
+                        let earliest = model.entry(key).or_insert(at);
+                        *earliest = at.min(*earliest);
+                    }
+                    Op::Disarm(key) => {
+                        wheel.disarm(key);
+                        model.remove(&key);
+                    }
+                    Op::Wait(time) => now += time,
+                    Op::WaitForNext => now = wheel.next().unwrap_or(now).max(now),
+                }
+                let first = model.values().min().copied();
+                assert_eq!(wheel.next().is_some(), first.is_some());
+                if let (Some(next), Some(first)) = (wheel.next(), first) {
+                    assert!(next <= first + Wheel::TICK, "sleeps too long");
+                    assert!(next + Wheel::TICK >= first, "wakes for nothing");
+                }
+                let next = wheel.next();
+                let due = expired(&mut wheel, now);
+                assert_eq!(due.is_empty(), next.is_none_or(|next| next > now));
+                for key in &due {
+                    let at = model.remove(key).expect("armed, and fired once");
+                    assert!(at <= now + Wheel::TICK, "fires too early");
+                }
+                assert!(model.values().all(|at| now < *at + Wheel::TICK), "fires too late");
+            }
+            true
+        }
+    }
 }

@@ -52,17 +52,30 @@ impl Message {
         self.started = now;
     }
 
-    /// Appends unmasked payload. `expected` is how much of the frame is still to come including
-    /// `piece`: the buffer doubles as it fills, but never beyond that.
-    pub(crate) fn push(&mut self, piece: &[u8], expected: usize) -> Result<(), InvalidUtf8> {
+    /// Makes room for `arrived` bytes of payload. `expected` is how much of the frame is still to come
+    /// including them: the buffer doubles as it fills, but never beyond that.
+    pub(crate) fn reserve(&mut self, arrived: usize, expected: usize) {
         if self.is_text {
-            // Up to three bytes of an open code point join the piece.
-            let room = growth(self.text.len(), self.text.capacity(), piece.len() + 3, expected + 3);
-            self.text.reserve_exact(room);
+            // An open code point joins what comes.
+            let open = self.utf8.open_len();
+            let text = &mut self.text;
+            text.reserve_exact(growth(
+                text.len(),
+                text.capacity(),
+                open + arrived,
+                open + expected,
+            ));
+        } else {
+            let binary = &mut self.binary;
+            binary.reserve_exact(growth(binary.len(), binary.capacity(), arrived, expected));
+        }
+    }
+
+    /// Appends unmasked payload.
+    pub(crate) fn push(&mut self, piece: &[u8]) -> Result<(), InvalidUtf8> {
+        if self.is_text {
             self.utf8.push(&mut self.text, piece)
         } else {
-            let room = growth(self.binary.len(), self.binary.capacity(), piece.len(), expected);
-            self.binary.reserve_exact(room);
             self.binary.extend_from_slice(piece);
             Ok(())
         }

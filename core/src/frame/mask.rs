@@ -1,22 +1,44 @@
 //! Masking (RFC 6455 section 5.3): XOR with a four-byte key. Applying it twice is the identity.
 
+use fearless_simd::{Level, Simd as _, dispatch};
+
 /// XORs `data` with `key`, whose first byte falls on the first byte of `data`.
 #[inline]
 pub fn apply(key: [u8; 4], data: &mut [u8]) {
-    let word = u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);
-    // Blocks let the compiler use vector registers; what is left goes by words, then by bytes.
-    let (blocks, rest) = data.as_chunks_mut::<64>();
-    for block in blocks {
-        let (words, _) = block.as_chunks_mut::<8>();
-        for bytes in words {
-            *bytes = (u64::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
-        }
+    if data.len() < WIDE {
+        narrow(key, data);
+    } else {
+        wide(key, data);
     }
-    let (words, rest) = rest.as_chunks_mut::<8>();
+}
+
+/// From this length on it pays to ask which registers the machine has and to begin at a cache line.
+const WIDE: usize = 512;
+
+#[inline(never)]
+fn wide(key: [u8; 4], data: &mut [u8]) {
+    // Registers of 64 bytes touch two cache lines each unless they begin with one.
+    let start = data.as_ptr().align_offset(64).min(data.len());
+    let (head, data) = data.split_at_mut(start);
+    narrow(key, head);
+    let key = rotate(key, start);
+    let level = Level::new();
+    dispatch!(level, simd => simd.vectorize(#[inline(always)] || narrow(key, data)));
+}
+
+#[inline(always)]
+fn narrow(key: [u8; 4], data: &mut [u8]) {
+    let half = u32::from_ne_bytes(key);
+    let word = u64::from(half) << 32 | u64::from(half);
+    let (words, rest) = data.as_chunks_mut::<8>();
     for bytes in words {
         *bytes = (u64::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
     }
-    for (byte, key) in rest.iter_mut().zip(word.to_ne_bytes()) {
+    let (halves, rest) = rest.as_chunks_mut::<4>();
+    for bytes in halves {
+        *bytes = (u32::from_ne_bytes(*bytes) ^ half).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip(key) {
         *byte ^= key;
     }
 }
@@ -40,11 +62,11 @@ mod tests {
     #[test]
     fn every_length_and_cut_equals_the_byte_by_byte_definition() {
         let key = [0x37, 0xFA, 0x21, 0x3D];
-        let plain: Vec<u8> = (0..200u8).collect();
-        for len in 0..plain.len() {
+        let plain: Vec<u8> = (0..WIDE + 200).map(|at| at as u8).collect();
+        for len in (0..200).chain(WIDE - 2..plain.len()) {
             let expected: Vec<u8> =
                 plain[..len].iter().enumerate().map(|(i, byte)| byte ^ key[i % 4]).collect();
-            for cut in [0, 1, 2, 3, 7, 8, 63, 64, 65].into_iter().filter(|cut| *cut <= len) {
+            for cut in [0, 1, 2, 3, 7, 8, 63, 64, 65, WIDE].into_iter().filter(|cut| *cut <= len) {
                 let mut data = plain[..len].to_vec();
                 let (head, tail) = data.split_at_mut(cut);
                 apply(key, head);

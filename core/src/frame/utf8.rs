@@ -45,6 +45,11 @@ impl Utf8Stream {
         Ok(())
     }
 
+    /// How many bytes of an open code point wait here: 0 to 3.
+    pub(crate) fn open_len(&self) -> usize {
+        usize::from(self.len)
+    }
+
     /// The text ends here.
     ///
     /// # Errors
