@@ -144,7 +144,7 @@ mod tests {
     fn the_limit_says_which_part_was_too_long() {
         let long = format!("GET /{} HTTP/1.1\r\n", "a".repeat(100));
         assert_eq!(HeadScanner::default().scan(long.as_bytes(), 64), Err(UpgradeError::Target));
-        assert_eq!(HeadScanner::default().scan(long.as_bytes(), 118), Err(UpgradeError::HeadSize));
-        assert_eq!(HeadScanner::default().scan(long.as_bytes(), 119), Ok(None));
+        assert_eq!(HeadScanner::default().scan(long.as_bytes(), 116), Err(UpgradeError::HeadSize));
+        assert_eq!(HeadScanner::default().scan(long.as_bytes(), 117), Ok(None));
     }
 }
