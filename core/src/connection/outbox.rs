@@ -312,6 +312,8 @@ impl Outbox {
             self.lent = false;
             if self.queued == 0 {
                 *spare = std::mem::take(&mut self.tail);
+                // A control frame may still be under way, of which the tail has no part.
+                self.sent = 0;
                 if spare.capacity() > SPARE_MAX {
                     *spare = Vec::new();
                 }
