@@ -284,7 +284,7 @@ impl Outbox {
         if count > 0
             && let Some(backlog) = &mut self.backlog
         {
-            let control = count.min(backlog.control_left());
+            let control = count.min(backlog.control.len() - backlog.control_sent);
             if backlog.write_control(control) {
                 self.ping = Ping::Left(now);
             }
@@ -312,6 +312,8 @@ impl Outbox {
             self.lent = false;
             if self.queued == 0 {
                 *spare = std::mem::take(&mut self.tail);
+                // A control frame may still be under way, of which the tail has no part.
+                self.sent = 0;
                 if spare.capacity() > SPARE_MAX {
                     *spare = Vec::new();
                 }
@@ -647,13 +649,15 @@ impl fmt::Debug for Outbox {
 }
 
 impl Backlog {
+    /// Control bytes that have not left; what is not encoded yet counts as one.
     fn control_left(&self) -> usize {
-        let mut left = self.control.len() - self.control_sent;
-        if self.control_sent == 0 {
-            // Not begun: `control` may not be encoded yet, or be replaced.
-            left = left.max(usize::from(self.ping || self.pong.is_some()));
+        let waiting = usize::from(self.ping || self.pong.is_some());
+        match self.control_sent {
+            // Not begun: what waits is among `control`, or will be at the next write.
+            0 => self.control.len().max(waiting),
+            // Begun: what waits comes behind it.
+            sent => self.control.len() - sent + waiting,
         }
-        left
     }
 
     fn encode_control(&mut self, entropy: &mut Option<Box<dyn Entropy>>) {
