@@ -77,7 +77,7 @@ pub(crate) struct EventLoop {
     handle: Handle,
     listener: Option<Listener>,
     table: Table,
-    /// The slots being driven; kept for its storage.
+    /// The slots being worked on; kept for its storage.
     batch: Vec<usize>,
     wheel: Wheel,
     shared: Shared,
@@ -271,12 +271,7 @@ impl EventLoop {
                 self.take_event(now, event, handler);
             }
             self.accept(now, handler);
-            while let Some(index) = self.wheel.next_expired(now) {
-                if let Some(Some(slot)) = self.table.slots.get_mut(index) {
-                    slot.expire(now, handler);
-                }
-                self.table.list_index(index);
-            }
+            self.expire(now, handler);
             self.drive_listed(now, handler);
             let mut connections = Connections { table: &mut self.table, poll: &self.poll, now };
             handler.turn(now, &mut connections);
@@ -355,6 +350,18 @@ impl EventLoop {
         if let Some(error) = failure {
             handler.accept_failed(&error);
         }
+    }
+
+    fn expire(&mut self, now: Instant, handler: &mut impl Handler) {
+        let mut due = std::mem::take(&mut self.batch);
+        self.wheel.expired(now, &mut due);
+        for index in due.drain(..) {
+            if let Some(Some(slot)) = self.table.slots.get_mut(index) {
+                slot.expire(now, handler);
+            }
+            self.table.list_index(index);
+        }
+        self.batch = due;
     }
 
     fn drive_listed(&mut self, now: Instant, handler: &mut impl Handler) {
