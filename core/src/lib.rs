@@ -57,7 +57,10 @@
 //! | [`frame`] | headers, masking, UTF-8, close codes, messages shared between connections |
 //! | [`upgrade`] | the opening handshake, server and client |
 //! | [`error`] | what can go wrong, by whose fault it is |
-#![cfg_attr(feature = "gateway", doc = "| [`gateway`] | the gateway's policy, a second machine above this one |")]
+#![cfg_attr(
+    feature = "gateway",
+    doc = "| [`gateway`] | the gateway's policy, a second machine above this one |"
+)]
 //!
 //! # What is not here
 //!
@@ -78,6 +81,8 @@ pub use connection::{Connection, End, Entropy, Outbox, Turn, Wants};
 pub use error::{AnswerError, LimitError, ProtocolError, SendError, UpgradeError};
 pub use event::{Cause, Event, Initiator, Why};
 pub use frame::{CloseCode, Frame, Opcode};
+#[cfg(feature = "deflate")]
+pub use limits::Deflate;
 pub use limits::Limits;
 pub use upgrade::{Accept, ClientRequest, RequestHead, Response, ResponseHead};
 pub use wheel::Wheel;

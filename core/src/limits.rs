@@ -40,6 +40,9 @@ pub struct Limits {
     pub drain_within: Duration,
     /// From the first to the last byte of a message. Default 30 s.
     pub message_within: Duration,
+    /// permessage-deflate (RFC 7692). Default none: it is neither offered nor accepted.
+    #[cfg(feature = "deflate")]
+    pub deflate: Option<Deflate>,
     /// From the first Close to the end of the transport, absolute. Default 5 s.
     pub close_within: Duration,
 }
@@ -59,6 +62,49 @@ impl Default for Limits {
             drain_within: Duration::from_secs(60),
             message_within: Duration::from_secs(30),
             close_within: Duration::from_secs(5),
+            #[cfg(feature = "deflate")]
+            deflate: None,
+        }
+    }
+}
+
+/// How messages are compressed (RFC 7692), when the peer agrees.
+///
+/// A context that lives from message to message makes small, similar messages much smaller, and holds
+/// about 300 KiB per connection for sending and 40 KiB for receiving, from the first message that uses it.
+#[cfg(feature = "deflate")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deflate {
+    /// Ask for, and keep, no context between messages, in either direction. Default false.
+    pub no_context_takeover: bool,
+    /// The base-2 logarithm of the largest window, 9 to 15. Default 15. Lower: less memory per
+    /// context, larger messages.
+    pub window_bits: u8,
+    /// 1 (fast) to 9 (small). Default 1: chat is compressed for slow links, not for archives.
+    pub level: u32,
+    /// Messages of fewer bytes are sent plain. Default 128: a context does not pay for less.
+    pub threshold: u32,
+    /// Inflated bytes per received byte, counted beyond the first 64 KiB of a message. Default 100.
+    /// More is taken for a bomb and closes with 1009.
+    pub ratio: u32,
+    /// Inflated bytes per turn, after which other connections have theirs. Default 1 MiB, about a
+    /// millisecond.
+    pub turn: u32,
+    /// A sending context that was not used for this long is released. Default 60 s.
+    pub idle: Duration,
+}
+
+#[cfg(feature = "deflate")]
+impl Default for Deflate {
+    fn default() -> Self {
+        Self {
+            no_context_takeover: false,
+            window_bits: 15,
+            level: 1,
+            threshold: 128,
+            ratio: 100,
+            turn: 1024 * 1024,
+            idle: Duration::from_secs(60),
         }
     }
 }

@@ -45,9 +45,7 @@ impl Server {
         let limits = Arc::new(options.limits);
         let loops = listeners
             .into_iter()
-            .map(|listener| {
-                EventLoop::new(Some(listener), limits.clone(), options.max_connections)
-            })
+            .map(|listener| EventLoop::new(Some(listener), limits.clone(), options.max_connections))
             .collect::<io::Result<_>>()?;
         Ok(Self { address, loops })
     }

@@ -2,12 +2,8 @@
 
 mod support;
 
-use moorline_core::{
-    Accept, Cause, ClientRequest, CloseCode, Event, Limits, Outbox, Response,
-};
-use moorline_mio::{
-    Client, ConnId, Connections, Handler, OsEntropy, Server, ServerOptions,
-};
+use moorline_core::{Accept, Cause, ClientRequest, CloseCode, Event, Limits, Outbox, Response};
+use moorline_mio::{Client, ConnId, Connections, Handler, OsEntropy, Server, ServerOptions};
 use std::io::Write as _;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::mpsc;
@@ -73,7 +69,10 @@ fn stopping_closes_every_connection_with_1001_and_ends_the_loops() {
     let stopping = std::thread::spawn(move || server.stop());
     for mut client in clients {
         let (first, payload) = client.read_frame();
-        assert_eq!((first, &payload[..2], &payload[2..]), (0x88, &[3, 0xE9][..], &b"going away"[..]));
+        assert_eq!(
+            (first, &payload[..2], &payload[2..]),
+            (0x88, &[3, 0xE9][..], &b"going away"[..])
+        );
         client.send(8, &[3, 0xE9]);
         assert_eq!(client.read_rest(), b"");
     }
@@ -227,7 +226,10 @@ fn another_thread_wakes_the_loop_and_reaches_every_connection() {
         }
     }
     let news = Arc::new(Mutex::new(None));
-    let handler = { let news = news.clone(); move || Broadcast(news.clone()) };
+    let handler = {
+        let news = news.clone();
+        move || Broadcast(news.clone())
+    };
     let server = Running::start(ServerOptions::default(), handler);
     let mut clients: Vec<_> = (0..5).map(|_| RawClient::connect(server.address)).collect();
     *news.lock().unwrap() = Some("hear ye".into());

@@ -3,6 +3,8 @@
 
 pub(crate) mod assembler;
 mod close;
+#[cfg(feature = "deflate")]
+pub(crate) mod deflate;
 mod header;
 pub mod mask;
 mod shared;

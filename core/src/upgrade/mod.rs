@@ -3,6 +3,8 @@
 mod accept_key;
 mod answer;
 mod client;
+#[cfg(feature = "deflate")]
+pub(crate) mod extensions;
 pub(crate) mod head;
 mod request;
 mod response;

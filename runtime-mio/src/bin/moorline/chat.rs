@@ -21,7 +21,8 @@ pub(crate) fn run(args: ChatArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::Runtime(format!("{}: {error}", url.host)))?
         .collect();
     // The local gateway's token is for the local gateway only.
-    let is_local = !addresses.is_empty() && addresses.iter().all(|address| address.ip().is_loopback());
+    let is_local =
+        !addresses.is_empty() && addresses.iter().all(|address| address.ip().is_loopback());
     let stored = || state_dir::stored_token(args.state_dir.clone()).filter(|_| is_local);
     let token = args.token.clone().or_else(stored);
     let client = Client::new()?;
@@ -38,8 +39,7 @@ pub(crate) fn run(args: ChatArgs) -> Result<(), Failure> {
         drop(lines);
         handle.wake();
     })?;
-    let mut conversation =
-        Conversation::new(args, url, addresses, token, typed, client.handle());
+    let mut conversation = Conversation::new(args, url, addresses, token, typed, client.handle());
     client.run(&mut conversation)?;
     match conversation.outcome() {
         Outcome::Ended => Ok(()),

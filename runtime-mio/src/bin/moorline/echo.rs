@@ -29,10 +29,12 @@ pub(crate) fn run(args: EchoArgs) -> Result<(), Failure> {
     let _ = out.flush();
     let counters = server.handles();
     server.run(|_, _| Echo::default())?;
-    let (reads, writes) = counters.iter().map(|handle| handle.counters()).fold(
-        (0, 0),
-        |(reads, writes), counters| (reads + counters.reads, writes + counters.writes),
-    );
+    let (reads, writes) = counters
+        .iter()
+        .map(|handle| handle.counters())
+        .fold((0, 0), |(reads, writes), counters| {
+            (reads + counters.reads, writes + counters.writes)
+        });
     tracing::info!(reads, writes, "stopped");
     Ok(())
 }

@@ -42,11 +42,12 @@ fn find(port: u16) -> Option<(u32, String)> {
         };
         // Unreadable for other users' processes.
         let Ok(files) = fs::read_dir(entry.path().join("fd")) else { continue };
-        let holds = files.flatten().filter_map(|file| fs::read_link(file.path()).ok()).any(|link| {
-            link.to_str()
-                .and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']'))
-                .is_some_and(|inode| inodes.iter().any(|wanted| wanted == inode))
-        });
+        let holds =
+            files.flatten().filter_map(|file| fs::read_link(file.path()).ok()).any(|link| {
+                link.to_str()
+                    .and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']'))
+                    .is_some_and(|inode| inodes.iter().any(|wanted| wanted == inode))
+            });
         if holds {
             let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let words: Vec<_> = command

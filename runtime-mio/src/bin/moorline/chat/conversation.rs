@@ -108,13 +108,11 @@ impl Conversation {
         let address = self.addresses[self.address % self.addresses.len()];
         self.address += 1;
         let request = ClientRequest::new(&self.url.authority, &self.url.target);
-        let connected = request
-            .map_err(|error| error.to_string())
-            .and_then(|request| {
-                connections
-                    .connect(address, request, Box::new(OsEntropy), self.limits.clone())
-                    .map_err(|error| error.to_string())
-            });
+        let connected = request.map_err(|error| error.to_string()).and_then(|request| {
+            connections
+                .connect(address, request, Box::new(OsEntropy), self.limits.clone())
+                .map_err(|error| error.to_string())
+        });
         match connected {
             Ok(id) => self.link = Link::Opening(id),
             Err(why) => self.lost(now, &format!("cannot connect to {address}: {why}")),
@@ -195,7 +193,8 @@ impl Conversation {
     }
 
     fn answered(&mut self, frame: &Value) {
-        let Some(message) = self.queue.front_mut().filter(|message| frame["id"] == message.key) else {
+        let Some(message) = self.queue.front_mut().filter(|message| frame["id"] == message.key)
+        else {
             return;
         };
         let payload = &frame["payload"];

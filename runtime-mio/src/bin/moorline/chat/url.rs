@@ -63,9 +63,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_dialled_is_refused_with_advice() {
-        for text in
-            ["http://a", "a", "wss://a", "ws://", "ws://u:p@a", "ws://a:99999", "ws://a:b", "ws:///x"]
-        {
+        for text in [
+            "http://a",
+            "a",
+            "wss://a",
+            "ws://",
+            "ws://u:p@a",
+            "ws://a:99999",
+            "ws://a:b",
+            "ws:///x",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }
