@@ -2,7 +2,7 @@
 //! timer.
 
 use super::Connection;
-use super::outbox::Ping;
+use super::outbox::{Outbox, Ping};
 use super::state::{Receiving, Sending};
 use crate::error::UpgradeError;
 use crate::event::{Cause, Why};
@@ -31,14 +31,16 @@ impl Connection {
 
     fn open_deadline(&self) -> Option<(Instant, Why)> {
         let limits = self.outbox.limits();
-        let moved = self.outbox.moved;
-        let alive = match self.outbox.ping {
-            // A byte heard after the Ping proves life, whatever it was.
-            Ping::Left(left) if self.heard <= left => {
-                at(left.max(moved), limits.pong_within, Why::Pong)
-            }
-            Ping::Queued => at(self.heard.max(moved), limits.pong_within, Why::Pong),
-            _ => at(self.heard, self.ping_every(limits.ping_every), Why::Ping),
+        let Outbox { moved, pinged, ping, .. } = self.outbox;
+        let alive = if self.outbox.is_blocked() && self.is_paused() {
+            // It is not read from, so that it cannot show life but by reading: Drain watches that.
+            None
+        } else if ping != Ping::None && self.heard < pinged {
+            // Any byte from the Ping on proves life. At the same instant counts: a loop reads its
+            // clock once, and would take a quick Pong for none.
+            at(pinged.max(moved), limits.pong_within, Why::Pong)
+        } else {
+            at(self.heard, self.ping_every(limits.ping_every), Why::Ping)
         };
         let drained = if self.outbox.is_blocked() {
             at(moved, limits.drain_within, Why::Drain)
@@ -59,7 +61,7 @@ impl Connection {
         if ping_every == Duration::MAX {
             return ping_every;
         }
-        ping_every - ping_every / 10 * (u32::from(self.spread) % SPREAD) / SPREAD
+        ping_every - ping_every / (10 * SPREAD) * (u32::from(self.spread) % SPREAD)
     }
 
     /// Acts on the deadline if it has passed; gives what the application must be told.

@@ -62,6 +62,8 @@ pub struct Outbox {
     /// When queued bytes last moved, or began to wait.
     pub(super) moved: Instant,
     pub(super) ping: Ping,
+    /// When the latest Ping was queued or, once it has left, when it left.
+    pub(super) pinged: Instant,
     pub(super) sending: Sending,
     /// The kernel refused bytes at the last write.
     blocked: bool,
@@ -74,7 +76,7 @@ pub struct Outbox {
 pub(super) enum Ping {
     None,
     Queued,
-    Left(Instant),
+    Left,
 }
 
 #[derive(Debug, Default)]
@@ -118,6 +120,7 @@ impl Outbox {
             since: now,
             moved: now,
             ping: Ping::None,
+            pinged: now,
             sending: Sending::Handshake,
             blocked: false,
             lent: false,
@@ -285,10 +288,11 @@ impl Outbox {
             && let Some(backlog) = &mut self.backlog
         {
             let control = count.min(backlog.control.len() - backlog.control_sent);
-            if backlog.write_control(control) {
-                self.ping = Ping::Left(now);
-            }
+            let ping_left = backlog.write_control(control);
             count -= control;
+            if ping_left {
+                self.ping_left();
+            }
         }
         self.consume(count);
         self.compact();
@@ -378,9 +382,12 @@ impl Outbox {
         }
     }
 
-    /// Queues a Ping ahead of waiting data.
+    /// Queues a Ping ahead of waiting data, unless the last one has not left yet.
     pub(super) fn push_ping(&mut self) {
-        self.ping = Ping::Queued;
+        self.pinged = self.now;
+        if std::mem::replace(&mut self.ping, Ping::Queued) == Ping::Queued {
+            return;
+        }
         if self.in_order() {
             self.push_frame(Opcode::Ping, &[]);
             self.ping_mark = self.queued;
@@ -554,10 +561,15 @@ impl Outbox {
         self.blocked = true;
     }
 
+    fn ping_left(&mut self) {
+        self.ping = Ping::Left;
+        self.pinged = self.now;
+    }
+
     /// Everything has left.
     fn clear(&mut self) {
         if self.ping == Ping::Queued {
-            self.ping = Ping::Left(self.now);
+            self.ping_left();
         }
         if self.lent {
             self.tail.clear();
@@ -577,7 +589,7 @@ impl Outbox {
         if self.ping_mark > 0 && count > 0 {
             self.ping_mark = self.ping_mark.saturating_sub(count);
             if self.ping_mark == 0 {
-                self.ping = Ping::Left(self.now);
+                self.ping_left();
             }
         }
         while count > 0 {
