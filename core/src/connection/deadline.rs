@@ -75,7 +75,7 @@ impl Connection {
                 self.outbox.push_ping();
                 None
             }
-            Why::Handshake => Some(self.expire_handshake()),
+            Why::Handshake => self.expire_handshake(),
             Why::Close => {
                 let sending = self.outbox.sending;
                 self.to_dead();
@@ -90,21 +90,26 @@ impl Connection {
         }
     }
 
-    fn expire_handshake(&mut self) -> Cause<'static> {
+    fn expire_handshake(&mut self) -> Option<Cause<'static>> {
         match self.receiving {
             Receiving::Head => {
                 self.outbox.push_head(write_timeout);
                 self.to_discard();
-                Cause::Timeout(Why::Handshake)
+                Some(Cause::Timeout(Why::Handshake))
             }
             Receiving::Request => {
                 self.outbox.refuse(UpgradeError::Unanswered);
                 self.to_discard();
-                Cause::Upgrade(UpgradeError::Unanswered)
+                Some(Cause::Upgrade(UpgradeError::Unanswered))
+            }
+            // The answer is known; only its body has no end. The turn hands out what has come.
+            Receiving::Refusal => {
+                self.eof = true;
+                None
             }
             _ => {
                 self.to_dead();
-                Cause::Timeout(Why::Handshake)
+                Some(Cause::Timeout(Why::Handshake))
             }
         }
     }
