@@ -19,6 +19,9 @@ impl Connection {
     pub fn deadline(&self) -> Option<(Instant, Why)> {
         let limits = self.outbox.limits();
         let since = self.outbox.since;
+        if self.is_owed_closed() {
+            return Some((since, Why::Close));
+        }
         match (self.receiving, self.outbox.sending) {
             (Receiving::Dead, _) => None,
             (_, Sending::Closing(_) | Sending::Answered(_) | Sending::Ended) => {
@@ -67,7 +70,7 @@ impl Connection {
     /// Acts on the deadline if it has passed; gives what the application must be told.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Cause<'static>> {
         let (at, why) = self.deadline()?;
-        if now < at {
+        if now < at || self.is_owed_closed() {
             return None;
         }
         match why {
