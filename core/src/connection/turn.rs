@@ -212,6 +212,22 @@ impl<'a> Turn<'a> {
                 connection.to_frames();
                 Step::Open
             }
+            // Accepted and closed at once: the peer's Close is awaited.
+            (Receiving::Request, Sending::Closing(_)) => {
+                connection.to_frames();
+                Step::Next
+            }
+            (Receiving::Head, Sending::Closing(code)) if connection.eof => {
+                connection.to_discard();
+                Step::Closed(Cause::Local(code))
+            }
+            (Receiving::Frames, sending) if connection.eof => {
+                connection.to_dead();
+                Step::Closed(match sending {
+                    Sending::Closing(code) => Cause::Local(code),
+                    _ => Cause::Eof,
+                })
+            }
             (Receiving::Request, Sending::Answered(status)) => {
                 connection.to_discard();
                 Step::Closed(Cause::Answered(status))
