@@ -41,13 +41,15 @@ pub enum ProtocolError {
     InvalidCloseCode(u16),
     /// A text message or a Close reason that is not UTF-8 (RFC 6455 section 8.1).
     InvalidUtf8,
+    /// Compressed data that is not deflate (RFC 7692 section 7.2.2).
+    InvalidDeflate,
 }
 
 impl ProtocolError {
     /// The code the connection is closed with.
     pub const fn close_code(self) -> CloseCode {
         match self {
-            Self::InvalidUtf8 => CloseCode::INVALID_DATA,
+            Self::InvalidUtf8 | Self::InvalidDeflate => CloseCode::INVALID_DATA,
             _ => CloseCode::PROTOCOL,
         }
     }
@@ -69,6 +71,7 @@ impl fmt::Display for ProtocolError {
             Self::ShortClose => f.write_str("close payload of one byte"),
             Self::InvalidCloseCode(code) => write!(f, "close code {code} may not be sent"),
             Self::InvalidUtf8 => f.write_str("invalid UTF-8"),
+            Self::InvalidDeflate => f.write_str("invalid compressed data"),
         }
     }
 }
@@ -91,13 +94,18 @@ pub enum LimitError {
         /// The limit that was exceeded.
         limit: u32,
     },
+    /// A compressed message that grows by more than `Deflate::ratio` when inflated: a bomb.
+    Ratio {
+        /// The limit that was exceeded.
+        limit: u32,
+    },
 }
 
 impl LimitError {
     /// The code the connection is closed with.
     pub const fn close_code(self) -> CloseCode {
         match self {
-            Self::Message { .. } => CloseCode::TOO_BIG,
+            Self::Message { .. } | Self::Ratio { .. } => CloseCode::TOO_BIG,
             Self::Fragments { .. } => CloseCode::POLICY,
         }
     }
@@ -107,6 +115,9 @@ impl fmt::Display for LimitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Message { size, limit } => write!(f, "message of {size} bytes exceeds {limit}"),
+            Self::Ratio { limit } => {
+                write!(f, "compressed message grows more than {limit} times")
+            }
             Self::Fragments { limit } => write!(f, "message of more than {limit} fragments"),
         }
     }

@@ -145,6 +145,10 @@ pub enum Why {
     Message,
     /// The closing handshake must be complete.
     Close,
+    /// Received bytes wait for their turn because the former one inflated its share. Not an ending.
+    Resume,
+    /// A compression context was not used for a while. Not an ending.
+    Idle,
 }
 
 impl Why {
@@ -165,6 +169,8 @@ impl Why {
             Self::Drain => "slow-reader",
             Self::Message => "message-timeout",
             Self::Close => "close-timeout",
+            Self::Resume => "resume",
+            Self::Idle => "idle",
         }
     }
 
@@ -177,6 +183,8 @@ impl Why {
             Self::Drain => "slow consumer",
             Self::Message => "message timeout",
             Self::Close => "close timeout",
+            Self::Resume => "resume",
+            Self::Idle => "idle",
         }
     }
 }

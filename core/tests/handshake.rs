@@ -357,7 +357,9 @@ fn a_long_list_of_subprotocols_is_read_in_the_order_of_the_client() {
     fn choose(event: &Event<'_>, outbox: &mut Outbox) {
         if let Event::Request(head) = event {
             let chosen = head.subprotocols().find(|name| name.starts_with("wanted"));
-            outbox.accept(&Accept { subprotocol: chosen, headers: &[] }).unwrap();
+            outbox
+                .accept(&Accept { subprotocol: chosen, headers: &[], ..Accept::default() })
+                .unwrap();
         }
     }
     let list: Vec<_> = (0..1500).map(|n| format!("p{n}")).collect();
@@ -394,7 +396,7 @@ fn a_wrong_answer_is_refused_locally_and_the_request_still_waits() {
     );
     subject.feed(&upgrade_with(&["Sec-WebSocket-Protocol: a, b"]));
     for chosen in ["c", "A", "a, b", ""] {
-        let answer = Accept { subprotocol: Some(chosen), headers: &[] };
+        let answer = Accept { subprotocol: Some(chosen), headers: &[], ..Accept::default() };
         assert_eq!(accept(&mut subject, &answer), Err(AnswerError::Subprotocol), "{chosen}");
     }
     for header in [
@@ -408,14 +410,14 @@ fn a_wrong_answer_is_refused_locally_and_the_request_still_waits() {
         ("Sec-WebSocket-Extensions", "permessage-deflate"),
     ] {
         let headers = [header];
-        let answer = Accept { subprotocol: None, headers: &headers };
+        let answer = Accept { subprotocol: None, headers: &headers, ..Accept::default() };
         assert_eq!(accept(&mut subject, &answer), Err(AnswerError::Header), "{header:?}");
         let answer = Response { status: 200, headers: &headers, body: b"" };
         assert_eq!(subject.connection.respond(now, &answer), Err(AnswerError::Header));
     }
     assert_eq!(subject.take_output(), b"");
     let headers = [("Set-Cookie", "a=b")];
-    let answer = Accept { subprotocol: Some("b"), headers: &headers };
+    let answer = Accept { subprotocol: Some("b"), headers: &headers, ..Accept::default() };
     assert_eq!(accept(&mut subject, &answer), Ok(()));
     assert_eq!(accept(&mut subject, &answer), Err(AnswerError::NothingToAnswer));
     let text = parse_answer(subject.take_output()).text;

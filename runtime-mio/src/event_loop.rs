@@ -356,10 +356,7 @@ impl EventLoop {
         let mut due = std::mem::take(&mut self.batch);
         self.wheel.expired(now, &mut due);
         for index in due.drain(..) {
-            if let Some(Some(slot)) = self.table.slots.get_mut(index) {
-                slot.expire(now, handler);
-            }
-            self.table.list_index(index);
+            self.drive(now, index, handler);
         }
         self.batch = due;
     }

@@ -7,8 +7,8 @@ use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::Shutdown;
 use std::time::Instant;
 
-/// Reads per connection and turn: then the others have theirs.
-const READS: usize = 4;
+/// Calls of the core per connection and turn of the loop: then the others have theirs.
+const CALLS: usize = 4;
 
 /// Slices of one vectored write.
 const SLICES: usize = 32;
@@ -60,7 +60,7 @@ impl Slot {
         shared: &mut Shared,
         handler: &mut impl Handler,
     ) -> Driven {
-        let mut reads = READS;
+        let mut calls = CALLS;
         loop {
             self.flush(now, shared, handler);
             let wants = self.connection.wants();
@@ -74,24 +74,30 @@ impl Slot {
                 }
                 End::Drop => return Driven::Done,
             }
-            if !wants.read || !self.readable {
+            let is_due = wants.wake_at.is_some_and(|at| at <= now);
+            if !is_due && !(wants.read && self.readable) {
                 return Driven::Wait;
             }
-            if reads == 0 {
+            if calls == 0 {
                 return Driven::Again;
             }
-            reads -= 1;
-            self.read(now, shared, handler);
+            calls -= 1;
+            if is_due {
+                self.expire(now, shared, handler);
+            } else {
+                self.read(now, shared, handler);
+            }
         }
     }
 
-    /// The deadline may have passed.
-    pub(crate) fn expire(&mut self, now: Instant, handler: &mut impl Handler) {
+    /// The deadline has passed.
+    fn expire(&mut self, now: Instant, shared: &mut Shared, handler: &mut impl Handler) {
+        self.connection.outbox(now).lend(&mut shared.spare);
         drain(now, self.id, self.connection.handle_deadline(now), handler);
     }
 
     /// The socket failed or ended.
-    pub(crate) fn end_of_file(&mut self, now: Instant, handler: &mut impl Handler) {
+    fn end_of_file(&mut self, now: Instant, handler: &mut impl Handler) {
         self.readable = false;
         drain(now, self.id, self.connection.handle_eof(now), handler);
     }

@@ -57,7 +57,12 @@ impl Connection {
             }
             _ => None,
         };
-        [alive, drained, message].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let codec = self.outbox.codec.as_ref();
+        let resume = codec
+            .filter(|codec| codec.has_stash() && !self.is_paused())
+            .map(|_| (self.outbox.now, Why::Resume));
+        let idle = codec.and_then(|codec| codec.idle_at()).map(|at| (at, Why::Idle));
+        [alive, drained, message, resume, idle].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     fn ping_every(&self, ping_every: Duration) -> Duration {
@@ -76,6 +81,14 @@ impl Connection {
         match why {
             Why::Ping => {
                 self.outbox.push_ping();
+                None
+            }
+            // The turn that this begins takes it up.
+            Why::Resume => None,
+            Why::Idle => {
+                if let Some(codec) = &mut self.outbox.codec {
+                    codec.release();
+                }
                 None
             }
             Why::Handshake => self.expire_handshake(),

@@ -1,11 +1,14 @@
 //! One WebSocket connection as a state machine: bytes and time go in by calls, events and bytes to
 //! send come out by asking.
 
+#[cfg_attr(not(feature = "deflate"), path = "no_codec.rs")]
+mod codec;
 mod deadline;
 mod outbox;
 mod state;
 mod turn;
 
+pub(crate) use codec::Agreement;
 pub use outbox::{Entropy, Outbox};
 pub use state::End;
 pub use turn::Turn;
@@ -121,7 +124,9 @@ impl Connection {
         entropy.fill(&mut nonce);
         let mut connection =
             Self::new(Outbox::new(limits, Some(entropy), now), Receiving::Response, now);
-        let expected = connection.outbox.push_head(|out| request.write(nonce, out));
+        let extensions = codec::offer(connection.outbox.limits());
+        let expected =
+            connection.outbox.push_head(|out| request.write(nonce, extensions.as_deref(), out));
         connection.handshake =
             Some(Box::new(Handshake { expected: Some(expected), ..Handshake::default() }));
         connection.spread = nonce[0];
@@ -219,7 +224,7 @@ impl Connection {
                     Receiving::Dead => false,
                     Receiving::Request => self.outbox.sending != Sending::Handshake,
                     Receiving::Discard => true,
-                    _ => !self.is_paused(),
+                    _ => !self.is_paused() && !self.outbox.has_stash(),
                 },
             write: !self.outbox.is_empty(),
             end: self.end(),

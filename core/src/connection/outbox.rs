@@ -9,10 +9,11 @@
 //! leave with one write. Only when it refuses bytes are control frames kept apart, so that they can
 //! pass queued data at the next frame boundary.
 
+use super::codec::{Agreement, Codec};
 use super::state::Sending;
 use crate::error::{AnswerError, SendError, UpgradeError};
 use crate::frame::{
-    CloseCode, Expect, Frame, Header, MAX_HEADER, Opcode, emit_close, for_each_cut, mask,
+    CloseCode, Expect, Frame, Header, MAX_HEADER, Opcode, RSV1, emit_close, for_each_cut, mask,
 };
 use crate::limits::Limits;
 use crate::upgrade::{Accept, Offer, Response, write_error};
@@ -57,6 +58,8 @@ pub struct Outbox {
     ping_mark: usize,
     /// What a peer that does not read costs: nothing but this is allocated for it.
     backlog: Option<Box<Backlog>>,
+    /// The compression of the connection, if both ends want it.
+    pub(super) codec: Option<Box<Codec>>,
     /// The request that waits for an answer.
     offer: Option<Box<Offer>>,
     /// The time of the call that gave access to this outbox.
@@ -119,6 +122,7 @@ impl Outbox {
             rest: 0,
             ping_mark: 0,
             backlog: None,
+            codec: None,
             offer: None,
             now,
             since: now,
@@ -156,8 +160,9 @@ impl Outbox {
     /// # Errors
     /// [`SendError`]; nothing was queued.
     pub fn send(&mut self, frame: &Frame) -> Result<(), SendError> {
-        let bytes = frame.bytes();
-        self.check_room(bytes.len())?;
+        self.check_room(frame.bytes().len())?;
+        let deflated = self.codec.as_mut().and_then(|codec| codec.shared(frame));
+        let bytes = deflated.as_ref().unwrap_or(frame.bytes());
         if self.entropy.is_some() {
             self.send_masked(bytes);
         } else if bytes.len() < if self.blocked { SHARE_BLOCKED_FROM } else { SHARE_FROM } {
@@ -190,6 +195,8 @@ impl Outbox {
     pub fn accept(&mut self, answer: &Accept<'_>) -> Result<(), AnswerError> {
         let offer = self.offer.as_ref().ok_or(AnswerError::NothingToAnswer)?;
         offer.accept(answer, &mut self.tail)?;
+        let agreed = offer.agreed.filter(|_| !answer.plain);
+        self.agree(agreed);
         self.offer = None;
         self.sending = Sending::Open;
         self.pushed_head();
@@ -340,6 +347,16 @@ impl Outbox {
         self.entropy.is_some()
     }
 
+    /// Compression begins, or does not.
+    pub(super) fn agree(&mut self, agreed: Option<Agreement>) {
+        self.codec = agreed
+            .map(|agreed| Box::new(Codec::new(agreed, self.is_client(), &self.limits, self.now)));
+    }
+
+    pub(super) fn has_stash(&self) -> bool {
+        self.codec.as_ref().is_some_and(|codec| codec.has_stash())
+    }
+
     pub(super) fn is_blocked(&self) -> bool {
         self.blocked
     }
@@ -429,7 +446,8 @@ impl Outbox {
     pub(super) fn retained(&self) -> usize {
         let tail = if self.lent && self.queued == 0 { 0 } else { self.tail.capacity() };
         let backlog = self.backlog.as_ref().map_or(0, |backlog| backlog.retained());
-        tail + backlog + self.offer.as_ref().map_or(0, |offer| offer.retained())
+        let codec = self.codec.as_ref().map_or(0, |codec| codec.retained());
+        tail + backlog + codec + self.offer.as_ref().map_or(0, |offer| offer.retained())
     }
 
     // --- private -------------------------------------------------------------------------------
@@ -437,7 +455,14 @@ impl Outbox {
     #[inline]
     fn message(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SendError> {
         self.check_room(payload.len())?;
-        if payload.len() <= 125 && self.entropy.is_none() {
+        if let Some(codec) = &mut self.codec
+            && let Some(deflated) = codec.deflate(self.now, payload)
+        {
+            for_each_cut(opcode, RSV1, &deflated, |header, piece| self.push(header, piece));
+            if let Some(codec) = &mut self.codec {
+                codec.sent(deflated);
+            }
+        } else if payload.len() <= 125 && self.entropy.is_none() {
             let head = [0x80 | opcode as u8, payload.len() as u8];
             self.make_room(payload.len() + 2);
             self.tail.extend_from_slice(&head);
@@ -445,7 +470,7 @@ impl Outbox {
             self.queued += payload.len() + 2;
         } else {
             self.make_room(payload.len() + (payload.len() / Frame::CUT + 1) * MAX_HEADER);
-            for_each_cut(opcode, payload, |header, piece| self.push(header, piece));
+            for_each_cut(opcode, 0, payload, |header, piece| self.push(header, piece));
         }
         Ok(())
     }

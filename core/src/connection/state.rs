@@ -152,6 +152,8 @@ impl Connection {
     }
 
     fn forget_input(&mut self) {
+        // Whatever broke, its contexts go with it.
+        self.outbox.codec = None;
         self.message_open = false;
         self.frame = None;
         self.head_len = 0;

@@ -1,12 +1,14 @@
 //! Receiving: everything that one input leads to.
 
+use super::codec::Broken;
 use super::outbox::Outbox;
 use super::state::{Receiving, Sending};
 use super::{Connection, Control, Frame, Handshake, Refusal};
 use crate::error::{LimitError, ProtocolError, UpgradeError};
 use crate::event::{Cause, Event};
 use crate::frame::assembler::Message;
-use crate::frame::{CloseCode, Expect, Header, MAX_CONTROL, Opcode, mask, parse_close};
+use crate::frame::{CloseCode, Expect, Header, MAX_CONTROL, Opcode, RSV1, mask, parse_close};
+use crate::limits::Limits;
 use crate::upgrade::head::HeadScanner;
 use crate::upgrade::{Checked, Offer, RequestHead, ResponseHead, Verdict, judge};
 use std::ops::Range;
@@ -21,6 +23,8 @@ use std::time::Instant;
 pub struct Turn<'a> {
     connection: &'a mut Connection,
     input: &'a mut [u8],
+    /// Input that an earlier turn had left, and this one's behind it; `input` is then empty.
+    own: Vec<u8>,
     at: usize,
     cause: Option<Cause<'static>>,
 }
@@ -69,7 +73,11 @@ impl<'a> Turn<'a> {
         } else {
             cause
         };
-        Self { connection, input, at: 0, cause }
+        let mut turn = Self { connection, input, own: Vec::new(), at: 0, cause };
+        if turn.connection.outbox.codec.is_some() {
+            turn.take_up();
+        }
+        turn
     }
 
     /// The next event and the outbox to answer with; `None` when the input is used up.
@@ -146,6 +154,30 @@ impl<'a> Turn<'a> {
         Some((opcode, start..self.at))
     }
 
+    /// What an earlier turn has left comes first.
+    #[cold]
+    fn take_up(&mut self) {
+        let Some(codec) = &mut self.connection.outbox.codec else { return };
+        self.own = codec.begin_turn();
+        if !self.own.is_empty() {
+            self.own.extend_from_slice(self.input);
+            self.input = &mut [];
+        }
+    }
+
+    /// The turn has inflated its share: the rest of the input waits.
+    fn put_off(&mut self) {
+        let rest = if self.own.is_empty() { &self.input[self.at..] } else { &self.own[self.at..] };
+        if let Some(codec) = &mut self.connection.outbox.codec {
+            codec.stash(rest);
+        }
+        self.at = self.end();
+    }
+
+    fn end(&self) -> usize {
+        if self.own.is_empty() { self.input.len() } else { self.own.len() }
+    }
+
     #[inline(never)]
     fn next_step(&mut self) -> Option<(Event<'_>, &mut Outbox)> {
         let step = loop {
@@ -165,7 +197,7 @@ impl<'a> Turn<'a> {
             return None;
         }
         let Connection { outbox, handshake, message, control, told, .. } = &mut *connection;
-        let input = &*self.input;
+        let input = if self.own.is_empty() { &*self.input } else { &self.own[..] };
         let head = handshake.as_ref().map_or(&[][..], |own| &own.bytes);
         let control = control.as_ref().map_or(&[][..], |own| &own.payload);
         let event = match step {
@@ -205,6 +237,7 @@ impl<'a> Turn<'a> {
     }
 
     fn step(&mut self) -> Step {
+        let more = self.at < self.end();
         let connection = &mut *self.connection;
         match (connection.receiving, connection.outbox.sending) {
             (Receiving::Head, Sending::Handshake) => self.read_request(),
@@ -243,10 +276,17 @@ impl<'a> Turn<'a> {
                 connection.to_dead();
                 Step::Closed(Cause::Upgrade(UpgradeError::Status(status)))
             }
+            (Receiving::Frames, _)
+                if more
+                    && connection.outbox.codec.as_ref().is_some_and(|codec| codec.is_spent()) =>
+            {
+                self.put_off();
+                Step::Idle
+            }
             (Receiving::Frames, _) if connection.frame.is_some() => self.read_payload(),
             (Receiving::Frames, _) => self.read_header(),
             _ => {
-                self.at = self.input.len();
+                self.at = self.end();
                 Step::Idle
             }
         }
@@ -304,7 +344,8 @@ impl<'a> Turn<'a> {
         };
         match RequestHead::parse(head, connection.outbox.limits()) {
             Ok(head) => {
-                let (checked, offer) = (head.checked(), Offer::new(&head));
+                let (checked, offer) =
+                    (head.checked(), Offer::new(&head, connection.outbox.limits()));
                 connection.spread = offer.spread();
                 connection.outbox.set_offer(offer);
                 connection.receiving = Receiving::Request;
@@ -323,13 +364,14 @@ impl<'a> Turn<'a> {
             Ok(None) => return Step::Idle,
             Ok(Some((end, surplus))) => {
                 self.at -= surplus;
-                handshake.judge(end)
+                handshake.judge(end, connection.outbox.limits())
             }
             Err(UpgradeError::HeadSize) => Err(UpgradeError::HeadSize),
             Err(_) => Err(UpgradeError::Answer("not an HTTP response")),
         };
         match verdict {
-            Ok(Verdict::Open) => {
+            Ok(Verdict::Open(agreed)) => {
+                connection.outbox.agree(agreed);
                 connection.to_frames();
                 Step::Open
             }
@@ -367,10 +409,11 @@ impl<'a> Turn<'a> {
         let expect = Expect {
             masked: !connection.outbox.is_client(),
             continuation: connection.message_open,
-            rsv: 0,
+            rsv: if connection.outbox.codec.is_some() { RSV1 } else { 0 },
         };
+        let input = pick(self.input, &mut self.own);
         let header = loop {
-            let rest = &self.input[self.at..];
+            let rest = &input[self.at..];
             if rest.is_empty() {
                 return Step::Idle;
             }
@@ -395,7 +438,7 @@ impl<'a> Turn<'a> {
                 Ok(None) if own == 0 => {
                     connection.head[..rest.len()].copy_from_slice(rest);
                     connection.head_len = rest.len() as u8;
-                    self.at = self.input.len();
+                    self.at = input.len();
                 }
                 Ok(None) => {}
                 Err(error) => return connection.violated(error),
@@ -410,7 +453,7 @@ impl<'a> Turn<'a> {
 
     fn begin_control(&mut self, header: Header) -> Step {
         let payload = self.at..self.at + header.len as usize;
-        if let Some(bytes) = self.input.get_mut(payload.clone()) {
+        if let Some(bytes) = pick(self.input, &mut self.own).get_mut(payload.clone()) {
             if let Some(key) = header.mask {
                 mask::apply(key, bytes);
             }
@@ -434,7 +477,13 @@ impl<'a> Turn<'a> {
         };
         // Before a byte is buffered.
         let limits = connection.outbox.limits();
-        if size > u64::from(limits.message) {
+        let is_compressed = match &connection.message {
+            Some(message) if !is_first => message.compressed,
+            _ => header.rsv != 0,
+        };
+        // What does not compress grows a little; the limit holds for what comes out.
+        let slack = if is_compressed { limits.message / 256 + 64 } else { 0 };
+        if size > u64::from(limits.message) + u64::from(slack) {
             return connection.exceeded(LimitError::Message { size, limit: limits.message });
         }
         if fragments > limits.fragments {
@@ -443,7 +492,8 @@ impl<'a> Turn<'a> {
         let payload = self.at..self.at + header.len as usize;
         if is_first
             && header.fin
-            && let Some(bytes) = self.input.get_mut(payload.clone())
+            && header.rsv == 0
+            && let Some(bytes) = pick(self.input, &mut self.own).get_mut(payload.clone())
         {
             if let Some(key) = header.mask {
                 mask::apply(key, bytes);
@@ -470,6 +520,7 @@ impl<'a> Turn<'a> {
         };
         message.fragments = fragments;
         message.size = size;
+        message.compressed = is_compressed;
         connection.message_open = true;
         self.begin_frame(header)
     }
@@ -487,8 +538,19 @@ impl<'a> Turn<'a> {
     fn read_payload(&mut self) -> Step {
         let connection = &mut *self.connection;
         let Some(frame) = &mut connection.frame else { return Step::Next };
-        let rest = &mut self.input[self.at..];
-        let taken = rest.len().min(usize::try_from(frame.left).unwrap_or(usize::MAX));
+        let is_compressed = match &connection.message {
+            Some(message) => message.compressed && !frame.opcode.is_control(),
+            None => false,
+        };
+        let rest = &mut pick(self.input, &mut self.own)[self.at..];
+        if rest.is_empty() && frame.left > 0 {
+            return Step::Idle;
+        }
+        let mut taken = rest.len().min(usize::try_from(frame.left).unwrap_or(usize::MAX));
+        if is_compressed {
+            // A little may become a lot: the turn's share is looked at in between.
+            taken = taken.min(BLOCK);
+        }
         let piece = &mut rest[..taken];
         self.at += taken;
         let expected = frame.left as usize;
@@ -510,6 +572,19 @@ impl<'a> Turn<'a> {
             return if left == 0 { self.control(opcode, Source::Own(len)) } else { Step::Idle };
         }
         let Some(message) = &mut connection.message else { return Step::Idle };
+        let limit = connection.outbox.limits().message;
+        if is_compressed && let Some(codec) = &mut connection.outbox.codec {
+            if let Some(key) = key {
+                mask::apply(key, piece);
+            }
+            if let Err(broken) = codec.inflate(piece, left == 0 && fin, message, limit) {
+                return match broken {
+                    Broken::Protocol(error) => connection.violated(error),
+                    Broken::Limit(error) => connection.exceeded(error),
+                };
+            }
+            return self.end_of_piece(left, fin);
+        }
         message.reserve(taken, expected);
         // By blocks: unmasking, checking and copying one while it is in the nearest cache.
         let mut valid = Ok(());
@@ -519,22 +594,25 @@ impl<'a> Turn<'a> {
             }
             valid = valid.and_then(|()| message.push(block));
         }
-        if left == 0 && fin && valid.is_ok() {
-            valid = message.finish();
-        }
         if valid.is_err() {
             return connection.violated(ProtocolError::InvalidUtf8);
         }
-        match left {
-            0 if fin => {
-                connection.message_open = false;
-                match connection.outbox.sending {
-                    Sending::Open => Step::Message,
-                    _ => Step::Next,
-                }
-            }
-            0 => Step::Next,
-            _ => Step::Idle,
+        self.end_of_piece(left, fin)
+    }
+
+    /// A piece of a data frame was taken; `left` bytes of the frame are missing.
+    fn end_of_piece(&mut self, left: u64, fin: bool) -> Step {
+        let connection = &mut *self.connection;
+        if left > 0 || !fin {
+            return Step::Next;
+        }
+        if connection.message.as_mut().is_some_and(|message| message.finish().is_err()) {
+            return connection.violated(ProtocolError::InvalidUtf8);
+        }
+        connection.message_open = false;
+        match connection.outbox.sending {
+            Sending::Open => Step::Message,
+            _ => Step::Next,
         }
     }
 
@@ -542,7 +620,7 @@ impl<'a> Turn<'a> {
         let connection = &mut *self.connection;
         let Connection { outbox, control, .. } = connection;
         let control = control.as_ref().map_or(&[][..], |own| &own.payload);
-        let payload = source.bytes(self.input, control);
+        let payload = source.bytes(pick(self.input, &mut self.own), control);
         let is_open = outbox.sending == Sending::Open;
         match opcode {
             Opcode::Ping if is_open => {
@@ -600,9 +678,9 @@ impl Handshake {
         }))
     }
 
-    fn judge(&self, end: usize) -> Result<Verdict, UpgradeError> {
+    fn judge(&self, end: usize, limits: &Limits) -> Result<Verdict, UpgradeError> {
         match &self.expected {
-            Some(expected) => judge(&self.bytes[..end], expected),
+            Some(expected) => judge(&self.bytes[..end], expected, limits),
             None => Err(UpgradeError::Answer("nothing was asked")),
         }
     }
@@ -651,6 +729,11 @@ impl Connection {
             self.handshake = None;
         }
     }
+}
+
+/// The bytes of the turn: what an earlier one has left, or the caller's.
+fn pick<'b>(input: &'b mut [u8], own: &'b mut Vec<u8>) -> &'b mut [u8] {
+    if own.is_empty() { input } else { own }
 }
 
 #[inline]

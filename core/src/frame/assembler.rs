@@ -18,6 +18,8 @@ pub(crate) struct Message {
     pub(crate) fragments: u32,
     /// Payload bytes that the headers of these frames announced.
     pub(crate) size: u64,
+    /// The payload is deflate data (RFC 7692).
+    pub(crate) compressed: bool,
     /// When the first byte of the message's first frame was seen.
     pub(crate) started: Instant,
 }
@@ -31,6 +33,7 @@ impl Message {
             is_text,
             fragments: 0,
             size: 0,
+            compressed: false,
             started: now,
         }
     }
@@ -49,6 +52,7 @@ impl Message {
         self.is_text = is_text;
         self.fragments = 0;
         self.size = 0;
+        self.compressed = false;
         self.started = now;
     }
 
@@ -96,6 +100,12 @@ impl Message {
 
     pub(crate) fn binary(&self) -> &[u8] {
         &self.binary
+    }
+
+    /// Bytes of payload so far, those of an open code point included.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn len(&self) -> u64 {
+        (self.text.len() + self.utf8.open_len() + self.binary.len()) as u64
     }
 
     /// Heap bytes held, whether filled or not.

@@ -17,8 +17,8 @@ const RATIO_FREE: u64 = 64 * 1024;
 pub(crate) enum InflateError<E> {
     /// The data is not deflate, or says more than the window allows.
     Corrupt,
-    /// More output per input than [`Deflate::ratio`].
-    Ratio,
+    /// More output per input than this, [`Deflate::ratio`].
+    Ratio(u32),
     /// The receiver of the output refused it.
     Refused(E),
 }
@@ -69,6 +69,7 @@ impl Inflater {
         mut input: &[u8],
         sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), InflateError<E>> {
+        let ratio = u64::from(self.ratio.max(1));
         // A window of 15 bits reads what any smaller one wrote.
         let context = self.context.get_or_insert_with(|| Decompress::new(false));
         let mut output = [0; PIECE];
@@ -81,8 +82,8 @@ impl Inflater {
             let given = (context.total_out() - before_out) as usize;
             input = &input[taken..];
             self.given += given as u64;
-            if self.given > RATIO_FREE && self.given / u64::from(self.ratio) > self.taken {
-                return Err(InflateError::Ratio);
+            if self.given > RATIO_FREE && self.given / ratio > self.taken {
+                return Err(InflateError::Ratio(self.ratio));
             }
             if given > 0 {
                 sink(&output[..given]).map_err(InflateError::Refused)?;
@@ -146,6 +147,16 @@ impl Deflater {
         if self.no_context_takeover {
             self.context = None;
         }
+    }
+
+    /// The window is the largest there is: whatever was compressed elsewhere fits it.
+    pub(crate) fn has_full_window(&self) -> bool {
+        self.bits == 15
+    }
+
+    /// Something is held for the next message.
+    pub(crate) fn has_context(&self) -> bool {
+        self.context.is_some()
     }
 
     /// Forgets what was sent: the next message does not refer to it.
@@ -223,7 +234,7 @@ mod tests {
             given += bytes.len();
             Ok::<_, Infallible>(())
         });
-        assert_eq!(result, Err(InflateError::Ratio));
+        assert_eq!(result, Err(InflateError::Ratio(100)));
         assert!(given <= bomb.len() * 100 + RATIO_FREE as usize, "{given}");
         let corrupt = inflate(&mut Inflater::new(false, 100), &[&[0xFF; 20]]);
         assert_eq!(corrupt, Err(InflateError::Corrupt));

@@ -14,7 +14,7 @@ pub use close::{CloseCode, MAX_REASON};
 pub(crate) use close::{emit_close, parse_close};
 pub use header::{Expect, Header, HeaderView, MAX_HEADER, Opcode};
 pub use shared::Frame;
-pub(crate) use shared::for_each_cut;
+pub(crate) use shared::{RSV1, for_each_cut};
 pub use utf8::Utf8Stream;
 
 /// The longest payload of a control frame (RFC 6455 section 5.5).

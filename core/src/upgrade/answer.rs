@@ -2,13 +2,18 @@
 
 use super::head::{is_writable, list};
 use super::{RequestHead, accept_key};
+use crate::connection::Agreement;
 use crate::error::{AnswerError, UpgradeError};
+use crate::limits::Limits;
 
 /// The acceptance of an upgrade: 101 with what the application adds.
 #[derive(Debug, Copy, Clone, Default)]
 pub struct Accept<'a> {
     /// The subprotocol chosen from [`RequestHead::subprotocols`], or none.
     pub subprotocol: Option<&'a str>,
+    /// Send and take no compressed messages on this connection, even if its limits and the client
+    /// would allow it.
+    pub plain: bool,
     /// Further headers, such as `Set-Cookie`.
     pub headers: &'a [(&'a str, &'a str)],
 }
@@ -43,18 +48,22 @@ pub(crate) struct Offer {
     /// The accept key, when the request is an upgrade.
     accept: Option<[u8; 28]>,
     subprotocols: Box<[u8]>,
+    /// The compression that can be agreed on.
+    pub(crate) agreed: Option<Agreement>,
     head_only: bool,
 }
 
 impl Offer {
-    pub(crate) fn new(head: &RequestHead<'_>) -> Self {
+    pub(crate) fn new(head: &RequestHead<'_>, limits: &Limits) -> Self {
         let accept =
             head.is_upgrade().then(|| accept_key(head.header("Sec-WebSocket-Key").unwrap_or(b"")));
         let subprotocols: Vec<u8> = head
             .subprotocols()
             .flat_map(|name| name.bytes().chain(std::iter::once(b',')))
             .collect();
-        Self { accept, subprotocols: subprotocols.into(), head_only: head.method() == "HEAD" }
+        let agreed = Agreement::with_client(head, limits);
+        let head_only = head.method() == "HEAD";
+        Self { accept, subprotocols: subprotocols.into(), agreed, head_only }
     }
 
     /// A number that differs from connection to connection: the client's nonce, hashed.
@@ -85,6 +94,9 @@ impl Offer {
         out.extend_from_slice(b"\r\n");
         if let Some(chosen) = answer.subprotocol {
             header("Sec-WebSocket-Protocol", chosen, out);
+        }
+        if let Some(agreed) = self.agreed.filter(|_| !answer.plain) {
+            header("Sec-WebSocket-Extensions", &agreed.header(), out);
         }
         for (name, value) in answer.headers {
             header(name, value, out);

@@ -64,8 +64,14 @@ impl ClientRequest {
         Ok(self)
     }
 
-    /// Writes the request with this nonce, and says what the answer must match.
-    pub(crate) fn write(self, nonce: [u8; 16], out: &mut Vec<u8>) -> Expected {
+    /// Writes the request with this nonce and offer of extensions, and says what the answer must
+    /// match.
+    pub(crate) fn write(
+        self,
+        nonce: [u8; 16],
+        extensions: Option<&str>,
+        out: &mut Vec<u8>,
+    ) -> Expected {
         let key = STANDARD.encode(nonce);
         let mut line = |parts: &[&str]| {
             for part in parts {
@@ -81,6 +87,9 @@ impl ClientRequest {
         line(&["Sec-WebSocket-Version: 13"]);
         if !self.subprotocols.is_empty() {
             line(&["Sec-WebSocket-Protocol: ", &self.subprotocols.join(", ")]);
+        }
+        if let Some(extensions) = extensions {
+            line(&["Sec-WebSocket-Extensions: ", extensions]);
         }
         for (name, value) in &self.headers {
             line(&[name, ": ", value]);

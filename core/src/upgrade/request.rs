@@ -143,7 +143,7 @@ impl<'a> RequestHead<'a> {
         self.values("Sec-WebSocket-Protocol").flat_map(list).map(text)
     }
 
-    fn values(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    pub(crate) fn values(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.headers()
             .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
             .map(|(_, value)| value)

@@ -3,7 +3,9 @@
 use super::client::Expected;
 use super::head::list;
 use super::request::Headers;
+use crate::connection::Agreement;
 use crate::error::UpgradeError;
+use crate::limits::Limits;
 use std::fmt;
 
 const MAX_HEADERS: usize = 64;
@@ -51,15 +53,19 @@ impl fmt::Debug for ResponseHead<'_> {
 
 /// What a complete response head says.
 pub(crate) enum Verdict {
-    /// 101, and all that RFC 6455 section 4.2.2 demands.
-    Open,
+    /// 101, and all that RFC 6455 section 4.2.2 demands; with compression, if both want it.
+    Open(Option<Agreement>),
     /// Another status; the body may have this many bytes (`None`: until the end of the transport).
     Refused(u16, Option<usize>),
 }
 
 /// Judges a complete response head (RFC 6455 section 4.1, the list after "Once the client's opening
 /// handshake has been sent").
-pub(crate) fn judge(head: &[u8], expected: &Expected) -> Result<Verdict, UpgradeError> {
+pub(crate) fn judge(
+    head: &[u8],
+    expected: &Expected,
+    limits: &Limits,
+) -> Result<Verdict, UpgradeError> {
     let mut storage = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut storage);
     let status = match response.parse(head) {
@@ -103,8 +109,9 @@ pub(crate) fn judge(head: &[u8], expected: &Expected) -> Result<Verdict, Upgrade
     {
         return Err(UpgradeError::Answer("a subprotocol that was not offered"));
     }
-    if head.header("Sec-WebSocket-Extensions").is_some_and(|value| list(value).next().is_some()) {
-        return Err(UpgradeError::Answer("an extension that was not offered"));
-    }
-    Ok(Verdict::Open)
+    let extensions = head
+        .headers()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("Sec-WebSocket-Extensions"))
+        .map(|(_, value)| value);
+    Agreement::with_server(extensions, limits).map(Verdict::Open).map_err(UpgradeError::Answer)
 }

@@ -69,6 +69,9 @@ pub(crate) struct EchoArgs {
     /// fragments is accepted.
     #[arg(long, default_value = "64MiB", value_parser = parse_size)]
     pub(crate) max_message: u32,
+    /// Compress messages for clients that offer it (permessage-deflate).
+    #[arg(long)]
+    pub(crate) deflate: bool,
     /// Event loops, each a thread with its own listener.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) loops: u16,

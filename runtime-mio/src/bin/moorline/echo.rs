@@ -4,7 +4,9 @@ use crate::cli::EchoArgs;
 use crate::failure::Failure;
 use crate::peer_text::PeerText;
 use crate::{log, open_files, port_holder, signals};
-use moorline_core::{Accept, Cause, CloseCode, Event, Limits, Outbox, RequestHead, Response};
+use moorline_core::{
+    Accept, Cause, CloseCode, Deflate, Event, Limits, Outbox, RequestHead, Response,
+};
 use moorline_mio::{ConnId, Handler, Server, ServerOptions};
 use std::collections::HashMap;
 use std::io;
@@ -17,7 +19,7 @@ pub(crate) fn run(args: EchoArgs) -> Result<(), Failure> {
     open_files::raise_limit();
     let options = ServerOptions {
         loops: usize::from(args.loops),
-        limits: limits(args.max_message),
+        limits: limits(args.max_message, args.deflate),
         ..ServerOptions::default()
     };
     let server = Server::bind(args.listen, options)
@@ -40,8 +42,9 @@ pub(crate) fn run(args: EchoArgs) -> Result<(), Failure> {
 }
 
 /// Conformance suites send megabytes in tiny pieces for minutes; only the message size is a limit.
-fn limits(max_message: u32) -> Limits {
+fn limits(max_message: u32, deflate: bool) -> Limits {
     Limits {
+        deflate: deflate.then(Deflate::default),
         message: max_message,
         fragments: u32::MAX,
         outbox: max_message.saturating_mul(2).saturating_add(1 << 20),
