@@ -44,7 +44,8 @@ pub(crate) fn run(args: EchoArgs) -> Result<(), Failure> {
 /// Conformance suites send megabytes in tiny pieces for minutes; only the message size is a limit.
 fn limits(max_message: u32, deflate: bool) -> Limits {
     Limits {
-        deflate: deflate.then(Deflate::default),
+        // Whatever its size: this is what a suite wants to see.
+        deflate: deflate.then(|| Deflate { threshold: 1, ..Deflate::default() }),
         message: max_message,
         fragments: u32::MAX,
         outbox: max_message.saturating_mul(2).saturating_add(1 << 20),
