@@ -133,9 +133,9 @@ impl<'a> Turn<'a> {
         if masked {
             let key: [u8; 4] = input.get(start..start + 4)?.try_into().ok()?;
             start += 4;
-            mask::apply(key, input.get_mut(start..start + len)?);
+            mask::apply(key, input.get_mut(start..)?.get_mut(..len)?);
         } else {
-            input.get(start..start + len)?;
+            input.get(start..)?.get(..len)?;
         }
         let start = self.at + start;
         self.at = start + len;
@@ -436,7 +436,7 @@ impl<'a> Turn<'a> {
         if fragments > limits.fragments {
             return connection.exceeded(LimitError::Fragments { limit: limits.fragments });
         }
-        let payload = self.at..self.at + header.len as usize;
+        let payload = self.at..self.at.saturating_add(header.len as usize);
         if is_first
             && header.fin
             && let Some(bytes) = self.input.get_mut(payload.clone())
@@ -491,7 +491,7 @@ impl<'a> Turn<'a> {
             *key = mask::rotate(*key, taken);
         }
         self.at += taken;
-        let expected = frame.left as usize;
+        let before = frame.left;
         frame.left -= taken as u64;
         let Frame { left, opcode, fin, .. } = *frame;
         if left == 0 {
@@ -505,7 +505,14 @@ impl<'a> Turn<'a> {
             return if left == 0 { self.control(opcode, Source::Own(len)) } else { Step::Idle };
         }
         let Some(message) = &mut connection.message else { return Step::Idle };
-        let mut valid = message.push(piece, expected);
+        // Further frames may follow up to the limit: a frame's own length would make many small
+        // ones grow the buffer one by one.
+        let expected = if fin {
+            before
+        } else {
+            u64::from(connection.outbox.limits().message).saturating_sub(message.size - before)
+        };
+        let mut valid = message.push(piece, usize::try_from(expected).unwrap_or(usize::MAX));
         if left == 0 && fin && valid.is_ok() {
             valid = message.finish();
         }

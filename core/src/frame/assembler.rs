@@ -37,13 +37,19 @@ impl Message {
 
     /// Begins the next message in the same buffer.
     pub(crate) fn restart(&mut self, is_text: bool, now: Instant) {
-        self.text.clear();
-        self.binary.clear();
-        if self.text.capacity() > KEEP {
-            self.text = String::new();
+        // One storage serves both kinds, or a peer that alternates would hold two.
+        let mut storage = std::mem::take(&mut self.binary);
+        if self.is_text {
+            storage = std::mem::take(&mut self.text).into_bytes();
         }
-        if self.binary.capacity() > KEEP {
-            self.binary = Vec::new();
+        storage.clear();
+        if storage.capacity() > KEEP {
+            storage = Vec::new();
+        }
+        if is_text {
+            self.text = String::from_utf8(storage).unwrap_or_default();
+        } else {
+            self.binary = storage;
         }
         self.utf8 = Utf8Stream::default();
         self.is_text = is_text;
@@ -52,12 +58,13 @@ impl Message {
         self.started = now;
     }
 
-    /// Appends unmasked payload. `expected` is how much of the frame is still to come including
+    /// Appends unmasked payload. `expected` is how much of the message may still come including
     /// `piece`: the buffer doubles as it fills, but never beyond that.
     pub(crate) fn push(&mut self, piece: &[u8], expected: usize) -> Result<(), InvalidUtf8> {
         if self.is_text {
             // Up to three bytes of an open code point join the piece.
-            let room = growth(self.text.len(), self.text.capacity(), piece.len() + 3, expected + 3);
+            let expected = expected.saturating_add(3);
+            let room = growth(self.text.len(), self.text.capacity(), piece.len() + 3, expected);
             self.text.reserve_exact(room);
             self.utf8.push(&mut self.text, piece)
         } else {
@@ -96,6 +103,6 @@ fn growth(len: usize, capacity: usize, arrived: usize, expected: usize) -> usize
     if capacity - len >= arrived {
         return arrived;
     }
-    // Doubling keeps the copying linear; the frame's end keeps the last step from overshooting.
+    // Doubling keeps the copying linear; the message's end keeps the last step from overshooting.
     arrived.max(len.min(expected))
 }
