@@ -364,7 +364,7 @@ fn durations_that_cannot_be_added_are_never_reached() {
         close_within: far,
         ..Limits::default()
     };
-    let mut subject = Subject::server(limits.clone(), echo);
+    let mut subject = Subject::server(limits, echo);
     assert_eq!(subject.due(), None);
     subject.feed(REQUEST);
     subject.hears(0x01, b"begun");
