@@ -22,8 +22,8 @@ fn timeout(why: Why) -> Recorded {
 }
 
 /// A subject that has no keep-alive in the way.
-fn without_pings(role: Role, limits: Limits) -> Subject {
-    Subject::open(role, Limits { ping_every: Duration::MAX, ..limits })
+fn without_pings(role: Role) -> Subject {
+    Subject::open(role, Limits { ping_every: Duration::MAX, ..limits() })
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn a_ping_behind_a_slow_frame_leaves_at_its_boundary_and_counts_from_there() {
 fn a_peer_that_does_not_read_is_a_slow_reader() {
     for queued in [1000, 60_000, 900_000] {
         for role in ROLES {
-            let mut subject = without_pings(role, limits());
+            let mut subject = without_pings(role);
             subject.outbox().binary(&vec![0; queued]).unwrap();
             subject.write(100);
             assert_eq!(subject.due(), Some((60 * SECOND, Why::Drain)));
@@ -280,7 +280,7 @@ fn a_slow_reader_that_is_not_read_from_is_not_called_silent() {
 fn a_message_must_end_in_time_however_it_dribbles() {
     for role in ROLES {
         for first in [0x01, 0x02, 0x82] {
-            let mut subject = without_pings(role, limits());
+            let mut subject = without_pings(role);
             subject.advance(SECOND);
             let bytes = subject.peer(first, &[b'x'; 100]);
             for byte in &bytes[..58] {
@@ -298,7 +298,7 @@ fn a_message_must_end_in_time_however_it_dribbles() {
 
 #[test]
 fn fragments_and_pings_do_not_move_the_message_deadline() {
-    let mut subject = without_pings(Role::Server, limits());
+    let mut subject = without_pings(Role::Server);
     subject.hears(0x01, b"begin");
     for _ in 0..29 {
         subject.advance(SECOND);

@@ -70,7 +70,7 @@ fn control_frames_pass_queued_data_at_the_next_frame_boundary() {
     // What is queued: owned and shared, small and large, in every mixture; the transport takes
     // `chop` bytes at a time.
     for role in ROLES {
-        for seed in 0..150 {
+        for seed in 0..600 {
             let mut rng = Rng(seed);
             let chop = [1, 2, 3, 5, 11, 100, 4096, 65_536, 70_000][rng.below(9)];
             let mut subject = Subject::open_with(role, Limits::default(), quiet);

@@ -62,6 +62,7 @@ pub enum End {
     Drop,
 }
 
+#[allow(clippy::wrong_self_convention, reason = "`to_` names the state that is entered")]
 impl Connection {
     pub(super) fn end(&self) -> End {
         match (self.receiving, self.outbox.sending) {

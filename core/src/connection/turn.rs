@@ -145,9 +145,9 @@ impl<'a> Turn<'a> {
         if masked {
             let key: [u8; 4] = input.get(start..start + 4)?.try_into().ok()?;
             start += 4;
-            mask::apply(key, input.get_mut(start..start + len)?);
+            mask::apply(key, input.get_mut(start..)?.get_mut(..len)?);
         } else {
-            input.get(start..start + len)?;
+            input.get(start..)?.get(..len)?;
         }
         let start = self.at + start;
         self.at = start + len;
@@ -489,7 +489,7 @@ impl<'a> Turn<'a> {
         if fragments > limits.fragments {
             return connection.exceeded(LimitError::Fragments { limit: limits.fragments });
         }
-        let payload = self.at..self.at + header.len as usize;
+        let payload = self.at..self.at.saturating_add(header.len as usize);
         if is_first
             && header.fin
             && header.rsv == 0
@@ -553,7 +553,7 @@ impl<'a> Turn<'a> {
         }
         let piece = &mut rest[..taken];
         self.at += taken;
-        let expected = frame.left as usize;
+        let before = frame.left;
         let Frame { key, opcode, fin, .. } = *frame;
         frame.key = key.map(|key| mask::rotate(key, taken));
         frame.left -= taken as u64;
@@ -585,7 +585,11 @@ impl<'a> Turn<'a> {
             }
             return self.end_of_piece(left, fin);
         }
-        message.reserve(taken, expected);
+        // Further frames may follow up to the limit: a frame's own length would make many small ones
+        // grow the buffer one by one.
+        let expected =
+            if fin { before } else { u64::from(limit).saturating_sub(message.size - before) };
+        message.reserve(taken, usize::try_from(expected).unwrap_or(usize::MAX));
         // By blocks: unmasking, checking and copying one while it is in the nearest cache.
         let mut valid = Ok(());
         for block in piece.chunks_mut(BLOCK) {
