@@ -70,7 +70,7 @@ fn control_frames_pass_queued_data_at_the_next_frame_boundary() {
     // What is queued: owned and shared, small and large, in every mixture; the transport takes
     // `chop` bytes at a time.
     for role in ROLES {
-        for seed in 0..150 {
+        for seed in 0..600 {
             let mut rng = Rng(seed);
             let chop = [1, 2, 3, 5, 11, 100, 4096, 65_536, 70_000][rng.below(9)];
             let mut subject = Subject::open_with(role, Limits::default(), quiet);
@@ -107,12 +107,14 @@ fn control_frames_pass_queued_data_at_the_next_frame_boundary() {
             let (pongs, data): (Vec<_>, Vec<_>) =
                 frames.into_iter().partition(|frame| frame.opcode == 10);
             assert!(data == sent, "seed {seed}: data is changed or out of order");
-            // Each Pong is one that was asked for, in rising order, and the last one was answered.
-            let numbers: Vec<usize> = pongs
+            // Each Pong is one that was asked for. One that stands among the data already may be
+            // passed by a later one; none comes twice, and the last is answered.
+            let mut numbers: Vec<usize> = pongs
                 .iter()
                 .map(|pong| String::from_utf8_lossy(&pong.payload).parse().unwrap())
                 .collect();
-            assert!(numbers.is_sorted_by(|a, b| a < b) || chop > 4096, "{numbers:?}");
+            numbers.sort_unstable();
+            assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
             if let Some(last) = pings.len().checked_sub(1) {
                 assert!(numbers.contains(&last), "seed {seed}: {numbers:?} without {last}");
             }

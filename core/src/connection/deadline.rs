@@ -2,7 +2,7 @@
 //! timer.
 
 use super::Connection;
-use super::outbox::Ping;
+use super::outbox::{Outbox, Ping};
 use super::state::{Receiving, Sending};
 use crate::error::UpgradeError;
 use crate::event::{Cause, Why};
@@ -19,6 +19,9 @@ impl Connection {
     pub fn deadline(&self) -> Option<(Instant, Why)> {
         let limits = self.outbox.limits();
         let since = self.outbox.since;
+        if self.is_owed_closed() {
+            return Some((since, Why::Close));
+        }
         match (self.receiving, self.outbox.sending) {
             (Receiving::Dead, _) => None,
             (_, Sending::Closing(_) | Sending::Answered(_) | Sending::Ended) => {
@@ -31,14 +34,16 @@ impl Connection {
 
     fn open_deadline(&self) -> Option<(Instant, Why)> {
         let limits = self.outbox.limits();
-        let moved = self.outbox.moved;
-        let alive = match self.outbox.ping {
-            // A byte heard after the Ping proves life, whatever it was.
-            Ping::Left(left) if self.heard <= left => {
-                at(left.max(moved), limits.pong_within, Why::Pong)
-            }
-            Ping::Queued => at(self.heard.max(moved), limits.pong_within, Why::Pong),
-            _ => at(self.heard, self.ping_every(limits.ping_every), Why::Ping),
+        let Outbox { moved, pinged, ping, .. } = self.outbox;
+        let alive = if self.outbox.is_blocked() && self.is_paused() {
+            // It is not read from, so that it cannot show life but by reading: Drain watches that.
+            None
+        } else if ping != Ping::None && self.heard < pinged {
+            // Any byte from the Ping on proves life. At the same instant counts: a loop reads its
+            // clock once, and would take a quick Pong for none.
+            at(pinged.max(moved), limits.pong_within, Why::Pong)
+        } else {
+            at(self.heard, self.ping_every(limits.ping_every), Why::Ping)
         };
         let drained = if self.outbox.is_blocked() {
             at(moved, limits.drain_within, Why::Drain)
@@ -59,13 +64,13 @@ impl Connection {
         if ping_every == Duration::MAX {
             return ping_every;
         }
-        ping_every - ping_every / 10 * (u32::from(self.spread) % SPREAD) / SPREAD
+        ping_every - ping_every / (10 * SPREAD) * (u32::from(self.spread) % SPREAD)
     }
 
     /// Acts on the deadline if it has passed; gives what the application must be told.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Cause<'static>> {
         let (at, why) = self.deadline()?;
-        if now < at {
+        if now < at || self.is_owed_closed() {
             return None;
         }
         match why {
@@ -73,7 +78,7 @@ impl Connection {
                 self.outbox.push_ping();
                 None
             }
-            Why::Handshake => Some(self.expire_handshake()),
+            Why::Handshake => self.expire_handshake(),
             Why::Close => {
                 let sending = self.outbox.sending;
                 self.to_dead();
@@ -88,21 +93,26 @@ impl Connection {
         }
     }
 
-    fn expire_handshake(&mut self) -> Cause<'static> {
+    fn expire_handshake(&mut self) -> Option<Cause<'static>> {
         match self.receiving {
             Receiving::Head => {
                 self.outbox.push_head(write_timeout);
                 self.to_discard();
-                Cause::Timeout(Why::Handshake)
+                Some(Cause::Timeout(Why::Handshake))
             }
             Receiving::Request => {
                 self.outbox.refuse(UpgradeError::Unanswered);
                 self.to_discard();
-                Cause::Upgrade(UpgradeError::Unanswered)
+                Some(Cause::Upgrade(UpgradeError::Unanswered))
+            }
+            // The answer is known; only its body has no end. The turn hands out what has come.
+            Receiving::Refusal => {
+                self.eof = true;
+                None
             }
             _ => {
                 self.to_dead();
-                Cause::Timeout(Why::Handshake)
+                Some(Cause::Timeout(Why::Handshake))
             }
         }
     }

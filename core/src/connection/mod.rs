@@ -201,6 +201,10 @@ impl Connection {
         let outbox = self.outbox(now);
         if outbox.is_in_handshake() {
             outbox.close_handshake(code);
+            if self.receiving == Receiving::Request {
+                // The request is answered; what comes now is thrown away as before a request.
+                self.receiving = Receiving::Head;
+            }
         } else {
             outbox.close(code, reason);
         }

@@ -27,6 +27,10 @@ use std::time::Instant;
 /// costs less than another segment.
 const SHARE_FROM: usize = 4 * 1024;
 
+/// For a peer that does not read, smaller shared frames are worth a segment, which saves memory when
+/// many such peers wait for one frame; under this size the segment would cost more than a copy.
+const SHARE_BLOCKED_FROM: usize = 128;
+
 /// A lent buffer that a burst has made larger than this is freed instead of given back.
 const SPARE_MAX: usize = 256 * 1024;
 
@@ -62,6 +66,8 @@ pub struct Outbox {
     /// When queued bytes last moved, or began to wait.
     pub(super) moved: Instant,
     pub(super) ping: Ping,
+    /// When the latest Ping was queued or, once it has left, when it left.
+    pub(super) pinged: Instant,
     pub(super) sending: Sending,
     /// The kernel refused bytes at the last write.
     blocked: bool,
@@ -74,7 +80,7 @@ pub struct Outbox {
 pub(super) enum Ping {
     None,
     Queued,
-    Left(Instant),
+    Left,
 }
 
 #[derive(Debug, Default)]
@@ -118,6 +124,7 @@ impl Outbox {
             since: now,
             moved: now,
             ping: Ping::None,
+            pinged: now,
             sending: Sending::Handshake,
             blocked: false,
             lent: false,
@@ -153,7 +160,8 @@ impl Outbox {
         self.check_room(bytes.len())?;
         if self.entropy.is_some() {
             self.send_masked(bytes);
-        } else if bytes.len() < SHARE_FROM && !self.blocked {
+        } else if bytes.len() < if self.blocked { SHARE_BLOCKED_FROM } else { SHARE_FROM } {
+            self.make_room(bytes.len());
             self.tail.extend_from_slice(bytes);
             self.queued += bytes.len();
         } else {
@@ -285,10 +293,11 @@ impl Outbox {
             && let Some(backlog) = &mut self.backlog
         {
             let control = count.min(backlog.control.len() - backlog.control_sent);
-            if backlog.write_control(control) {
-                self.ping = Ping::Left(now);
-            }
+            let ping_left = backlog.write_control(control);
             count -= control;
+            if ping_left {
+                self.ping_left();
+            }
         }
         self.consume(count);
         self.compact();
@@ -378,9 +387,12 @@ impl Outbox {
         }
     }
 
-    /// Queues a Ping ahead of waiting data.
+    /// Queues a Ping ahead of waiting data, unless the last one has not left yet.
     pub(super) fn push_ping(&mut self) {
-        self.ping = Ping::Queued;
+        self.pinged = self.now;
+        if std::mem::replace(&mut self.ping, Ping::Queued) == Ping::Queued {
+            return;
+        }
         if self.in_order() {
             self.push_frame(Opcode::Ping, &[]);
             self.ping_mark = self.queued;
@@ -427,11 +439,12 @@ impl Outbox {
         self.check_room(payload.len())?;
         if payload.len() <= 125 && self.entropy.is_none() {
             let head = [0x80 | opcode as u8, payload.len() as u8];
-            self.tail.reserve(payload.len() + 2);
+            self.make_room(payload.len() + 2);
             self.tail.extend_from_slice(&head);
             self.tail.extend_from_slice(payload);
             self.queued += payload.len() + 2;
         } else {
+            self.make_room(payload.len() + (payload.len() / Frame::CUT + 1) * MAX_HEADER);
             for_each_cut(opcode, payload, |header, piece| self.push(header, piece));
         }
         Ok(())
@@ -458,7 +471,7 @@ impl Outbox {
         }
         let mut head = [0; MAX_HEADER];
         let size = header.emit(&mut head);
-        self.tail.reserve(size + payload.len());
+        self.make_room(size + payload.len());
         self.tail.extend_from_slice(&head[..size]);
         let start = self.tail.len();
         self.tail.extend_from_slice(payload);
@@ -480,6 +493,7 @@ impl Outbox {
     }
 
     fn send_masked(&mut self, mut bytes: &[u8]) {
+        self.make_room(bytes.len() + (bytes.len() / Frame::CUT + 1) * MAX_HEADER);
         while let Some((header, payload, after)) = next_frame(bytes) {
             self.push(header, payload);
             bytes = after;
@@ -547,10 +561,15 @@ impl Outbox {
         self.blocked = true;
     }
 
+    fn ping_left(&mut self) {
+        self.ping = Ping::Left;
+        self.pinged = self.now;
+    }
+
     /// Everything has left.
     fn clear(&mut self) {
         if self.ping == Ping::Queued {
-            self.ping = Ping::Left(self.now);
+            self.ping_left();
         }
         if self.lent {
             self.tail.clear();
@@ -570,7 +589,7 @@ impl Outbox {
         if self.ping_mark > 0 && count > 0 {
             self.ping_mark = self.ping_mark.saturating_sub(count);
             if self.ping_mark == 0 {
-                self.ping = Ping::Left(self.now);
+                self.ping_left();
             }
         }
         while count > 0 {
@@ -626,6 +645,26 @@ impl Outbox {
         if done {
             backlog.segments.pop_front();
         }
+    }
+
+    #[inline]
+    fn make_room(&mut self, len: usize) {
+        if self.tail.capacity() - self.tail.len() < len {
+            self.grow(len);
+        }
+    }
+
+    /// Bytes that have left make room first; then the tail doubles, but as long as the limit keeps
+    /// what waits small, not beyond half as much again: a slow reader costs about its limit.
+    #[cold]
+    fn grow(&mut self, len: usize) {
+        if self.sent > self.tail.len() / 4 {
+            self.tail.drain(..self.sent);
+            self.sent = 0;
+        }
+        let limit = self.limits.outbox as usize;
+        let most = limit.saturating_add(limit / 2).saturating_sub(self.tail.len());
+        self.tail.reserve_exact(len.max(self.tail.len().min(most)));
     }
 
     /// Gives back the space of bytes that have left, at a cost linear in what leaves.

@@ -62,6 +62,7 @@ pub enum End {
     Drop,
 }
 
+#[allow(clippy::wrong_self_convention, reason = "`to_` names the state that is entered")]
 impl Connection {
     pub(super) fn end(&self) -> End {
         match (self.receiving, self.outbox.sending) {
@@ -72,7 +73,7 @@ impl Connection {
             (_, Sending::Handshake | Sending::Open) => End::Stay,
             // The peer's Close is awaited.
             (Receiving::Frames, _) => End::Stay,
-            _ if self.eof => End::Drop,
+            _ if self.eof && self.told => End::Drop,
             // RFC 6455 section 7.1.1: after a clean close the server ends the transport first.
             _ if self.clean && self.outbox.is_client() => End::Stay,
             _ => End::ShutdownWrite,
@@ -108,9 +109,17 @@ impl Connection {
         }
     }
 
+    /// The peer had ended its half before the application answered: the answer leaves, but nothing
+    /// will arrive any more that could bring the application its Closed. The next turn does.
+    pub(super) fn is_owed_closed(&self) -> bool {
+        self.eof && !self.told && self.outbox.sending != Sending::Handshake
+    }
+
     /// The application accepted the upgrade, or the server's 101 was right.
     pub(super) fn to_frames(&mut self) {
-        self.outbox.sending = Sending::Open;
+        if self.outbox.sending == Sending::Handshake {
+            self.outbox.sending = Sending::Open;
+        }
         self.receiving = Receiving::Frames;
     }
 

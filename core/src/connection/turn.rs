@@ -137,9 +137,9 @@ impl<'a> Turn<'a> {
         if masked {
             let key: [u8; 4] = input.get(start..start + 4)?.try_into().ok()?;
             start += 4;
-            mask::apply(key, input.get_mut(start..start + len)?);
+            mask::apply(key, input.get_mut(start..)?.get_mut(..len)?);
         } else {
-            input.get(start..start + len)?;
+            input.get(start..)?.get(..len)?;
         }
         let start = self.at + start;
         self.at = start + len;
@@ -211,6 +211,22 @@ impl<'a> Turn<'a> {
             (Receiving::Request, Sending::Open) => {
                 connection.to_frames();
                 Step::Open
+            }
+            // Accepted and closed at once: the peer's Close is awaited.
+            (Receiving::Request, Sending::Closing(_)) => {
+                connection.to_frames();
+                Step::Next
+            }
+            (Receiving::Head, Sending::Closing(code)) if connection.eof => {
+                connection.to_discard();
+                Step::Closed(Cause::Local(code))
+            }
+            (Receiving::Frames, sending) if connection.eof => {
+                connection.to_dead();
+                Step::Closed(match sending {
+                    Sending::Closing(code) => Cause::Local(code),
+                    _ => Cause::Eof,
+                })
             }
             (Receiving::Request, Sending::Answered(status)) => {
                 connection.to_discard();
@@ -424,7 +440,7 @@ impl<'a> Turn<'a> {
         if fragments > limits.fragments {
             return connection.exceeded(LimitError::Fragments { limit: limits.fragments });
         }
-        let payload = self.at..self.at + header.len as usize;
+        let payload = self.at..self.at.saturating_add(header.len as usize);
         if is_first
             && header.fin
             && let Some(bytes) = self.input.get_mut(payload.clone())
@@ -475,8 +491,7 @@ impl<'a> Turn<'a> {
         let taken = rest.len().min(usize::try_from(frame.left).unwrap_or(usize::MAX));
         let piece = &mut rest[..taken];
         self.at += taken;
-        let expected = frame.left as usize;
-        let Frame { key, opcode, fin, .. } = *frame;
+        let Frame { left: before, key, opcode, fin } = *frame;
         frame.key = key.map(|key| mask::rotate(key, taken));
         frame.left -= taken as u64;
         let left = frame.left;
@@ -494,7 +509,14 @@ impl<'a> Turn<'a> {
             return if left == 0 { self.control(opcode, Source::Own(len)) } else { Step::Idle };
         }
         let Some(message) = &mut connection.message else { return Step::Idle };
-        message.reserve(taken, expected);
+        // Further frames may follow up to the limit: a frame's own length would make many small
+        // ones grow the buffer one by one.
+        let expected = if fin {
+            before
+        } else {
+            u64::from(connection.outbox.limits().message).saturating_sub(message.size - before)
+        };
+        message.reserve(taken, usize::try_from(expected).unwrap_or(usize::MAX));
         // By blocks: unmasking, checking and copying one while it is in the nearest cache.
         let mut valid = Ok(());
         for block in piece.chunks_mut(BLOCK) {

@@ -37,13 +37,19 @@ impl Message {
 
     /// Begins the next message in the same buffer.
     pub(crate) fn restart(&mut self, is_text: bool, now: Instant) {
-        self.text.clear();
-        self.binary.clear();
-        if self.text.capacity() > KEEP {
-            self.text = String::new();
+        // One storage serves both kinds, or a peer that alternates would hold two.
+        let mut storage = std::mem::take(&mut self.binary);
+        if self.is_text {
+            storage = std::mem::take(&mut self.text).into_bytes();
         }
-        if self.binary.capacity() > KEEP {
-            self.binary = Vec::new();
+        storage.clear();
+        if storage.capacity() > KEEP {
+            storage = Vec::new();
+        }
+        if is_text {
+            self.text = String::from_utf8(storage).unwrap_or_default();
+        } else {
+            self.binary = storage;
         }
         self.utf8 = Utf8Stream::default();
         self.is_text = is_text;
@@ -52,22 +58,18 @@ impl Message {
         self.started = now;
     }
 
-    /// Makes room for `arrived` bytes of payload. `expected` is how much of the frame is still to come
+    /// Makes room for `arrived` bytes of payload. `expected` is how much of the message may still come
     /// including them: the buffer doubles as it fills, but never beyond that.
     pub(crate) fn reserve(&mut self, arrived: usize, expected: usize) {
         if self.is_text {
             // An open code point joins what comes.
             let open = self.utf8.open_len();
-            let text = &mut self.text;
-            text.reserve_exact(growth(
-                text.len(),
-                text.capacity(),
-                open + arrived,
-                open + expected,
-            ));
+            let (len, capacity) = (self.text.len(), self.text.capacity());
+            let room = growth(len, capacity, open + arrived, expected.saturating_add(open));
+            self.text.reserve_exact(room);
         } else {
-            let binary = &mut self.binary;
-            binary.reserve_exact(growth(binary.len(), binary.capacity(), arrived, expected));
+            let room = growth(self.binary.len(), self.binary.capacity(), arrived, expected);
+            self.binary.reserve_exact(room);
         }
     }
 
@@ -109,6 +111,6 @@ fn growth(len: usize, capacity: usize, arrived: usize, expected: usize) -> usize
     if capacity - len >= arrived {
         return arrived;
     }
-    // Doubling keeps the copying linear; the frame's end keeps the last step from overshooting.
+    // Doubling keeps the copying linear; the message's end keeps the last step from overshooting.
     arrived.max(len.min(expected))
 }

@@ -123,6 +123,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_looked_at_is_never_looked_at_again() {
+        let mut head = b"GET / HTTP/1.1\r\nA: ".to_vec();
+        head.resize(16_000, b'a');
+        head.extend_from_slice(b"\r\n\r\n");
+        let mut scanner = HeadScanner::default();
+        let mut seen = Vec::new();
+        for byte in &head[..head.len() - 1] {
+            seen.push(*byte);
+            assert_eq!(scanner.scan(&seen, 20_000), Ok(None));
+            // A second look at it would be an error.
+            *seen.last_mut().expect("pushed") = b'\n';
+        }
+        seen.push(b'\n');
+        assert_eq!(scanner.scan(&seen, 20_000), Ok(Some(head.len())));
+    }
+
+    #[test]
     fn what_parsers_disagree_on_is_refused() {
         for (head, error) in [
             (&b"GET / HTTP/1.1\nHost: a\r\n\r\n"[..], "LF without CR"),

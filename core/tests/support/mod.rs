@@ -89,16 +89,21 @@ impl fmt::Display for Recorded {
                 write!(f, "Response {status} {}", body.escape_ascii())
             }
             Self::Open => f.write_str("Open"),
-            Self::Text(text) => write!(f, "Text {text}"),
-            Self::Binary(data) => write!(f, "Binary {}", data.escape_ascii()),
-            Self::Ping(data) => write!(f, "Ping {}", data.escape_ascii()),
-            Self::Pong(data) => write!(f, "Pong {}", data.escape_ascii()),
+            Self::Text(text) => with_payload(f, "Text", text),
+            Self::Binary(data) => with_payload(f, "Binary", &data.escape_ascii().to_string()),
+            Self::Ping(data) => with_payload(f, "Ping", &data.escape_ascii().to_string()),
+            Self::Pong(data) => with_payload(f, "Pong", &data.escape_ascii().to_string()),
             Self::PeerClosed(code, reason) => {
                 write!(f, "Closed {}", Cause::Peer(CloseCode(*code), reason))
             }
             Self::Closed(cause) => write!(f, "Closed {cause}"),
         }
     }
+}
+
+fn with_payload(f: &mut fmt::Formatter<'_>, name: &str, payload: &str) -> fmt::Result {
+    f.write_str(name)?;
+    if payload.is_empty() { Ok(()) } else { write!(f, " {payload}") }
 }
 
 /// A small deterministic generator (splitmix64).
