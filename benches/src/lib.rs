@@ -3,7 +3,10 @@
 
 use moorline_core::frame::mask;
 use moorline_core::frame::{Header, MAX_HEADER, Opcode};
+use moorline_core::{Accept, Connection, Event, Limits};
 use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::time::Instant;
 
 /// The request of the benches: what a browser sends, with the example key of RFC 6455.
 pub const REQUEST: &[u8] = b"GET /ws?session=main HTTP/1.1\r\n\
@@ -151,6 +154,21 @@ impl Write for Endless {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// A server that has accepted [`REQUEST`]; its answer has left.
+pub fn open_server(limits: Limits, now: Instant) -> Connection {
+    let mut server = Connection::server(Arc::new(limits), now);
+    let mut request = REQUEST.to_vec();
+    let mut turn = server.receive(now, &mut request);
+    while let Some((event, outbox)) = turn.next_event() {
+        if let Event::Request(_) = event {
+            outbox.accept(&Accept::default()).expect("an upgrade");
+        }
+    }
+    let answer = server.outbox(now).queued();
+    server.outbox(now).written(now, answer);
+    server
 }
 
 #[cfg(test)]

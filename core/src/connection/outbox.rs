@@ -512,6 +512,13 @@ impl Outbox {
     }
 
     fn push_close(&mut self, code: CloseCode, reason: &str) {
+        // Control frames that wait for a half-written one would come after the Close.
+        if let Some(backlog) = &mut self.backlog
+            && backlog.control_sent > 0
+        {
+            backlog.pong = None;
+            backlog.ping = false;
+        }
         let mut payload = Vec::new();
         emit_close(code, reason, &mut payload);
         self.push_frame(Opcode::Close, &payload);

@@ -553,8 +553,7 @@ impl<'a> Turn<'a> {
         }
         let piece = &mut rest[..taken];
         self.at += taken;
-        let before = frame.left;
-        let Frame { key, opcode, fin, .. } = *frame;
+        let Frame { left: before, key, opcode, fin } = *frame;
         frame.key = key.map(|key| mask::rotate(key, taken));
         frame.left -= taken as u64;
         let left = frame.left;

@@ -1,0 +1,3 @@
+//! See `moorline_fuzz::server_bytes`.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| moorline_fuzz::server_bytes(data));
