@@ -143,9 +143,8 @@ use std::time::{Duration, Instant};
 /// The protocol that is spoken.
 const PROTOCOL: u64 = 3;
 
-/// What the host must do.
+/// What the host must do. All of it: a host that does not know one does not compile.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Action {
     /// Give this to the connection's outbox with [`deliver`].
     Send {

@@ -8,7 +8,6 @@ pub struct JobId(pub u64);
 
 /// A piece of work.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub enum Work {
     /// For the store: one outcome, [`Outcome::Store`]. Works of one session must be executed in the
     /// order in which they were started.
@@ -65,7 +64,6 @@ pub struct Usage {
 
 /// Work for the store. Times are Unix milliseconds.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub enum StoreWork {
     /// Look a session up: [`StoreOutcome::Opened`] or [`StoreOutcome::Absent`].
     Open {

@@ -446,7 +446,6 @@ impl World {
                 }
             }
             Action::Note(fact) => self.facts.push(fact),
-            _ => {}
         }
     }
 
