@@ -73,6 +73,8 @@ pub mod connection;
 pub mod error;
 mod event;
 pub mod frame;
+#[cfg(feature = "gateway")]
+pub mod gateway;
 mod limits;
 pub mod upgrade;
 mod wheel;

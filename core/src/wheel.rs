@@ -228,6 +228,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     const MS: Duration = Duration::from_millis(1);
+    /// With its type: with serde_json around, a bare `[]` could be compared with other things, too.
+    const NOTHING: [usize; 0] = [];
 
     fn expired(wheel: &mut Wheel, now: Instant) -> Vec<usize> {
         let mut due = Vec::new();
@@ -242,9 +244,9 @@ mod tests {
         assert_eq!(wheel.next(), None);
         wheel.arm(7, start + 20 * MS);
         assert_eq!(wheel.next(), Some(start + 32 * MS));
-        assert_eq!(expired(&mut wheel, start + 31 * MS), []);
+        assert_eq!(expired(&mut wheel, start + 31 * MS), NOTHING);
         assert_eq!(expired(&mut wheel, start + 32 * MS), [7]);
-        assert_eq!(expired(&mut wheel, start + 64 * MS), []);
+        assert_eq!(expired(&mut wheel, start + 64 * MS), NOTHING);
         assert_eq!(wheel.next(), None);
     }
 
@@ -265,11 +267,11 @@ mod tests {
         let start = Instant::now();
         let mut wheel = Wheel::new(start);
         let now = start + 100 * MS;
-        assert_eq!(expired(&mut wheel, now), []);
+        assert_eq!(expired(&mut wheel, now), NOTHING);
         wheel.arm(3, start);
         assert!(wheel.next().unwrap() <= now);
         assert_eq!(expired(&mut wheel, now), [3]);
-        assert_eq!(expired(&mut wheel, start), [], "time that goes back stands still");
+        assert_eq!(expired(&mut wheel, start), NOTHING, "time that goes back stands still");
     }
 
     #[test]
@@ -279,7 +281,7 @@ mod tests {
         wheel.arm(1, start + Duration::from_secs(1 << 40));
         wheel.arm(2, start + Wheel::SPAN);
         assert_eq!(wheel.next(), Some(start + Wheel::SPAN));
-        assert_eq!(expired(&mut wheel, start + Wheel::SPAN - MS), []);
+        assert_eq!(expired(&mut wheel, start + Wheel::SPAN - MS), NOTHING);
         assert_eq!(expired(&mut wheel, start + Wheel::SPAN).len(), 2);
     }
 

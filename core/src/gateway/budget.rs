@@ -1,0 +1,99 @@
+//! How many sockets may be there without being logged in.
+
+use super::config::Bounds;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// What counts as one place: an IPv4 address, or an IPv6 /64, which is what one customer has.
+#[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Address {
+    V4(u32),
+    V6(u64),
+}
+
+impl Address {
+    pub(super) fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => Self::V4(ip.to_bits()),
+            IpAddr::V6(ip) => Self::V6((ip.to_bits() >> 64) as u64),
+        }
+    }
+}
+
+/// Sockets that are not logged in. As large as their number.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    total: usize,
+    by_address: BTreeMap<Address, usize>,
+}
+
+impl Budget {
+    pub(super) fn enter(&mut self, address: Address) {
+        self.total += 1;
+        *self.by_address.entry(address).or_default() += 1;
+    }
+
+    pub(super) fn leave(&mut self, address: Address) {
+        self.total = self.total.saturating_sub(1);
+        if let Some(count) = self.by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&address);
+            }
+        }
+    }
+
+    pub(super) fn total(&self) -> usize {
+        self.total
+    }
+
+    /// Which bound a socket of this address, already entered, exceeds.
+    pub(super) fn exceeded(&self, address: Address, bounds: &Bounds) -> Option<&'static str> {
+        let here = self.by_address.get(&address).copied().unwrap_or_default();
+        let limit = match address {
+            Address::V4(_) => bounds.pre_auth_v4,
+            Address::V6(_) => bounds.pre_auth_v6,
+        };
+        if here > limit {
+            Some("too many connections from this address that are not logged in")
+        } else if self.total > bounds.pre_auth {
+            Some("too many connections that are not logged in")
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_customer_and_a_mapped_ipv4_address_count_once() {
+        let of = |text: &str| Address::of(text.parse().expect("an address"));
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:0:0:2"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+    }
+
+    #[test]
+    fn each_bound_holds_at_its_value() {
+        let bounds = Bounds { pre_auth: 3, pre_auth_v4: 2, pre_auth_v6: 3, ..Bounds::default() };
+        let (a, b) = (Address::V4(1), Address::V6(2));
+        let mut budget = Budget::default();
+        budget.enter(a);
+        budget.enter(a);
+        assert_eq!(budget.exceeded(a, &bounds), None);
+        budget.enter(a);
+        assert!(budget.exceeded(a, &bounds).is_some_and(|why| why.contains("this address")));
+        budget.leave(a);
+        budget.enter(b);
+        assert_eq!(budget.exceeded(b, &bounds), None);
+        budget.enter(b);
+        assert!(budget.exceeded(b, &bounds).is_some_and(|why| !why.contains("this address")));
+        for address in [a, a, b, b] {
+            budget.leave(address);
+        }
+        assert_eq!((budget.total(), budget.by_address.len()), (0, 0));
+    }
+}

@@ -1,0 +1,264 @@
+//! What nodes say to each other, and where a session lives.
+//!
+//! A bus must deliver what one node says to another in order and once; it may be slow, and a node may
+//! be gone: calls have a time limit. With one node nothing is ever said.
+
+use super::conn::ConnId;
+use super::presence::Entry;
+use super::principal::Principal;
+use super::refusal::{Code, Refusal};
+use super::send::{Body, Cx, ReplyTo};
+use super::session::Op;
+use super::{Gateway, Timer};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A node's number, from 0.
+#[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u16);
+
+/// Which of how many nodes a gateway is.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// From 0.
+    pub index: u16,
+    /// How many there are; the same at all of them.
+    pub count: u16,
+}
+
+impl Node {
+    /// The only one.
+    pub const SINGLE: Self = Self { index: 0, count: 1 };
+
+    pub(super) fn id(self) -> NodeId {
+        NodeId(self.index)
+    }
+
+    /// Where what this key names lives: a stable hash (FNV-1a), the same on every machine.
+    pub(super) fn home(self, key: &str) -> NodeId {
+        let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        NodeId((hash % u64::from(self.count)) as u16)
+    }
+}
+
+/// To whom a message goes.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// One node.
+    Node(NodeId),
+    /// All but the sender.
+    Others,
+}
+
+/// Names a forwarded request at the node that forwarded it.
+#[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CallId(pub(super) u64);
+
+/// An answer on its way back.
+#[derive(Debug, Clone)]
+pub struct Answer(Body);
+
+impl From<Body> for Answer {
+    fn from(body: Body) -> Self {
+        Self(body)
+    }
+}
+
+/// What one node says to another.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum BusMessage {
+    /// I have just begun: who is connected to you?
+    Join {
+        /// The sender.
+        node: NodeId,
+    },
+    /// These have come or changed at the sender, those have gone.
+    Presence {
+        /// The sender.
+        node: NodeId,
+        /// Come or changed.
+        there: Vec<Entry>,
+        /// Gone.
+        gone: Vec<ConnId>,
+    },
+    /// A request for a session that lives at the receiver.
+    Call {
+        /// The sender.
+        from: NodeId,
+        /// The request's name there.
+        call: CallId,
+        /// Who asks.
+        who: Principal,
+        /// What is asked.
+        op: Op,
+    },
+    /// A call was taken and will be answered when its run has ended.
+    Taken {
+        /// The request.
+        call: CallId,
+    },
+    /// A call's answer.
+    Answer {
+        /// The request.
+        call: CallId,
+        /// The answer.
+        body: Answer,
+    },
+    /// An event for these users.
+    Event {
+        /// The users.
+        users: Vec<Arc<str>>,
+        /// The event's name.
+        event: &'static str,
+        /// The event's payload, as JSON.
+        payload: Arc<str>,
+    },
+    /// This user has spent some of its rate.
+    Spent {
+        /// The user.
+        user: Arc<str>,
+        /// How much.
+        cost: u64,
+    },
+}
+
+/// A request that another node works on.
+pub(super) struct Call {
+    to: ReplyTo,
+    deadline: Instant,
+}
+
+impl Gateway {
+    /// Has another node do this.
+    pub(super) fn forward(
+        &mut self,
+        cx: &mut Cx<'_>,
+        home: NodeId,
+        who: &Principal,
+        op: Op,
+        to: ReplyTo,
+    ) {
+        let call = CallId(self.next_call);
+        self.next_call += 1;
+        let deadline = cx.now + self.config.bounds().call_within;
+        self.timers.insert((deadline, Timer::Call(call)));
+        self.calls.insert(call, Call { to, deadline });
+        let from = self.node.id();
+        self.publish(Route::Node(home), BusMessage::Call { from, call, who: who.clone(), op });
+    }
+
+    pub(super) fn handle_bus(&mut self, cx: &mut Cx<'_>, message: BusMessage) {
+        match message {
+            BusMessage::Join { node } => {
+                let there = self.presence.of_node(self.node.id());
+                if !there.is_empty() {
+                    let (from, gone) = (self.node.id(), Vec::new());
+                    let message = BusMessage::Presence { node: from, there, gone };
+                    self.publish(Route::Node(node), message);
+                }
+            }
+            BusMessage::Presence { node, there, gone } => {
+                self.presence_elsewhere(cx, node, there, gone);
+            }
+            BusMessage::Call { from, call, who, op } => {
+                let to = ReplyTo::Remote { node: from, call };
+                if self.draining {
+                    self.reply_error(cx, to, &shutting_down());
+                } else {
+                    self.perform(cx, &who, op, to);
+                }
+            }
+            BusMessage::Taken { call } => {
+                let within = self.config.bounds().run_within + self.config.bounds().call_within;
+                if let Some(call_) = self.calls.get_mut(&call) {
+                    self.timers.remove(&(call_.deadline, Timer::Call(call)));
+                    call_.deadline = cx.now + within;
+                    self.timers.insert((call_.deadline, Timer::Call(call)));
+                }
+            }
+            BusMessage::Answer { call, body: Answer(body) } => {
+                if let Some(Call { to, deadline }) = self.calls.remove(&call) {
+                    self.timers.remove(&(deadline, Timer::Call(call)));
+                    self.reply_body(cx, to, &body);
+                }
+            }
+            BusMessage::Event { users, event, payload } => {
+                self.event_here(cx, &users, event, &payload);
+            }
+            BusMessage::Spent { user, cost } => self.rate.spent_elsewhere(cx.now, &user, cost),
+        }
+    }
+
+    /// The other node did not answer.
+    pub(super) fn call_expired(&mut self, cx: &mut Cx<'_>, call: CallId) {
+        if let Some(Call { to, .. }) = self.calls.remove(&call) {
+            let refusal =
+                Refusal::new(Code::Unavailable, "the node of this session does not answer");
+            self.reply_error(cx, to, &refusal);
+        }
+    }
+
+    /// Sends an event to these users, wherever they are connected.
+    pub(super) fn event(
+        &mut self,
+        cx: &mut Cx<'_>,
+        users: &[Arc<str>],
+        event: &'static str,
+        payload: &str,
+    ) {
+        self.event_here(cx, users, event, payload);
+        if self.node.count > 1 {
+            let (users, payload) = (users.to_vec(), payload.into());
+            self.publish(Route::Others, BusMessage::Event { users, event, payload });
+        }
+    }
+
+    fn event_here(
+        &mut self,
+        cx: &mut Cx<'_>,
+        users: &[Arc<str>],
+        event: &'static str,
+        payload: &str,
+    ) {
+        for (at, user) in users.iter().enumerate() {
+            if users[..at].contains(user) {
+                continue;
+            }
+            // One at a time, because sending needs the whole gateway.
+            let mut after = None;
+            while let Some(conn) = self.next_conn_of(user, after) {
+                self.send_event(cx, conn, event, payload);
+                after = Some(conn);
+            }
+        }
+    }
+
+    fn next_conn_of(&self, user: &str, after: Option<ConnId>) -> Option<ConnId> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let conns = self.users.get(user)?;
+        conns.range((after.map_or(Unbounded, Excluded), Unbounded)).next().copied()
+    }
+}
+
+pub(super) fn shutting_down() -> Refusal {
+    Refusal::new(Code::Unavailable, "the gateway is shutting down")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn homes_are_stable_and_spread() {
+        let node = Node { index: 0, count: 3 };
+        assert_eq!(node.home("agent:echo:ws:direct:1"), node.home("agent:echo:ws:direct:1"));
+        let mut hits = [0; 3];
+        for n in 0..3000 {
+            hits[usize::from(node.home(&format!("agent:echo:ws:direct:{n}")).0)] += 1;
+        }
+        assert!(hits.iter().all(|hits| (800..1200).contains(hits)), "{hits:?}");
+    }
+}

@@ -1,0 +1,191 @@
+//! The `chat.*` and `sessions.*` methods: parameters in, one request about a session out.
+
+use super::Gateway;
+use super::jobs::Job;
+use super::json::{self, Object};
+use super::params::Params;
+use super::principal::Authenticated;
+use super::refusal::Refusal;
+use super::send::{Cx, ReplyTo};
+use super::session::{Op, Send};
+use super::work::{SessionInfo, StoreWork};
+use std::sync::Arc;
+
+/// Bytes of a session key or run id.
+const MAX_KEY: usize = 256;
+
+/// Bytes of an idempotency key: a UUID, or a hash.
+const MAX_IDEMPOTENCY_KEY: usize = 128;
+
+/// Characters of a label.
+const MAX_LABEL: usize = 100;
+
+/// Messages or sessions in one answer.
+const MAX_PAGE: u64 = 200;
+
+type Done = Result<(), Refusal>;
+type To<'t> = &'t mut Option<ReplyTo>;
+
+pub(super) fn send(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    who: &Authenticated,
+    params: Params<'_>,
+    to: To<'_>,
+) -> Done {
+    if params.has("media") {
+        return Err(Refusal::invalid("media is not supported: nothing can be uploaded yet"));
+    }
+    let op = Op::Send(Send {
+        text: Arc::from(&*params.required("message")?),
+        session: key(&params, "sessionKey", MAX_KEY)?,
+        agent: key(&params, "agentId", MAX_KEY)?,
+        key: key(&params, "idempotencyKey", MAX_IDEMPOTENCY_KEY)?,
+        ack: params.flag("ack")?.unwrap_or(false),
+    });
+    route(gateway, cx, who, op, to)
+}
+
+pub(super) fn history(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    who: &Authenticated,
+    params: Params<'_>,
+    to: To<'_>,
+) -> Done {
+    let before = match params.text("before") {
+        Ok(None) => None,
+        Ok(Some(id)) => {
+            let id = id.parse();
+            Some(id.map_err(|_| Refusal::invalid("before must be a message id"))?)
+        }
+        // Ids are numbers in quotes; without quotes they are as clear.
+        Err(_) => params.number("before")?,
+    };
+    let op = Op::History {
+        session: session(&params)?,
+        limit: params.number("limit")?.unwrap_or(50).clamp(1, MAX_PAGE) as usize,
+        before,
+    };
+    route(gateway, cx, who, op, to)
+}
+
+pub(super) fn abort(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    who: &Authenticated,
+    params: Params<'_>,
+    to: To<'_>,
+) -> Done {
+    let session = key(&params, "sessionKey", MAX_KEY)?;
+    let run = key(&params, "runId", MAX_KEY)?;
+    if session.is_none() && (run.is_none() || !who.role().sees_all()) {
+        return Err(Refusal::invalid("sessionKey is required"));
+    }
+    route(gateway, cx, who, Op::Abort { session, run }, to)
+}
+
+pub(super) fn inject(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    who: &Authenticated,
+    params: Params<'_>,
+    to: To<'_>,
+) -> Done {
+    let label = params.text("label")?;
+    if label.as_ref().is_some_and(|label| label.chars().count() > MAX_LABEL) {
+        return Err(Refusal::invalid("label is longer than 100 characters"));
+    }
+    let op = Op::Inject {
+        session: session(&params)?,
+        text: Arc::from(&*params.required("message")?),
+        label: label.map(Into::into),
+    };
+    route(gateway, cx, who, op, to)
+}
+
+pub(super) fn session_status(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    who: &Authenticated,
+    params: Params<'_>,
+    to: To<'_>,
+) -> Done {
+    let op = Op::Status { session: session(&params)? };
+    route(gateway, cx, who, op, to)
+}
+
+/// The store is one for all nodes, so this needs no other node.
+pub(super) fn sessions_list(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    who: &Authenticated,
+    params: Params<'_>,
+    to: To<'_>,
+) -> Done {
+    let agent = key(&params, "agentId", MAX_KEY)?.map(|agent| agent.to_string());
+    let limit = params.number("limit")?.unwrap_or(20).clamp(1, MAX_PAGE) as usize;
+    let offset = params.number("offset")?.unwrap_or(0).min(1_000_000) as usize;
+    let owner = (!who.role().sees_all()).then(|| who.user().clone());
+    if let Some(to) = to.take() {
+        let work = StoreWork::List { owner, agent, limit, offset };
+        gateway.start_store(cx, work, Job::Sessions { to, limit, offset });
+    }
+    Ok(())
+}
+
+pub(super) fn write_sessions(
+    out: &mut String,
+    sessions: &[SessionInfo],
+    total: usize,
+    limit: usize,
+    offset: usize,
+) {
+    Object::new(out)
+        .list("sessions", sessions, |out, session| {
+            Object::new(out)
+                .str("key", &session.key)
+                .str("agentId", &session.agent)
+                .str("userId", &session.owner)
+                .num("messageCount", session.messages)
+                .num("created", session.created)
+                .num("updated", session.updated)
+                .end();
+        })
+        .num("total", total as u64)
+        .num("limit", limit as u64)
+        .num("offset", offset as u64)
+        .end();
+}
+
+fn route(gateway: &mut Gateway, cx: &mut Cx<'_>, who: &Authenticated, op: Op, to: To<'_>) -> Done {
+    if let Some(to) = to.take() {
+        gateway.route(cx, who.principal(), op, to);
+    }
+    Ok(())
+}
+
+fn session(params: &Params<'_>) -> Result<Arc<str>, Refusal> {
+    key(params, "sessionKey", MAX_KEY)?.ok_or_else(|| Refusal::invalid("sessionKey is required"))
+}
+
+fn key(params: &Params<'_>, name: &str, most: usize) -> Result<Option<Arc<str>>, Refusal> {
+    match params.text(name)? {
+        Some(text) if text.len() > most => {
+            Err(Refusal::invalid(format!("{name} is longer than {most} bytes")))
+        }
+        text => Ok(text.map(|text| Arc::from(&*text))),
+    }
+}
+
+/// Appends the agents as clients see them.
+pub(super) fn write_agents(out: &mut String, gateway: &Gateway) {
+    json::list(out, &gateway.config.raw.agents, |out, agent| {
+        Object::new(out)
+            .str("id", &agent.id)
+            .str("name", &agent.name)
+            .str("status", "active")
+            .bool("isRunning", gateway.is_agent_running(&agent.id))
+            .end();
+    });
+}

@@ -1,0 +1,317 @@
+//! What an operator decides, and what it is made into.
+
+use super::origin::{Host, OriginRule};
+use super::principal::Role;
+use crate::limits::Limits;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A text that must not be shown: it has neither `Debug` nor `Display`, so nothing can print it.
+#[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "a secret that can be printed will be")]
+pub struct Secret(Box<str>);
+
+impl Secret {
+    /// Takes the secret in.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Compares in a time that depends on the lengths only.
+    pub(super) fn matches(&self, other: &Self) -> bool {
+        use subtle::ConstantTimeEq as _;
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+
+/// A gateway token and what it grants.
+#[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "it holds a secret")]
+pub struct Token {
+    /// What the client must send.
+    pub secret: Secret,
+    /// The role of who has it. An [`Role::Admin`] becomes [`Role::Owner`] when its user is in
+    /// [`GatewayConfig::owner_ids`].
+    pub role: Role,
+    /// The user it belongs to, if it is bound to one: then a client cannot choose its `user_id`.
+    pub user: Option<String>,
+}
+
+impl Token {
+    /// The usual gateway token: an admin of any user id.
+    pub fn admin(secret: Secret) -> Self {
+        Self { secret, role: Role::Admin, user: None }
+    }
+}
+
+/// An agent that users can talk to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agent {
+    /// The id in requests and session keys.
+    pub id: String,
+    /// The name shown to people.
+    pub name: String,
+}
+
+/// What an operator decides about one gateway. [`GatewayConfig::new`] has the defaults.
+#[derive(Clone)]
+pub struct GatewayConfig {
+    /// Where the listener is bound. On a loopback address no token is needed and the Host header is
+    /// checked (DNS rebinding); anywhere else a token must be configured.
+    pub listen: SocketAddr,
+    /// Valid tokens. More than one: the old and the new during a rotation, or different roles.
+    pub tokens: Vec<Token>,
+    /// Users that an admin token makes owners. Empty: only the user `system`.
+    pub owner_ids: Vec<String>,
+    /// Web pages that may connect: `https://chat.example.com`, `http://10.0.0.5:8080`, or every
+    /// subdomain, `https://*.example.com`. Pages served from the gateway's own loopback host may
+    /// always.
+    pub allowed_origins: Vec<String>,
+    /// Names under which this gateway may be asked (`Host`), such as that of a proxy in front; with
+    /// or without a port. Pages of the same origin are then allowed, too.
+    pub allowed_hosts: Vec<String>,
+    /// The agents; the first is the default one.
+    pub agents: Vec<Agent>,
+    /// The version shown to clients.
+    pub version: String,
+    /// The limits that the host gives to its connections; announced to clients.
+    pub limits: Limits,
+    /// Requests per minute and user, weighed by the method's cost. 0, the default, is no limit.
+    pub rate_limit_rpm: u32,
+    /// Whether `chat.send` to a session key that does not exist creates it for the caller, as the
+    /// base dialect does, instead of answering `NOT_FOUND`. Default false: a mistyped key is told.
+    pub create_sessions_on_send: bool,
+    /// What peers may cost.
+    pub bounds: Bounds,
+}
+
+/// Bounds on everything that peers can make grow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bounds {
+    /// WebSocket connections of this node. Default 10,000: half of what common limits on open files
+    /// allow. More gives 503.
+    pub connections: usize,
+    /// Sockets that are not logged in, in all. Default 5 % of `connections`, at least 64.
+    pub pre_auth: usize,
+    /// The same from one IPv4 address. Default 32: a household or an office behind one address.
+    pub pre_auth_v4: usize,
+    /// The same from one IPv6 /64, which is what one customer has. Default 64.
+    pub pre_auth_v6: usize,
+    /// Bytes of a message before login. Default 16 KiB: a `connect` with a long token fits.
+    pub pre_auth_message: usize,
+    /// From the open socket to a successful `connect`, absolute. Default 10 s.
+    pub connect_within: Duration,
+    /// Invalid frames until the connection is closed. Default 16.
+    pub strikes: u32,
+    /// Requests of one connection without an answer yet. Default 32. Higher: that many messages held
+    /// in memory per connection.
+    pub in_flight: usize,
+    /// Requests that a user may make at once before [`GatewayConfig::rate_limit_rpm`] holds.
+    /// Default 5.
+    pub burst: u32,
+    /// Users and addresses whose rate or failures are remembered. Default 10,000, about 1 MiB.
+    pub remembered: usize,
+    /// Wrong credentials of one address and kind per minute. Default 10.
+    pub auth_failures: u32,
+    /// How long more of them lock the address out. Default 5 minutes.
+    pub auth_lock: Duration,
+    /// Sessions with something going on at this node. Default 1,024. More gives
+    /// `RESOURCE_EXHAUSTED`.
+    pub live_sessions: usize,
+    /// Turns that wait for a run of one session. Default 16.
+    pub queued_turns: usize,
+    /// Bytes of their texts. Default 1 MiB.
+    pub queued_bytes: usize,
+    /// Messages of the past that an agent is given. Default 20; 0 reads none.
+    pub agent_history: usize,
+    /// Bytes of messages read at once, for an agent or a client. Default 256 KiB: a page that any
+    /// client takes.
+    pub page_bytes: usize,
+    /// How long an idempotency key is remembered. Default 5 minutes.
+    pub idempotency_within: Duration,
+    /// Keys remembered per user. Default 1,000.
+    pub idempotency_keys: usize,
+    /// Bytes of remembered keys and answers of all users. Default 16 MiB. Older answers are dropped
+    /// first.
+    pub idempotency_bytes: usize,
+    /// The store must answer within this time. Default 30 s.
+    pub store_within: Duration,
+    /// A run must end within this time. Default 30 minutes: agents call slow tools.
+    pub run_within: Duration,
+    /// Another node must take a request within this time. Default 10 s.
+    pub call_within: Duration,
+    /// Entries in lists of who is connected. Default 256.
+    pub presence_listed: usize,
+    /// The loop may be late by this much and still be ready. Default 1 s.
+    pub loop_delay: Duration,
+}
+
+impl GatewayConfig {
+    /// The defaults for a listener: no tokens, no origins, one agent `echo`.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            tokens: Vec::new(),
+            owner_ids: Vec::new(),
+            allowed_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
+            agents: vec![Agent { id: "echo".into(), name: "Echo".into() }],
+            version: env!("CARGO_PKG_VERSION").into(),
+            limits: Limits::default(),
+            rate_limit_rpm: 0,
+            create_sessions_on_send: false,
+            bounds: Bounds::default(),
+        }
+    }
+}
+
+impl fmt::Debug for GatewayConfig {
+    /// Tokens are counted, not shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatewayConfig")
+            .field("listen", &self.listen)
+            .field("tokens", &self.tokens.len())
+            .field("allowed_origins", &self.allowed_origins)
+            .field("allowed_hosts", &self.allowed_hosts)
+            .field("agents", &self.agents)
+            .field("rate_limit_rpm", &self.rate_limit_rpm)
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Bounds {
+    /// The defaults for this many connections.
+    pub fn for_connections(connections: usize) -> Self {
+        Self {
+            connections,
+            pre_auth: (connections / 20).max(64),
+            pre_auth_v4: 32,
+            pre_auth_v6: 64,
+            pre_auth_message: 16 * 1024,
+            connect_within: Duration::from_secs(10),
+            strikes: 16,
+            in_flight: 32,
+            burst: 5,
+            remembered: 10_000,
+            auth_failures: 10,
+            auth_lock: Duration::from_secs(300),
+            live_sessions: 1024,
+            queued_turns: 16,
+            queued_bytes: 1024 * 1024,
+            agent_history: 20,
+            page_bytes: 256 * 1024,
+            idempotency_within: Duration::from_secs(300),
+            idempotency_keys: 1000,
+            idempotency_bytes: 16 * 1024 * 1024,
+            store_within: Duration::from_secs(30),
+            run_within: Duration::from_secs(30 * 60),
+            call_within: Duration::from_secs(10),
+            presence_listed: 256,
+            loop_delay: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self::for_connections(10_000)
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The listener is not on a loopback address and there is no token: anybody could log in.
+    NoToken,
+    /// A token is empty: who sends none would have it.
+    EmptyToken,
+    /// There is no agent, or one without an id, with a `:` in it, or twice the same.
+    Agents,
+    /// An entry of `allowed_origins` is not an origin.
+    Origin(String),
+    /// An entry of `allowed_hosts` is not a host.
+    Host(String),
+    /// The node's index is not under the count.
+    Node,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoToken => f.write_str(
+                "a listener that others can reach needs a token: configure one, or listen on \
+                 127.0.0.1",
+            ),
+            Self::EmptyToken => f.write_str("a token is empty"),
+            Self::Agents => f.write_str("agents need different, non-empty ids without a colon"),
+            Self::Origin(entry) => write!(
+                f,
+                "allowed_origins: {entry:?} is not an origin such as https://chat.example.com or \
+                 https://*.example.com"
+            ),
+            Self::Host(entry) => write!(f, "allowed_hosts: {entry:?} is not a host name"),
+            Self::Node => f.write_str("the node's index is not under the count"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The configuration after its checks.
+pub(super) struct Checked {
+    pub(super) raw: GatewayConfig,
+    pub(super) origins: Vec<OriginRule>,
+    pub(super) hosts: Vec<Host>,
+    /// Only this host can reach the listener.
+    pub(super) loopback: bool,
+}
+
+impl Checked {
+    pub(super) fn new(raw: GatewayConfig) -> Result<Self, ConfigError> {
+        let loopback = raw.listen.ip().to_canonical().is_loopback();
+        if raw.tokens.is_empty() && !loopback {
+            return Err(ConfigError::NoToken);
+        }
+        if raw.tokens.iter().any(|token| token.secret.0.is_empty()) {
+            return Err(ConfigError::EmptyToken);
+        }
+        let fine = |(at, agent): (usize, &Agent)| {
+            !agent.id.is_empty()
+                && !agent.id.contains(':')
+                && raw.agents[..at].iter().all(|other| other.id != agent.id)
+        };
+        if raw.agents.is_empty() || !raw.agents.iter().enumerate().all(fine) {
+            return Err(ConfigError::Agents);
+        }
+        let origins = raw
+            .allowed_origins
+            .iter()
+            .map(|text| OriginRule::parse(text).ok_or_else(|| ConfigError::Origin(text.clone())))
+            .collect::<Result<_, _>>()?;
+        let hosts = raw
+            .allowed_hosts
+            .iter()
+            .map(|text| Host::parse(text).ok_or_else(|| ConfigError::Host(text.clone())))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { raw, origins, hosts, loopback })
+    }
+
+    pub(super) fn bounds(&self) -> &Bounds {
+        &self.raw.bounds
+    }
+
+    pub(super) fn agent(&self, id: &str) -> Option<&Agent> {
+        self.raw.agents.iter().find(|agent| agent.id == id)
+    }
+
+    pub(super) fn is_owner(&self, user: &str) -> bool {
+        if self.raw.owner_ids.is_empty() {
+            user == "system"
+        } else {
+            self.raw.owner_ids.iter().any(|owner| owner == user)
+        }
+    }
+}

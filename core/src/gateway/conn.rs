@@ -1,0 +1,80 @@
+//! What the gateway knows about one connection.
+
+use super::budget::Address;
+use super::config::Secret;
+use super::principal::Principal;
+use crate::frame::CloseCode;
+use std::borrow::Cow;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+/// A connection, as the host numbers it. Never used twice within a process.
+#[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Why the gateway closed a connection: remembered until the connection has ended.
+pub(super) struct Closing {
+    pub(super) code: CloseCode,
+    pub(super) reason: Cow<'static, str>,
+    /// The deadline that passed, if one did.
+    pub(super) deadline: Option<&'static str>,
+}
+
+pub(super) struct Conn {
+    pub(super) peer: SocketAddr,
+    pub(super) address: Address,
+    pub(super) since: Instant,
+    pub(super) since_ms: u64,
+    /// It counts as not logged in.
+    pub(super) budgeted: bool,
+    /// The upgrade was accepted.
+    pub(super) accepted: bool,
+    /// The WebSocket is open: it has its place among the connections.
+    pub(super) open: bool,
+    pub(super) connect_by: Option<Instant>,
+    /// `Authorization: Bearer` of the upgrade request.
+    pub(super) bearer: Option<Secret>,
+    /// Who is logged in.
+    pub(super) principal: Option<Principal>,
+    /// Who was logged in last: for the record of the ending.
+    pub(super) last_principal: Option<Principal>,
+    /// The number of the event queued last: contiguous, because it is given after every filter.
+    pub(super) seq: u64,
+    pub(super) strikes: u32,
+    /// Requests without an answer yet.
+    pub(super) in_flight: usize,
+    pub(super) requests: u64,
+    pub(super) failed: u64,
+    pub(super) closing: Option<Closing>,
+}
+
+impl Conn {
+    pub(super) fn new(peer: SocketAddr, now: Instant, ms: u64) -> Self {
+        Self {
+            peer,
+            address: Address::of(peer.ip()),
+            since: now,
+            since_ms: ms,
+            budgeted: false,
+            accepted: false,
+            open: false,
+            connect_by: None,
+            bearer: None,
+            principal: None,
+            last_principal: None,
+            seq: 0,
+            strikes: 0,
+            in_flight: 0,
+            requests: 0,
+            failed: 0,
+            closing: None,
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! A connection's life, and a message's way to its handler: the checks in their order.
+
+use super::Gateway;
+use super::bus::{BusMessage, Route, shutting_down};
+use super::conn::ConnId;
+use super::fact::Fact;
+use super::intake::Request;
+use super::json::Object;
+use super::methods::{self, Handler, Method};
+use super::params::Params;
+use super::principal::{Authenticated, Role};
+use super::refusal::{Code, Refusal, cut};
+use super::send::{Cx, ReplyTo, SLOW_CONSUMER};
+use crate::event::{Cause, Initiator, Why};
+use crate::frame::CloseCode;
+
+impl Gateway {
+    // --- a connection's life -------------------------------------------------------------------
+
+    pub(super) fn opened(&mut self, cx: &mut Cx<'_>, id: ConnId) {
+        let nonce = self.uuid();
+        let ts = self.ms(cx.now);
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if conn.closing.is_some() {
+            return;
+        }
+        conn.open = true;
+        self.await_connect(cx.now, id);
+        let mut payload = String::new();
+        Object::new(&mut payload).str("nonce", &nonce).num("ts", ts).end();
+        self.send_event(cx, id, "connect.challenge", &payload);
+    }
+
+    pub(super) fn closed(&mut self, cx: &mut Cx<'_>, id: ConnId, cause: Cause<'_>) {
+        self.log_out(cx, id);
+        self.disarm_connect(id);
+        let Some(conn) = self.conns.remove(&id) else { return };
+        if conn.budgeted {
+            self.budget.leave(conn.address);
+        }
+        if conn.accepted {
+            self.accepted -= 1;
+        }
+        let (code, reason, deadline) = match (cause, conn.closing) {
+            (Cause::Local(_), Some(closing)) => (closing.code, closing.reason, closing.deadline),
+            // The only other way to close is `deliver`.
+            (Cause::Local(code), None) => (code, SLOW_CONSUMER.into(), None),
+            (Cause::Peer(code, reason), _) => (code, String::from(reason).into(), None),
+            (Cause::Timeout(why), _) => (cause.close_code(), why.reason().into(), Some(why.name())),
+            (Cause::SlowReader, _) => {
+                (cause.close_code(), SLOW_CONSUMER.into(), Some(Why::Drain.name()))
+            }
+            _ => (cause.close_code(), cause.to_string().into(), None),
+        };
+        let initiator = match deadline {
+            Some(_) => Initiator::Clock,
+            None => cause.initiator(),
+        };
+        let (user, role) = conn.last_principal.map(|who| (who.user, who.role)).unzip();
+        self.note(Fact::Closed {
+            conn: id,
+            peer: conn.peer,
+            code,
+            reason,
+            cause: cause.name(),
+            initiator,
+            duration: cx.now.saturating_duration_since(conn.since),
+            deadline,
+            user,
+            role,
+            requests: conn.requests,
+            failed: conn.failed,
+        });
+    }
+
+    // --- a message -----------------------------------------------------------------------------
+
+    pub(super) fn message(&mut self, cx: &mut Cx<'_>, id: ConnId, data: &[u8], text: Option<&str>) {
+        let limit = self.config.bounds().pre_auth_message;
+        match self.conns.get(&id) {
+            Some(conn) if conn.closing.is_some() => return,
+            Some(conn) if conn.principal.is_none() && data.len() > limit => {
+                let reason =
+                    format!("message of {} bytes exceeds {limit} before connect", data.len());
+                return self.close(cx, id, CloseCode::TOO_BIG, reason, None);
+            }
+            Some(_) => {}
+            None => return,
+        }
+        let request = match text {
+            Some(text) => Request::parse(text),
+            None => Err(Refusal::invalid("invalid frame: not UTF-8")),
+        };
+        match request {
+            Ok(request) => self.dispatch(cx, id, &request),
+            Err(refusal) => {
+                self.refuse_frame(cx, id, "", &refusal);
+                self.strike(cx, id);
+            }
+        }
+    }
+
+    /// The checks from the envelope to the handler, in their order.
+    fn dispatch(&mut self, cx: &mut Cx<'_>, id: ConnId, request: &Request<'_>) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let who = Authenticated::of(conn);
+        if who.is_none() && request.method != "connect" {
+            let refusal = Refusal::new(Code::Unauthorized, "first request must be 'connect'");
+            self.refuse_frame(cx, id, &request.id, &refusal);
+            return self.strike(cx, id);
+        }
+        let Some(method) = methods::find(&request.method) else {
+            let text = format!("unknown method: {}", cut(&request.method, 128));
+            return self.refuse_frame(cx, id, &request.id, &Refusal::invalid(text));
+        };
+        self.presence_active(cx.now, id);
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.requests += 1;
+        conn.in_flight += 1;
+        let crowded = conn.in_flight > self.config.bounds().in_flight;
+        let mut to =
+            Some(ReplyTo::Local { conn: id, id: Box::from(&*request.id), method, since: cx.now });
+        let done = if crowded {
+            let text = "too many requests of this connection have no answer yet";
+            Err(Refusal::new(Code::ResourceExhausted, text))
+        } else {
+            self.call(cx, id, method, who.as_ref(), request, &mut to)
+        };
+        if let Err(refusal) = done
+            && let Some(to) = to
+        {
+            self.reply_error(cx, to, &refusal);
+        }
+    }
+
+    fn call(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: ConnId,
+        method: &'static Method,
+        who: Option<&Authenticated>,
+        request: &Request<'_>,
+        to: &mut Option<ReplyTo>,
+    ) -> Result<(), Refusal> {
+        let handler = match (&method.handler, who) {
+            (Handler::Open(handler), _) => {
+                let params = Params::parse(request.params, method.params)?;
+                return handler(self, cx, params, to);
+            }
+            (Handler::Authenticated(handler), Some(who)) => {
+                let needed = method.role.unwrap_or(Role::Owner);
+                if who.role() < needed {
+                    let name = method.name;
+                    let text = format!("permission denied: {name} requires {needed} role");
+                    return Err(Refusal::new(Code::Unauthorized, text));
+                }
+                self.charge(cx, id, method, who)?;
+                handler
+            }
+            (Handler::Authenticated(_), None) => {
+                let text = "first request must be 'connect'";
+                return Err(Refusal::new(Code::Unauthorized, text));
+            }
+        };
+        if self.draining {
+            return Err(shutting_down());
+        }
+        let params = Params::parse(request.params, method.params)?;
+        match who {
+            Some(who) => handler(self, cx, who, params, to),
+            None => Ok(()),
+        }
+    }
+
+    fn charge(
+        &mut self,
+        cx: &Cx<'_>,
+        conn: ConnId,
+        method: &'static Method,
+        who: &Authenticated,
+    ) -> Result<(), Refusal> {
+        if !self.rate.is_on() || method.cost == 0 {
+            return Ok(());
+        }
+        let user = who.user();
+        if let Err(retry_after) = self.rate.spend(cx.now, user, method.cost) {
+            let (user, method) = (user.clone(), method.name);
+            self.note(Fact::RateLimited { conn, user, method, retry_after });
+            return Err(Refusal::new(Code::ResourceExhausted, "rate limit exceeded")
+                .retry_after(retry_after));
+        }
+        let (user, cost) = (user.clone(), method.cost);
+        self.publish(Route::Others, BusMessage::Spent { user, cost });
+        Ok(())
+    }
+
+    /// Counts what was not a request; too many end the connection.
+    fn strike(&mut self, cx: &mut Cx<'_>, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.strikes += 1;
+        let strikes = conn.strikes;
+        self.note(Fact::InvalidFrame { conn: id, strikes });
+        if strikes >= self.config.bounds().strikes {
+            self.close(cx, id, CloseCode::POLICY, "too many invalid frames", None);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! What operators should know. The host turns facts into log lines and metrics.
+
+use super::conn::ConnId;
+use super::principal::Role;
+use super::refusal::Code;
+use crate::event::Initiator;
+use crate::frame::CloseCode;
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Something that happened. Facts hold no secrets and no message texts; what a peer wrote in them
+/// (origins, hosts, user ids, close reasons) is capped, and must be escaped where it is shown.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Fact {
+    /// A socket was accepted.
+    Connected {
+        /// The connection.
+        conn: ConnId,
+        /// Its other end.
+        peer: SocketAddr,
+    },
+    /// A request was answered with an error status before it became a WebSocket.
+    Refused {
+        /// The connection.
+        conn: ConnId,
+        /// Its other end.
+        peer: SocketAddr,
+        /// The HTTP status.
+        status: u16,
+        /// A fixed set of words.
+        why: Why,
+        /// The origin or host that was refused, as sent, at most 256 bytes.
+        value: Option<String>,
+    },
+    /// A `connect` succeeded.
+    Authenticated {
+        /// The connection.
+        conn: ConnId,
+        /// The user.
+        user: Arc<str>,
+        /// The role.
+        role: Role,
+        /// What proved it.
+        credential: Credential,
+        /// Where that came from.
+        source: Source,
+    },
+    /// A `connect` was refused for its credential.
+    AuthFailed {
+        /// The connection.
+        conn: ConnId,
+        /// Its other end.
+        peer: SocketAddr,
+        /// What was offered.
+        credential: Credential,
+        /// Where it came from.
+        source: Source,
+        /// The address is locked out for this long.
+        locked: Option<Duration>,
+    },
+    /// A request was answered `RESOURCE_EXHAUSTED` because its user asks too often.
+    RateLimited {
+        /// The connection.
+        conn: ConnId,
+        /// The user.
+        user: Arc<str>,
+        /// The method.
+        method: &'static str,
+        /// When it can work again.
+        retry_after: Duration,
+    },
+    /// A message was not a request.
+    InvalidFrame {
+        /// The connection.
+        conn: ConnId,
+        /// How many there were.
+        strikes: u32,
+    },
+    /// A request was answered.
+    Called {
+        /// The connection.
+        conn: ConnId,
+        /// The method.
+        method: &'static str,
+        /// The error code, if it was refused.
+        error: Option<Code>,
+        /// From the request to the answer.
+        duration: Duration,
+    },
+    /// A run has begun.
+    RunStarted {
+        /// The run.
+        run: Arc<str>,
+        /// Its agent.
+        agent: Arc<str>,
+    },
+    /// A run has ended.
+    RunEnded {
+        /// The run.
+        run: Arc<str>,
+        /// Its agent.
+        agent: Arc<str>,
+        /// `completed`, `failed` or `cancelled`.
+        state: &'static str,
+        /// From its start.
+        duration: Duration,
+    },
+    /// The store refused or failed a job, or did not answer in time.
+    StoreFailed {
+        /// What it said; a fixed set.
+        error: &'static str,
+    },
+    /// A connection has ended: exactly one for each [`Fact::Connected`].
+    Closed {
+        /// The connection.
+        conn: ConnId,
+        /// Its other end.
+        peer: SocketAddr,
+        /// The close code sent or received; [`CloseCode::ABNORMAL`] where none was possible.
+        code: CloseCode,
+        /// The reason sent or received, or what went wrong.
+        reason: Cow<'static, str>,
+        /// One word; a fixed set (see [`Cause::name`](crate::Cause::name)).
+        cause: &'static str,
+        /// Who ended it.
+        initiator: Initiator,
+        /// From the accepted socket.
+        duration: Duration,
+        /// The deadline that passed, if one did.
+        deadline: Option<&'static str>,
+        /// Who was logged in last.
+        user: Option<Arc<str>>,
+        /// In which role.
+        role: Option<Role>,
+        /// Requests that were answered or are still being worked on.
+        requests: u64,
+        /// How many of them were refused.
+        failed: u64,
+    },
+}
+
+/// Why a request was refused.
+#[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Why {
+    /// The Host header names somebody else: DNS rebinding.
+    Host,
+    /// The Origin header names a page that is not allowed.
+    Origin,
+    /// A credential stood in the query string, where logs keep it.
+    QueryCredential,
+    /// The Authorization header is too long.
+    Credential,
+    /// The gateway is shutting down.
+    Draining,
+    /// Too many connections.
+    Connections,
+    /// Too many connections that are not logged in.
+    PreAuth,
+    /// An upgrade path without an upgrade.
+    UpgradeRequired,
+    /// A method that the path does not have.
+    Method,
+    /// No such path.
+    NotFound,
+    /// Asked for readiness, and not ready.
+    NotReady,
+}
+
+/// A kind of credential.
+#[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Credential {
+    /// A gateway token.
+    Token,
+    /// None was offered.
+    None,
+}
+
+/// Where a credential came from.
+#[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Source {
+    /// The parameters of `connect`.
+    Params,
+    /// The `Authorization` header of the upgrade request.
+    Header,
+    /// None was offered.
+    Nowhere,
+}
+
+impl Credential {
+    /// The word as sent.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::None => "none",
+        }
+    }
+}
+
+impl Source {
+    /// The word as sent.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Params => "params",
+            Self::Header => "header",
+            Self::Nowhere => "none",
+        }
+    }
+}

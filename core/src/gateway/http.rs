@@ -1,0 +1,311 @@
+//! HTTP requests: one pipeline of checks for upgrades and plain pages.
+//!
+//! ```text
+//! Host -> Origin -> query -> path and method -> draining -> connections -> not logged in -> 101
+//! ```
+
+use super::config::Secret;
+use super::conn::ConnId;
+use super::fact::{Fact, Why};
+use super::json::{self, Object};
+use super::login::MAX_TOKEN;
+use super::origin::{Host, OriginRefusal, judge};
+use super::refusal::cut;
+use super::send::Cx;
+use super::{Gateway, PROTOCOL};
+use crate::upgrade::{Accept, RequestHead, Response};
+use std::time::Instant;
+
+/// A refusal before there is a WebSocket.
+struct Refused {
+    status: u16,
+    why: Why,
+    /// The value that was refused.
+    value: Option<String>,
+    body: String,
+    header: Option<(&'static str, &'static str)>,
+}
+
+impl Refused {
+    fn new(status: u16, why: Why, body: impl Into<String>) -> Self {
+        Self { status, why, value: None, body: body.into(), header: None }
+    }
+
+    fn try_later(why: Why, body: &str) -> Self {
+        Self { header: Some(("Retry-After", "5")), ..Self::new(503, why, body) }
+    }
+}
+
+/// The plain pages and what they are.
+const PAGES: [(&str, Page); 6] = [
+    ("/", Page::Index),
+    ("/health", Page::Health),
+    ("/healthz", Page::Health),
+    ("/ready", Page::Ready),
+    ("/readyz", Page::Ready),
+    ("/ws", Page::WebSocket),
+];
+
+#[derive(Debug, Copy, Clone, PartialEq)]
+enum Page {
+    Index,
+    Health,
+    Ready,
+    WebSocket,
+}
+
+/// What credentials are called in query strings.
+const QUERY_CREDENTIALS: [&str; 7] =
+    ["token", "access_token", "auth_token", "auth", "password", "api_key", "apikey"];
+
+impl Gateway {
+    pub(super) fn request(&mut self, cx: &mut Cx<'_>, conn: ConnId, head: &RequestHead<'_>) {
+        let checked = self.check_request(head).and_then(|()| {
+            if head.is_upgrade() {
+                self.check_upgrade(conn, head).map(|()| None)
+            } else {
+                self.page(cx.now, head).map(Some)
+            }
+        });
+        let Some((_, outbox)) = &mut cx.direct else { return };
+        // The outbox has the request that this event brought: answering it cannot fail.
+        match checked {
+            Ok(None) => {
+                if outbox.accept(&Accept::default()).is_ok() {
+                    self.accepted += 1;
+                    if let Some(conn) = self.conns.get_mut(&conn) {
+                        conn.accepted = true;
+                        conn.bearer = bearer(head).map(Secret::new);
+                    }
+                }
+            }
+            Ok(Some((status, body))) => {
+                let _ = outbox.respond(&Response::json(status, &body));
+                if status != 200 {
+                    self.refused(conn, status, Why::NotReady, None);
+                }
+            }
+            Err(refused) => {
+                let plain = ("Content-Type", "text/plain; charset=utf-8");
+                let headers: Vec<_> = std::iter::once(plain).chain(refused.header).collect();
+                let _ = outbox.respond(&Response {
+                    status: refused.status,
+                    headers: &headers,
+                    body: format!("{}\n", refused.body).as_bytes(),
+                });
+                self.refused(conn, refused.status, refused.why, refused.value);
+            }
+        }
+    }
+
+    fn refused(&mut self, conn: ConnId, status: u16, why: Why, value: Option<String>) {
+        if let Some(peer) = self.conns.get(&conn).map(|conn| conn.peer) {
+            self.note(Fact::Refused { conn, peer, status, why, value });
+        }
+    }
+
+    /// What holds for every request.
+    fn check_request(&self, head: &RequestHead<'_>) -> Result<(), Refused> {
+        let host_text = head.header_str("Host");
+        let host = host_text.and_then(Host::parse);
+        if self.config.loopback
+            && let Some(text) = host_text
+        {
+            let known = host.as_ref().is_some_and(|host| {
+                host.name.is_loopback()
+                    || self.config.hosts.iter().any(|known| host.is_covered_by(known))
+            });
+            if !known {
+                let text = printable(text);
+                let body = format!(
+                    "host {text} is not this gateway's; to be asked under that name, add it to \
+                     the configuration: allowed_hosts: [\"{text}\"]"
+                );
+                return Err(Refused { value: Some(text), ..Refused::new(403, Why::Host, body) });
+            }
+        }
+        if let Some(origin) = head.header("Origin") {
+            let text = String::from_utf8_lossy(origin);
+            judge(&text, host.as_ref(), &self.config.origins, &self.config.hosts)
+                .map_err(|refusal| refuse_origin(&text, refusal))?;
+        }
+        if head.query().is_some_and(has_credential) {
+            let body = "a credential in the query string is refused, because logs keep it; send \
+                        it in the Authorization header or as a connect parameter";
+            return Err(Refused::new(400, Why::QueryCredential, body));
+        }
+        Ok(())
+    }
+
+    fn check_upgrade(&self, conn: ConnId, head: &RequestHead<'_>) -> Result<(), Refused> {
+        if self.draining {
+            return Err(Refused::try_later(Why::Draining, "the gateway is shutting down"));
+        }
+        if bearer(head).is_some_and(|token| token.len() > MAX_TOKEN) {
+            let body = "the token in the Authorization header is longer than 4096 bytes";
+            return Err(Refused::new(400, Why::Credential, body));
+        }
+        if self.accepted >= self.config.bounds().connections {
+            return Err(Refused::try_later(Why::Connections, "too many connections"));
+        }
+        let address = self.conns.get(&conn).map(|conn| conn.address);
+        match address.and_then(|address| self.budget.exceeded(address, self.config.bounds())) {
+            Some(why) => Err(Refused::try_later(Why::PreAuth, why)),
+            None => Ok(()),
+        }
+    }
+
+    fn page(&self, now: Instant, head: &RequestHead<'_>) -> Result<(u16, String), Refused> {
+        let page = PAGES.iter().find(|(path, _)| *path == head.path());
+        let Some((_, page)) = page else {
+            return Err(Refused::new(404, Why::NotFound, "no such page"));
+        };
+        if !matches!(head.method(), "GET" | "HEAD") {
+            let refused = Refused::new(405, Why::Method, "only GET and HEAD are answered here");
+            return Err(Refused { header: Some(("Allow", "GET, HEAD")), ..refused });
+        }
+        let mut out = String::new();
+        match page {
+            Page::Index => self.write_index(&mut out),
+            Page::Health => Object::new(&mut out)
+                .str("status", "ok")
+                .num("protocol", PROTOCOL)
+                .str("version", &self.config.raw.version)
+                .num("uptimeMs", now.saturating_duration_since(self.start).as_millis() as u64)
+                .end(),
+            Page::Ready => {
+                let ready = self.write_ready(&mut out, now);
+                return Ok((if ready { 200 } else { 503 }, out));
+            }
+            Page::WebSocket => {
+                let missing: Vec<_> = head.missing_for_upgrade().collect();
+                let body = format!(
+                    "this is a WebSocket endpoint; the request lacks: {}. A proxy in between must \
+                     pass the Upgrade and Connection headers on",
+                    missing.join(", ")
+                );
+                return Err(Refused::new(426, Why::UpgradeRequired, body));
+            }
+        }
+        Ok((200, out))
+    }
+
+    fn write_index(&self, out: &mut String) {
+        Object::new(out)
+            .str("service", "moorline")
+            .str("status", "ok")
+            .str("version", &self.config.raw.version)
+            .num("protocol", PROTOCOL)
+            .list("endpoints", PAGES.iter().skip(1), |out, (path, _)| json::string(out, path))
+            .end();
+    }
+
+    /// Says whether everything is in order.
+    fn write_ready(&self, out: &mut String, now: Instant) -> bool {
+        let bounds = self.config.bounds();
+        let checks = [
+            ("draining", !self.draining, u64::from(self.draining), 0),
+            (
+                "loop",
+                self.loop_delay <= bounds.loop_delay,
+                self.loop_delay.as_millis() as u64,
+                bounds.loop_delay.as_millis() as u64,
+            ),
+            ("store", self.store_works(now), self.store_jobs.len() as u64, 0),
+            (
+                "connections",
+                self.accepted < bounds.connections,
+                self.accepted as u64,
+                bounds.connections as u64,
+            ),
+            (
+                "preAuth",
+                self.budget.total() <= bounds.pre_auth,
+                self.budget.total() as u64,
+                bounds.pre_auth as u64,
+            ),
+        ];
+        let ready = checks.iter().all(|(_, ok, ..)| *ok);
+        Object::new(out)
+            .bool("ready", ready)
+            .list("checks", checks, |out, (name, ok, value, limit)| {
+                let check = Object::new(out).str("name", name).bool("ok", ok).num("value", value);
+                if limit > 0 { check.num("limit", limit).end() } else { check.end() }
+            })
+            .end();
+        ready
+    }
+}
+
+fn refuse_origin(text: &str, refusal: OriginRefusal) -> Refused {
+    let text = printable(text);
+    let body = match refusal {
+        OriginRefusal::NotAllowed => format!(
+            "origin {text} is not allowed; to allow it, add it to the configuration: \
+             allowed_origins: [\"{text}\"]"
+        ),
+        OriginRefusal::Opaque => {
+            "origin null is not allowed: a page from a file or a sandbox could be anybody's; \
+             serve the page over HTTP"
+                .into()
+        }
+        OriginRefusal::Malformed => format!("origin {text} is not allowed: it is no origin"),
+    };
+    Refused { value: Some(text), ..Refused::new(403, Why::Origin, body) }
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750 section 2.1).
+fn bearer<'a>(head: &RequestHead<'a>) -> Option<&'a str> {
+    let (scheme, token) = head.header_str("Authorization")?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty()).then_some(token)
+}
+
+/// Whether a query has a parameter that is a credential by its name, however it is escaped.
+fn has_credential(query: &str) -> bool {
+    query.split(['&', ';']).any(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = unescape(name);
+        !value.is_empty() && QUERY_CREDENTIALS.iter().any(|known| name.eq_ignore_ascii_case(known))
+    })
+}
+
+fn unescape(text: &str) -> String {
+    let mut out = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digit = |at: usize| after.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high << 4 | low) as u8);
+                rest = &after[2..];
+            }
+            _ => {
+                out.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// A peer's text, fit for a line of a log or a body.
+fn printable(text: &str) -> String {
+    let visible = |c: char| if c.is_ascii_graphic() && c != '"' && c != '\\' { c } else { '?' };
+    cut(text, 256).chars().map(visible).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_found_however_they_are_written() {
+        for query in ["token=x", "a=1&token=x", "TOKEN=x", "%74oken=x", "a;api_key=1", "auth=1"] {
+            assert!(has_credential(query), "{query}");
+        }
+        for query in ["", "tokens=x", "token=", "token", "a=token", "x=1&y=token%3Dz"] {
+            assert!(!has_credential(query), "{query}");
+        }
+    }
+}

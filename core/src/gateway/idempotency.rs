@@ -1,0 +1,220 @@
+//! The same key, the same run, the same answer: what makes a retry harmless.
+
+use super::config::Bounds;
+use super::send::{Body, ReplyTo};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A user's key.
+pub(super) type Key = (Arc<str>, Arc<str>);
+
+/// Keys, bounded per user in number and time, and in all in bytes. What is still under way is never
+/// forgotten: it is bounded by the runs and their queues.
+#[derive(Debug)]
+pub(super) struct Idempotency {
+    within: Duration,
+    per_user: usize,
+    max_bytes: usize,
+    kept: BTreeMap<Key, Kept>,
+    /// By age.
+    order: BTreeMap<u64, Key>,
+    users: BTreeMap<Arc<str>, BTreeSet<u64>>,
+    next: u64,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    serial: u64,
+    since: Instant,
+    bytes: usize,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Under way; these wait for it, and with `true` only for its start.
+    Running {
+        started: Option<Body>,
+        waiting: Vec<(ReplyTo, bool)>,
+    },
+    Done(Body),
+}
+
+/// What a request with a key meets.
+#[derive(Debug)]
+pub(super) enum Met {
+    /// Nothing: it is the first.
+    Nothing(ReplyTo),
+    /// An answer.
+    Answer(ReplyTo, Body),
+    /// The same request under way: it was added to those that wait.
+    Running,
+}
+
+/// What an entry costs besides its answer.
+const OVERHEAD: usize = 256;
+
+impl Idempotency {
+    pub(super) fn new(bounds: &Bounds) -> Self {
+        Self {
+            within: bounds.idempotency_within,
+            per_user: bounds.idempotency_keys.max(1),
+            max_bytes: bounds.idempotency_bytes,
+            kept: BTreeMap::new(),
+            order: BTreeMap::new(),
+            users: BTreeMap::new(),
+            next: 0,
+            bytes: 0,
+        }
+    }
+
+    pub(super) fn meet(&mut self, now: Instant, key: &Key, ack: bool, to: ReplyTo) -> Met {
+        self.expire(now);
+        if let Some(kept) = self.kept.get_mut(key) {
+            return match &mut kept.state {
+                State::Done(body) => Met::Answer(to, body.clone()),
+                State::Running { started: Some(body), .. } if ack => Met::Answer(to, body.clone()),
+                State::Running { waiting, .. } => {
+                    waiting.push((to, ack));
+                    Met::Running
+                }
+            };
+        }
+        let serial = self.next;
+        self.next += 1;
+        let bytes = key.0.len() + key.1.len() + OVERHEAD;
+        let state = State::Running { started: None, waiting: Vec::new() };
+        self.kept.insert(key.clone(), Kept { serial, since: now, bytes, state });
+        self.order.insert(serial, key.clone());
+        self.users.entry(key.0.clone()).or_default().insert(serial);
+        self.bytes += bytes;
+        self.make_room(&key.0);
+        Met::Nothing(to)
+    }
+
+    /// It has begun: gives those who waited for that only.
+    pub(super) fn started(&mut self, key: &Key, body: &Body) -> Vec<ReplyTo> {
+        let Some(kept) = self.kept.get_mut(key) else { return Vec::new() };
+        let State::Running { started, waiting } = &mut kept.state else { return Vec::new() };
+        *started = Some(body.clone());
+        let (now, later) = std::mem::take(waiting).into_iter().partition(|(_, ack)| *ack);
+        *waiting = later;
+        now.into_iter().map(|(to, _): (ReplyTo, bool)| to).collect()
+    }
+
+    /// It has ended: keeps the answer and gives those who waited for it.
+    pub(super) fn finish(&mut self, key: &Key, body: &Body) -> Vec<ReplyTo> {
+        let Some(kept) = self.kept.get_mut(key) else { return Vec::new() };
+        // Who asked for the start only goes on getting the start.
+        let (started, waiting) = match &mut kept.state {
+            State::Running { started, waiting } => (started.take(), std::mem::take(waiting)),
+            State::Done(_) => return Vec::new(),
+        };
+        let answer = started.unwrap_or_else(|| body.clone());
+        kept.bytes += answer.json.len();
+        self.bytes += answer.json.len();
+        kept.state = State::Done(answer);
+        self.make_room(&key.0);
+        waiting.into_iter().map(|(to, _)| to).collect()
+    }
+
+    /// It never began: gives those who waited; a retry may begin it.
+    pub(super) fn forget(&mut self, key: &Key) -> Vec<ReplyTo> {
+        match self.remove(key).map(|kept| kept.state) {
+            Some(State::Running { waiting, .. }) => waiting.into_iter().map(|(to, _)| to).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let mut after = 0;
+        while let Some((serial, key)) = self.order.range(after..).next() {
+            after = serial + 1;
+            let Some(kept) = self.kept.get(key) else { return };
+            if kept.since + self.within > now {
+                return;
+            }
+            if let State::Done(_) = kept.state {
+                let key = key.clone();
+                self.remove(&key);
+            }
+        }
+    }
+
+    fn make_room(&mut self, user: &Arc<str>) {
+        while self.users.get(user).is_some_and(|serials| serials.len() > self.per_user) {
+            let mut serials = self.users.get(user).into_iter().flatten();
+            let Some(oldest) = serials.find_map(|serial| self.done(*serial)) else { break };
+            self.remove(&oldest);
+        }
+        while self.bytes > self.max_bytes {
+            let Some(oldest) = self.order.keys().find_map(|serial| self.done(*serial)) else {
+                break;
+            };
+            self.remove(&oldest);
+        }
+    }
+
+    fn done(&self, serial: u64) -> Option<Key> {
+        let key = self.order.get(&serial)?;
+        matches!(self.kept.get(key)?.state, State::Done(_)).then(|| key.clone())
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Kept> {
+        let kept = self.kept.remove(key)?;
+        self.order.remove(&kept.serial);
+        self.bytes -= kept.bytes;
+        if let Some(serials) = self.users.get_mut(&key.0) {
+            serials.remove(&kept.serial);
+            if serials.is_empty() {
+                self.users.remove(&key.0);
+            }
+        }
+        Some(kept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bus::{CallId, NodeId};
+    use super::*;
+
+    fn to() -> ReplyTo {
+        ReplyTo::Remote { node: NodeId(0), call: CallId(0) }
+    }
+
+    fn body(text: &str) -> Body {
+        Body { json: text.into(), error: None }
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the start of virtual time")]
+    fn bounds_hold_and_time_passes() {
+        let now = Instant::now();
+        let bounds =
+            Bounds { idempotency_keys: 10, idempotency_bytes: 10_000, ..Bounds::default() };
+        let mut keys = Idempotency::new(&bounds);
+        let key = |user: &str, n: usize| (Arc::from(user), Arc::from(n.to_string()));
+        for n in 0..100 {
+            assert!(matches!(keys.meet(now, &key("a", n), false, to()), Met::Nothing(_)));
+            keys.finish(&key("a", n), &body("done"));
+            assert!(keys.kept.len() <= 10);
+        }
+        assert!(matches!(keys.meet(now, &key("a", 99), false, to()), Met::Answer(..)));
+        for n in 0..100 {
+            let user = n.to_string();
+            keys.meet(now, &key(&user, 0), false, to());
+            keys.finish(&key(&user, 0), &body(&"x".repeat(1000)));
+            assert!(keys.bytes <= 10_000);
+        }
+        keys.meet(now, &key("b", 0), false, to());
+        let later = now + Duration::from_secs(300);
+        assert!(matches!(keys.meet(later, &key("b", 0), false, to()), Met::Running));
+        assert_eq!(keys.finish(&key("b", 0), &body("done")).len(), 1);
+        assert!(matches!(keys.meet(later, &key("b", 0), false, to()), Met::Nothing(_)));
+        assert_eq!(keys.forget(&key("b", 0)).len(), 0);
+        assert_eq!((keys.kept.len(), keys.order.len(), keys.users.len(), keys.bytes), (0, 0, 0, 0));
+    }
+}

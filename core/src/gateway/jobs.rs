@@ -1,0 +1,228 @@
+//! Work under way: what each outcome is for.
+
+use super::fact::Fact;
+use super::principal::Principal;
+use super::refusal::{Code, Refusal};
+use super::runs::Turn;
+use super::send::{Cx, ReplyTo};
+use super::session::Op;
+use super::work::{JobId, Outcome, Run, StoreError, StoreOutcome, StoreWork, Usage, Work};
+use super::{Action, Gateway, Timer, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What an outcome is for.
+pub(super) enum Job {
+    /// A session was looked up to do this.
+    Check {
+        who: Principal,
+        op: Op,
+        to: ReplyTo,
+    },
+    /// A turn's text is made durable.
+    Append {
+        session: Arc<str>,
+        turn: Turn,
+    },
+    /// An agent's history is read.
+    Context {
+        session: Arc<str>,
+    },
+    /// An agent works.
+    Run {
+        session: Arc<str>,
+    },
+    /// An agent's answer is made durable.
+    Save {
+        session: Arc<str>,
+        content: String,
+        usage: Usage,
+    },
+    Inject {
+        to: ReplyTo,
+    },
+    History {
+        session: Arc<str>,
+        to: ReplyTo,
+    },
+    Sessions {
+        to: ReplyTo,
+        limit: usize,
+        offset: usize,
+    },
+    Status {
+        to: ReplyTo,
+    },
+}
+
+pub(super) struct Pending {
+    job: Job,
+    since: Instant,
+    deadline: Instant,
+}
+
+impl Gateway {
+    pub(super) fn start_store(&mut self, cx: &Cx<'_>, work: StoreWork, job: Job) -> JobId {
+        let within = self.config.bounds().store_within;
+        let id = self.start(cx, Work::Store(work), job, within);
+        self.store_jobs.insert(id);
+        id
+    }
+
+    pub(super) fn start_agent(&mut self, cx: &Cx<'_>, run: Run, job: Job) -> JobId {
+        let within = self.config.bounds().run_within;
+        self.start(cx, Work::Run(run), job, within)
+    }
+
+    fn start(&mut self, cx: &Cx<'_>, work: Work, job: Job, within: Duration) -> JobId {
+        let id = JobId(self.next_job);
+        self.next_job += 1;
+        let (since, deadline) = (cx.now, cx.now + within);
+        self.timers.insert((deadline, Timer::Job(id)));
+        self.jobs.insert(id, Pending { job, since, deadline });
+        self.actions.push_back(Action::Start { job: id, work });
+        id
+    }
+
+    /// Forgets a job, whose outcomes will then mean nothing.
+    pub(super) fn drop_job(&mut self, id: JobId) -> Option<Job> {
+        self.store_jobs.remove(&id);
+        let Pending { job, deadline, .. } = self.jobs.remove(&id)?;
+        self.timers.remove(&(deadline, Timer::Job(id)));
+        Some(job)
+    }
+
+    /// Whether the store answers: its last outcome was no failure, and none is late.
+    pub(super) fn store_works(&self, now: Instant) -> bool {
+        const LATE: Duration = Duration::from_secs(5);
+        let oldest = self.store_jobs.first().and_then(|id| self.jobs.get(id));
+        !self.store_failed
+            && oldest.is_none_or(|job| now.saturating_duration_since(job.since) < LATE)
+    }
+
+    pub(super) fn job_result(&mut self, cx: &mut Cx<'_>, id: JobId, outcome: Outcome) {
+        if let Outcome::Chunk(text) = &outcome {
+            if let Some(Pending { job: Job::Run { session }, .. }) = self.jobs.get(&id) {
+                let session = session.clone();
+                self.run_chunk(cx, &session, text);
+            }
+            return;
+        }
+        let Some(job) = self.drop_job(id) else { return };
+        match (job, outcome) {
+            (Job::Run { session }, Outcome::Done { content, usage }) => {
+                self.run_done(cx, &session, content, usage);
+            }
+            (Job::Run { session }, Outcome::Failed(error)) => {
+                self.run_failed(cx, &session, Code::Internal, error);
+            }
+            (Job::Run { session }, _) => {
+                let error = "the agent gave no answer".into();
+                self.run_failed(cx, &session, Code::Internal, error);
+            }
+            (job, Outcome::Store(outcome)) => {
+                let outcome = self.judge_store(outcome);
+                self.store_result(cx, job, outcome);
+            }
+            (job, _) => self.store_result(cx, job, Err(unavailable())),
+        }
+    }
+
+    /// No outcome came in time.
+    pub(super) fn job_expired(&mut self, cx: &mut Cx<'_>, id: JobId) {
+        match self.drop_job(id) {
+            None => {}
+            Some(Job::Run { session }) => {
+                self.actions.push_back(Action::Cancel { job: id });
+                let error = "the agent did not finish in time".into();
+                self.run_failed(cx, &session, Code::AgentTimeout, error);
+            }
+            Some(job) => {
+                self.store_failed = true;
+                self.note(Fact::StoreFailed { error: "timeout" });
+                self.store_result(cx, job, Err(unavailable()));
+            }
+        }
+    }
+
+    fn judge_store(&mut self, outcome: StoreOutcome) -> Result<StoreOutcome, Refusal> {
+        match outcome {
+            StoreOutcome::Failed(error) => {
+                // A store without room for one message still works.
+                self.store_failed = error != StoreError::Full;
+                self.note(Fact::StoreFailed { error: error.as_str() });
+                Err(match error {
+                    StoreError::Full => {
+                        Refusal::new(Code::ResourceExhausted, "the store has no room for this")
+                    }
+                    StoreError::Unavailable => unavailable(),
+                })
+            }
+            outcome => {
+                self.store_failed = false;
+                Ok(outcome)
+            }
+        }
+    }
+
+    fn store_result(&mut self, cx: &mut Cx<'_>, job: Job, outcome: Result<StoreOutcome, Refusal>) {
+        match job {
+            Job::Check { who, op, to } => self.checked(cx, &who, op, to, outcome),
+            Job::Append { session, turn } => {
+                let outcome = outcome.and_then(|outcome| appended(&outcome));
+                self.turn_appended(cx, &session, turn, outcome);
+            }
+            Job::Context { session } => self.run_context(cx, &session, outcome),
+            Job::Save { session, content, usage } => {
+                let outcome = outcome.and_then(|outcome| appended(&outcome));
+                self.run_saved(cx, &session, &content, usage, outcome.ok());
+            }
+            Job::Inject { to } => match outcome.and_then(|outcome| appended(&outcome)) {
+                Ok(id) => self.reply_ok(cx, to, |_, out| {
+                    let id = id.to_string();
+                    json::Object::new(out).bool("ok", true).str("messageId", &id).end();
+                }),
+                Err(refusal) => self.reply_error(cx, to, &refusal),
+            },
+            Job::History { session, to } => match outcome {
+                Ok(outcome @ StoreOutcome::History { .. }) => self.reply_ok(cx, to, |_, out| {
+                    Self::write_history(out, &session, &outcome);
+                }),
+                Ok(_) => self.reply_error(cx, to, &gone()),
+                Err(refusal) => self.reply_error(cx, to, &refusal),
+            },
+            Job::Sessions { to, limit, offset } => match outcome {
+                Ok(StoreOutcome::List { sessions, total }) => self.reply_ok(cx, to, |_, out| {
+                    super::chat::write_sessions(out, &sessions, total, limit, offset);
+                }),
+                Ok(_) => self.reply_error(cx, to, &unavailable()),
+                Err(refusal) => self.reply_error(cx, to, &refusal),
+            },
+            Job::Status { to } => match outcome {
+                Ok(StoreOutcome::List { total, .. }) => {
+                    self.reply_ok(cx, to, |gateway, out| gateway.write_status(out, total));
+                }
+                Ok(_) => self.reply_error(cx, to, &unavailable()),
+                Err(refusal) => self.reply_error(cx, to, &refusal),
+            },
+            Job::Run { .. } => {}
+        }
+    }
+}
+
+fn appended(outcome: &StoreOutcome) -> Result<u64, Refusal> {
+    match outcome {
+        StoreOutcome::Appended { id } => Ok(*id),
+        _ => Err(gone()),
+    }
+}
+
+/// It was there when it was looked up.
+fn gone() -> Refusal {
+    Refusal::new(Code::NotFound, "the session is gone")
+}
+
+fn unavailable() -> Refusal {
+    Refusal::new(Code::Unavailable, "the store is not available")
+        .retry_after(Duration::from_secs(1))
+}

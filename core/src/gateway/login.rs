@@ -1,0 +1,266 @@
+//! `connect`: who is it, and what may they do.
+
+use super::chat::write_agents;
+use super::config::{Secret, Token};
+use super::conn::ConnId;
+use super::fact::{Credential, Fact, Source};
+use super::json::{self, Object};
+use super::methods::{EVENTS, methods};
+use super::params::Params;
+use super::presence::{Entry, conn_name};
+use super::principal::{Principal, Role};
+use super::refusal::{Code, Refusal};
+use super::send::{Cx, ReplyTo};
+use super::{Gateway, Timer};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Bytes of a user id.
+const MAX_USER: usize = 255;
+
+/// The user of a client that names none: one person with one token, whose sessions are still there
+/// after a reconnect. An id per connection would lose them.
+const DEFAULT_USER: &str = "default";
+
+/// The longest token, in a parameter or a header.
+pub(super) const MAX_TOKEN: usize = 4096;
+
+/// The `connect` method. On an open connection a success replaces who is logged in, and a failure
+/// logs out: what is connected is always what was proved last.
+pub(super) fn connect(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    params: Params<'_>,
+    to: &mut Option<ReplyTo>,
+) -> Result<(), Refusal> {
+    let Some(ReplyTo::Local { conn, .. }) = to else { return Ok(()) };
+    let conn = *conn;
+    match gateway.authenticate(cx.now, conn, &params) {
+        Ok(principal) => {
+            gateway.log_in(cx, conn, principal.clone());
+            if let Some(to) = to.take() {
+                let now = cx.now;
+                gateway.reply_ok(cx, to, |gateway, out| {
+                    gateway.write_hello(out, now, conn, &principal);
+                });
+            }
+            Ok(())
+        }
+        Err(refusal) => {
+            if gateway.log_out(cx, conn) {
+                gateway.await_connect(cx.now, conn);
+            }
+            Err(refusal)
+        }
+    }
+}
+
+impl Gateway {
+    fn authenticate(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        params: &Params<'_>,
+    ) -> Result<Principal, Refusal> {
+        match params.number("protocol")? {
+            None | Some(super::PROTOCOL) => {}
+            Some(other) => {
+                return Err(Refusal::invalid(format!(
+                    "protocol {other} is not spoken here, only {}",
+                    super::PROTOCOL
+                )));
+            }
+        }
+        let user = params.text("user_id")?.unwrap_or(Cow::Borrowed(DEFAULT_USER));
+        if user.len() > MAX_USER || user.chars().any(char::is_control) {
+            return Err(Refusal::invalid(
+                "user_id must have at most 255 bytes and no control characters",
+            ));
+        }
+        let Some(conn) = self.conns.get(&id) else {
+            return Err(Refusal::new(Code::Internal, "the connection is gone"));
+        };
+        let (peer, address) = (conn.peer, conn.address);
+        let (offered, source) = match params.text("token")? {
+            Some(token) if token.len() > MAX_TOKEN => {
+                return Err(Refusal::invalid("token is longer than 4096 bytes"));
+            }
+            Some(token) => (Some(Secret::new(&token)), Source::Params),
+            None if conn.bearer.is_some() => (conn.bearer.clone(), Source::Header),
+            None => (None, Source::Nowhere),
+        };
+        if self.config.raw.tokens.is_empty() {
+            // Only a loopback listener may be without tokens: see `ConfigError::NoToken`.
+            let principal = Principal { user: Arc::from(&*user), role: Role::Operator };
+            self.note_login(id, &principal, Credential::None, Source::Nowhere);
+            return Ok(principal);
+        }
+        let Some(offered) = offered else {
+            let credential = Credential::None;
+            self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked: None });
+            return Err(Refusal::new(
+                Code::Unauthorized,
+                "a token is needed: as the connect parameter `token` or in the Authorization \
+                 header of the upgrade request",
+            )
+            .details(|o| o.str("credential", "none").str("source", "none")));
+        };
+        let credential = Credential::Token;
+        // Who guesses waits; but nobody is locked out of their own machine by a retry loop.
+        let loopback = peer.ip().to_canonical().is_loopback();
+        if !loopback && let Some(wait) = self.failures.locked(now, address, credential) {
+            let locked = Some(wait);
+            self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
+            return Err(locked_out(wait, source));
+        }
+        // All are compared, whichever fits.
+        let mut found: Option<&Token> = None;
+        for token in &self.config.raw.tokens {
+            if token.secret.matches(&offered) {
+                found = Some(token);
+            }
+        }
+        let Some(token) = found else {
+            let locked = self.failures.count(now, address, credential);
+            self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
+            return Err(match locked {
+                Some(wait) => locked_out(wait, source),
+                None => wrong(source),
+            });
+        };
+        let user = token.user.as_deref().unwrap_or(&user);
+        let role = match token.role {
+            Role::Admin if self.config.is_owner(user) => Role::Owner,
+            role => role,
+        };
+        let principal = Principal { user: Arc::from(user), role };
+        self.failures.forget(address, credential);
+        self.note_login(id, &principal, credential, source);
+        Ok(principal)
+    }
+
+    fn note_login(
+        &mut self,
+        conn: ConnId,
+        principal: &Principal,
+        credential: Credential,
+        source: Source,
+    ) {
+        let Principal { user, role } = principal.clone();
+        self.note(Fact::Authenticated { conn, user, role, credential, source });
+    }
+
+    fn log_in(&mut self, cx: &mut Cx<'_>, id: ConnId, principal: Principal) {
+        self.log_out(cx, id);
+        self.disarm_connect(id);
+        let active = self.ms(cx.now);
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if std::mem::take(&mut conn.budgeted) {
+            self.budget.leave(conn.address);
+        }
+        let (peer, since) = (conn.peer, conn.since_ms);
+        conn.principal = Some(principal.clone());
+        conn.last_principal = Some(principal.clone());
+        let Principal { user, role } = principal;
+        self.users.entry(user.clone()).or_default().insert(id);
+        self.presence_enter(cx.now, Entry { conn: id, user, role, since, active, peer });
+    }
+
+    /// Says whether anybody was logged in.
+    pub(super) fn log_out(&mut self, cx: &mut Cx<'_>, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(&id) else { return false };
+        let Some(Principal { user, .. }) = conn.principal.take() else { return false };
+        if let Some(conns) = self.users.get_mut(&user) {
+            conns.remove(&id);
+            if conns.is_empty() {
+                self.users.remove(&user);
+            }
+        }
+        self.presence_leave(cx.now, id);
+        true
+    }
+
+    /// From now on the connection has a limited time to log in.
+    pub(super) fn await_connect(&mut self, now: Instant, id: ConnId) {
+        let by = now + self.config.bounds().connect_within;
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if !std::mem::replace(&mut conn.budgeted, true) {
+            self.budget.enter(conn.address);
+        }
+        if let Some(old) = conn.connect_by.replace(by) {
+            self.timers.remove(&(old, Timer::Connect(id)));
+        }
+        self.timers.insert((by, Timer::Connect(id)));
+    }
+
+    pub(super) fn disarm_connect(&mut self, id: ConnId) {
+        if let Some(by) = self.conns.get_mut(&id).and_then(|conn| conn.connect_by.take()) {
+            self.timers.remove(&(by, Timer::Connect(id)));
+        }
+    }
+
+    fn write_hello(&self, out: &mut String, now: Instant, id: ConnId, who: &Principal) {
+        let config = &self.config.raw;
+        let limits = &config.limits;
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let silence = limits.ping_every.saturating_add(limits.pong_within);
+        let listed = config.bounds.presence_listed;
+        Object::new(out)
+            .str("type", "hello-ok")
+            .num("protocol", super::PROTOCOL)
+            .str("role", who.role.as_str())
+            .str("user_id", &who.user)
+            .bool("is_owner", who.role == Role::Owner)
+            .object("server", |o| {
+                o.str("name", "moorline")
+                    .str("version", &config.version)
+                    .str("connId", &conn_name(self.node.id(), id))
+                    .str("instance", &self.instance)
+            })
+            .object("policy", |o| {
+                o.num("maxPayload", u64::from(limits.message))
+                    .num("maxBufferedBytes", u64::from(limits.outbox))
+                    .num("pingIntervalMs", ms(limits.ping_every))
+                    .num("readTimeoutMs", ms(silence))
+                    // No ticks: pings of the protocol prove life.
+                    .num("tickIntervalMs", 0)
+                    .object("rateLimit", |o| {
+                        o.num("rpm", u64::from(config.rate_limit_rpm))
+                            .num("burst", u64::from(config.bounds.burst))
+                    })
+            })
+            .object("features", |o| {
+                o.list("methods", methods(), |out, method| json::string(out, method.name)).list(
+                    "events",
+                    EVENTS,
+                    json::string,
+                )
+            })
+            .object("snapshot", |mut o| {
+                self.presence.write_list(o.key("presence"), self.ms(now), listed);
+                write_agents(o.key("agents"), self);
+                self.health_object(o.key("health"), now).end();
+                o
+            })
+            .end();
+    }
+}
+
+fn wrong(source: Source) -> Refusal {
+    let place = match source {
+        Source::Header => "the Authorization header",
+        _ => "the connect params",
+    };
+    Refusal::new(Code::Unauthorized, format!("wrong gateway token in {place}"))
+        .details(|o| o.str("credential", "token").str("source", source.as_str()))
+}
+
+fn locked_out(wait: Duration, source: Source) -> Refusal {
+    wrong_often(source).retry_after(wait)
+}
+
+fn wrong_often(source: Source) -> Refusal {
+    Refusal::new(Code::Unauthorized, "too many wrong gateway tokens from this address")
+        .details(|o| o.str("credential", "token").str("source", source.as_str()))
+}

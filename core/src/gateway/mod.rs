@@ -1,0 +1,406 @@
+//! The gateway's policy as a second pure machine: who may connect, log in and call what; sessions,
+//! runs and events; nodes that work as one.
+//!
+//! ```text
+//!   connections ── connected, handle ──▶ ┌─────────┐ ──▶ answers, straight into the outbox
+//!   jobs ───────── handle_result ──────▶ │ Gateway │ ──▶ poll_action: Send, Close, Start, Cancel,
+//!   other nodes ── handle_message ─────▶ │         │                  Publish, Note
+//!   the clock ──── handle_deadline ────▶ └─────────┘ ──▶ deadline
+//! ```
+//!
+//! A host owns the sockets and does three things after every turn of a connection and after every
+//! other call, in this order: it takes all actions with [`Gateway::poll_action`] until there is none,
+//! it writes what the outboxes hold, and it arms one timer for [`Gateway::deadline`]. Taking the
+//! actions before anything else happens keeps the events of a connection in their order.
+//!
+//! ```no_run
+//! use moorline_core::gateway::*;
+//! use moorline_core::*;
+//! use std::time::Instant;
+//!
+//! /// The part of a host that has nothing to do with sockets.
+//! trait Host {
+//!     fn outbox(&mut self, conn: ConnId) -> Option<&mut Outbox>;
+//!     fn start(&mut self, job: JobId, work: Work);
+//!     fn cancel(&mut self, job: JobId);
+//!     fn publish(&mut self, to: Route, message: BusMessage);
+//!     fn note(&mut self, fact: Fact);
+//! }
+//!
+//! fn act(gateway: &mut Gateway, host: &mut impl Host) {
+//!     while let Some(action) = gateway.poll_action() {
+//!         match action {
+//!             Action::Send { to, frame } => {
+//!                 if let Some(outbox) = host.outbox(to) {
+//!                     deliver(outbox, &frame);
+//!                 }
+//!             }
+//!             Action::Close { conn, code, reason } => {
+//!                 // A host that keeps the whole connection uses `Connection::close`, which also
+//!                 // ends what is still an HTTP request.
+//!                 if let Some(outbox) = host.outbox(conn) {
+//!                     outbox.close(code, &reason);
+//!                 }
+//!             }
+//!             Action::Start { job, work } => host.start(job, work),
+//!             Action::Cancel { job } => host.cancel(job),
+//!             Action::Publish { to, message } => host.publish(to, message),
+//!             Action::Note(fact) => host.note(fact),
+//!         }
+//!     }
+//! }
+//!
+//! fn turn(gateway: &mut Gateway, host: &mut impl Host, conn: ConnId, mut turn: Turn<'_>, now: Instant) {
+//!     while let Some((event, outbox)) = turn.next_event() {
+//!         gateway.handle(now, conn, event, outbox);
+//!     }
+//!     act(gateway, host);
+//! }
+//! ```
+//!
+//! | file | idea |
+//! |---|---|
+//! | `http` `origin` `budget` | what is asked before there is a WebSocket |
+//! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
+//! | `login` `principal` `rate` | who it is, what they may do, how often |
+//! | `chat` `session` `runs` `idempotency` | conversations |
+//! | `jobs` `work` `memory` | what needs I/O, and a store in memory |
+//! | `bus` `presence` | many nodes, and who is connected to them |
+//! | `send` `json` `refusal` `fact` | what leaves |
+
+mod bounded;
+mod budget;
+mod bus;
+mod chat;
+mod config;
+mod conn;
+mod dispatch;
+mod echo;
+mod fact;
+mod http;
+mod idempotency;
+mod intake;
+mod jobs;
+mod json;
+mod login;
+mod memory;
+mod methods;
+mod origin;
+mod params;
+mod presence;
+mod principal;
+mod rate;
+mod refusal;
+mod runs;
+mod send;
+mod session;
+mod system;
+mod work;
+
+pub use bus::{Answer, BusMessage, CallId, Node, NodeId, Route};
+pub use config::{Agent, Bounds, ConfigError, GatewayConfig, Secret, Token};
+pub use conn::ConnId;
+pub use echo::echo_chunks;
+pub use fact::{Credential, Fact, Source, Why};
+pub use memory::{MemoryBounds, MemoryStore};
+pub use methods::{Method, methods, methods_markdown};
+pub use params::Param;
+pub use presence::Entry;
+pub use principal::{Principal, Role};
+pub use refusal::Code;
+pub use send::deliver;
+pub use session::{Op, Send};
+pub use work::{
+    Author, JobId, Message, NewSession, Outcome, Run, SessionInfo, StoreError, StoreOutcome,
+    StoreWork, Usage, Work,
+};
+
+use crate::connection::{Entropy, Outbox};
+use crate::event::Event;
+use crate::frame::{CloseCode, Frame};
+use budget::Budget;
+use bus::Call;
+use config::Checked;
+use conn::Conn;
+use idempotency::Idempotency;
+use jobs::Pending;
+use json::Object;
+use presence::Presence;
+use rate::{Failures, RateLimit};
+use runs::Live;
+use send::Cx;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The protocol that is spoken.
+const PROTOCOL: u64 = 3;
+
+/// What the host must do. All of it: a host that does not know one does not compile.
+#[derive(Debug)]
+pub enum Action {
+    /// Give this to the connection's outbox with [`deliver`].
+    Send {
+        /// The connection.
+        to: ConnId,
+        /// The message.
+        frame: Frame,
+    },
+    /// Close the connection with [`Connection::close`](crate::Connection::close).
+    Close {
+        /// The connection.
+        conn: ConnId,
+        /// The code.
+        code: CloseCode,
+        /// The reason.
+        reason: Cow<'static, str>,
+    },
+    /// Do this elsewhere and hand what comes of it to [`Gateway::handle_result`].
+    Start {
+        /// Its name.
+        job: JobId,
+        /// What to do.
+        work: Work,
+    },
+    /// Nobody needs this any more. Outcomes that come nevertheless are ignored.
+    Cancel {
+        /// Its name.
+        job: JobId,
+    },
+    /// Hand this to [`Gateway::handle_message`] of other nodes.
+    Publish {
+        /// Which ones.
+        to: Route,
+        /// What to hand over.
+        message: BusMessage,
+    },
+    /// Operators should know this.
+    Note(Fact),
+}
+
+/// One node of the gateway: all policy of the connections of one loop.
+pub struct Gateway {
+    config: Checked,
+    node: Node,
+    entropy: Box<dyn Entropy>,
+    start: Instant,
+    unix_ms: u64,
+    /// Names this start of this node.
+    instance: String,
+    conns: BTreeMap<ConnId, Conn>,
+    /// WebSockets that were accepted and have not ended.
+    accepted: usize,
+    /// The connections of each user who is logged in.
+    users: BTreeMap<Arc<str>, BTreeSet<ConnId>>,
+    budget: Budget,
+    failures: Failures,
+    rate: RateLimit,
+    presence: Presence,
+    live: BTreeMap<Arc<str>, Live>,
+    idempotency: Idempotency,
+    jobs: BTreeMap<JobId, Pending>,
+    /// Those of `jobs` that the store does.
+    store_jobs: BTreeSet<JobId>,
+    next_job: u64,
+    calls: BTreeMap<CallId, Call>,
+    next_call: u64,
+    /// Every deadline; each is taken out when it is not needed any more.
+    timers: BTreeSet<(Instant, Timer)>,
+    actions: VecDeque<Action>,
+    /// Answers and events are written here.
+    scratch: String,
+    loop_delay: Duration,
+    store_failed: bool,
+    draining: bool,
+}
+
+/// Why a deadline exists.
+#[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Connect(ConnId),
+    Job(JobId),
+    Call(CallId),
+    Presence,
+}
+
+impl Gateway {
+    /// A gateway that begins at `now`, which is `unix_ms` milliseconds after 1970. `entropy` makes
+    /// session keys and nonces: it must be cryptographically strong.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn new(
+        config: GatewayConfig,
+        node: Node,
+        entropy: Box<dyn Entropy>,
+        now: Instant,
+        unix_ms: u64,
+    ) -> Result<Self, ConfigError> {
+        if node.index >= node.count {
+            return Err(ConfigError::Node);
+        }
+        let config = Checked::new(config)?;
+        let bounds = config.bounds();
+        let mut gateway = Self {
+            failures: Failures::new(bounds),
+            rate: RateLimit::new(config.raw.rate_limit_rpm, bounds),
+            idempotency: Idempotency::new(bounds),
+            config,
+            node,
+            entropy,
+            start: now,
+            unix_ms,
+            instance: String::new(),
+            conns: BTreeMap::new(),
+            accepted: 0,
+            users: BTreeMap::new(),
+            budget: Budget::default(),
+            presence: Presence::default(),
+            live: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            store_jobs: BTreeSet::new(),
+            next_job: 0,
+            calls: BTreeMap::new(),
+            next_call: 0,
+            timers: BTreeSet::new(),
+            actions: VecDeque::new(),
+            scratch: String::new(),
+            loop_delay: Duration::ZERO,
+            store_failed: false,
+            draining: false,
+        };
+        gateway.instance = gateway.uuid();
+        let own = node.id();
+        gateway.publish(Route::Others, BusMessage::Join { node: own });
+        Ok(gateway)
+    }
+
+    /// A socket was accepted. Everything that its [`Connection`](crate::Connection) says goes to
+    /// [`Gateway::handle`] from now on, to the [`Event::Closed`] at its end.
+    pub fn connected(&mut self, now: Instant, conn: ConnId, peer: SocketAddr) {
+        let mut state = Conn::new(peer, now, self.ms(now));
+        state.budgeted = true;
+        self.budget.enter(state.address);
+        self.note(Fact::Connected { conn, peer });
+        self.conns.insert(conn, state);
+        // Beyond what can be of use to anybody: not even a request is read.
+        let bounds = self.config.bounds();
+        if self.conns.len() > bounds.connections + 2 * bounds.pre_auth {
+            let code = CloseCode::TRY_AGAIN;
+            self.close(&mut Cx::at(now), conn, code, "try again later", None);
+        }
+    }
+
+    /// A connection said something. Answers and events for it go straight into its outbox.
+    pub fn handle(&mut self, now: Instant, conn: ConnId, event: Event<'_>, outbox: &mut Outbox) {
+        let cx = &mut Cx { now, direct: Some((conn, outbox)) };
+        match event {
+            Event::Request(head) => self.request(cx, conn, &head),
+            Event::Open => self.opened(cx, conn),
+            Event::Text(text) => self.message(cx, conn, text.as_bytes(), Some(text)),
+            Event::Binary(data) => {
+                let text = simdutf8::basic::from_utf8(data).ok();
+                self.message(cx, conn, data, text);
+            }
+            Event::Closed(cause) => self.closed(cx, conn, cause),
+            Event::Ping(_) | Event::Pong(_) | Event::Response(_) => {}
+        }
+    }
+
+    /// A job has an outcome. What is not awaited any more is ignored.
+    pub fn handle_result(&mut self, now: Instant, job: JobId, outcome: Outcome) {
+        self.job_result(&mut Cx::at(now), job, outcome);
+    }
+
+    /// Another node says something.
+    pub fn handle_message(&mut self, now: Instant, message: BusMessage) {
+        self.handle_bus(&mut Cx::at(now), message);
+    }
+
+    /// Time has passed. Harmless when nothing is due.
+    pub fn handle_deadline(&mut self, now: Instant) {
+        let cx = &mut Cx::at(now);
+        while let Some((at, timer)) = self.timers.first().copied()
+            && at <= now
+        {
+            self.timers.pop_first();
+            match timer {
+                Timer::Connect(conn) => {
+                    let (code, reason) = (CloseCode::POLICY, "handshake timeout");
+                    self.close(cx, conn, code, reason, Some("connect-timeout"));
+                }
+                Timer::Job(job) => self.job_expired(cx, job),
+                Timer::Call(call) => self.call_expired(cx, call),
+                Timer::Presence => self.presence_due(cx),
+            }
+        }
+    }
+
+    /// When [`Gateway::handle_deadline`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// How late the loop is, for `/ready`: the time from when a turn could begin to when it did.
+    pub fn set_loop_delay(&mut self, delay: Duration) {
+        self.loop_delay = delay;
+    }
+
+    /// The gateway stops for good: runs are cancelled, every client gets a `shutdown` event with the
+    /// reason and then Close 1001 `going away`, upgrades are refused from now on.
+    pub fn shutdown(&mut self, now: Instant, reason: &str) {
+        if std::mem::replace(&mut self.draining, true) {
+            return;
+        }
+        let cx = &mut Cx::at(now);
+        self.stop_all(cx);
+        let mut payload = String::new();
+        Object::new(&mut payload).str("reason", reason).raw("restartExpectedMs", "null").end();
+        let conns: Vec<_> = self.conns.keys().copied().collect();
+        for conn in conns {
+            self.send_event(cx, conn, "shutdown", &payload);
+            self.close(cx, conn, CloseCode::GOING_AWAY, "going away", None);
+        }
+    }
+
+    /// What to do next. Take all of it after every call.
+    #[must_use = "an action is handed out once"]
+    pub fn poll_action(&mut self) -> Option<Action> {
+        let action = self.actions.pop_front();
+        if self.actions.is_empty() && self.actions.capacity() > 1024 {
+            // A broadcast has made it large.
+            self.actions = VecDeque::new();
+        }
+        action
+    }
+
+    /// Sockets, and how many of them are WebSockets.
+    pub fn connections(&self) -> (usize, usize) {
+        (self.conns.len(), self.accepted)
+    }
+
+    /// Runs that are under way or wait, jobs, and calls to other nodes: 0 when nothing is going on.
+    pub fn pending(&self) -> usize {
+        self.live.len() + self.jobs.len() + self.calls.len()
+    }
+
+    /// The wall clock, as far as it is known: the time of the start and what has passed since.
+    fn ms(&self, now: Instant) -> u64 {
+        self.unix_ms + now.saturating_duration_since(self.start).as_millis() as u64
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway")
+            .field("node", &self.node)
+            .field("connections", &self.conns.len())
+            .field("live", &self.live.len())
+            .field("jobs", &self.jobs.len())
+            .field("draining", &self.draining)
+            .finish_non_exhaustive()
+    }
+}

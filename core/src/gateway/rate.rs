@@ -1,0 +1,209 @@
+//! Two limiters: how often a user may ask, and how often an address may be wrong.
+
+use super::bounded::Forgetful;
+use super::budget::Address;
+use super::config::Bounds;
+use super::fact::Credential;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Costs are in tenths of a request, so that reads can weigh less than sends.
+pub(super) const WHOLE: u64 = 10;
+
+/// A token bucket per user.
+///
+/// Nodes tell each other what was spent, so the limit holds for a user on all nodes together, but
+/// only in the end: requests that reach several nodes at the same moment may all pass, at most a
+/// burst per node.
+#[derive(Debug)]
+pub(super) struct RateLimit {
+    rpm: u64,
+    /// What a bucket holds, in units of which a tenth of a request is [`TENTH`].
+    capacity: u64,
+    buckets: Forgetful<Arc<str>, Bucket>,
+}
+
+#[derive(Debug, Copy, Clone)]
+struct Bucket {
+    level: u64,
+    at: Instant,
+}
+
+/// The microseconds of a minute: so a bucket gets a whole number of units per microsecond, and
+/// nothing is lost to rounding however often it is looked at.
+const TENTH: u64 = 60_000_000;
+
+impl RateLimit {
+    pub(super) fn new(rpm: u32, bounds: &Bounds) -> Self {
+        Self {
+            rpm: u64::from(rpm),
+            capacity: u64::from(bounds.burst.max(1)) * WHOLE * TENTH,
+            buckets: Forgetful::new(bounds.remembered),
+        }
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        self.rpm > 0
+    }
+
+    /// Spends `cost`, or says when it will be there.
+    pub(super) fn spend(
+        &mut self,
+        now: Instant,
+        user: &Arc<str>,
+        cost: u64,
+    ) -> Result<(), Duration> {
+        let cost = (cost * TENTH).min(self.capacity);
+        let bucket = self.bucket(now, user);
+        if bucket.level >= cost {
+            bucket.level -= cost;
+            return Ok(());
+        }
+        let missing = cost - bucket.level;
+        Err(Duration::from_micros(missing.div_ceil(self.rpm * WHOLE)))
+    }
+
+    /// Another node let this user spend.
+    pub(super) fn spent_elsewhere(&mut self, now: Instant, user: &Arc<str>, cost: u64) {
+        if self.is_on() {
+            let bucket = self.bucket(now, user);
+            bucket.level = bucket.level.saturating_sub(cost * TENTH);
+        }
+    }
+
+    fn bucket(&mut self, now: Instant, user: &Arc<str>) -> &mut Bucket {
+        let (capacity, rpm) = (self.capacity, self.rpm);
+        let bucket = self.buckets.entry(user, || Bucket { level: capacity, at: now });
+        let passed = now.saturating_duration_since(bucket.at).as_micros().min(3_600_000_000) as u64;
+        bucket.level =
+            bucket.level.saturating_add(passed.saturating_mul(rpm * WHOLE)).min(capacity);
+        bucket.at = now.max(bucket.at);
+        bucket
+    }
+}
+
+/// Wrong credentials per address and kind.
+#[derive(Debug)]
+pub(super) struct Failures {
+    limit: u32,
+    lock: Duration,
+    seen: Forgetful<(Address, Credential), Seen>,
+}
+
+#[derive(Debug, Copy, Clone)]
+struct Seen {
+    count: u32,
+    since: Instant,
+    locked_until: Option<Instant>,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl Failures {
+    pub(super) fn new(bounds: &Bounds) -> Self {
+        Self {
+            limit: bounds.auth_failures,
+            lock: bounds.auth_lock,
+            seen: Forgetful::new(bounds.remembered),
+        }
+    }
+
+    /// How long the address is locked out for.
+    pub(super) fn locked(
+        &self,
+        now: Instant,
+        address: Address,
+        kind: Credential,
+    ) -> Option<Duration> {
+        let until = self.seen.get(&(address, kind))?.locked_until?;
+        Some(until.saturating_duration_since(now)).filter(|left| !left.is_zero())
+    }
+
+    /// Counts a wrong credential; says for how long the address is locked out now.
+    pub(super) fn count(
+        &mut self,
+        now: Instant,
+        address: Address,
+        kind: Credential,
+    ) -> Option<Duration> {
+        let fresh = Seen { count: 0, since: now, locked_until: None };
+        let seen = self.seen.entry(&(address, kind), || fresh);
+        let over = seen.locked_until.is_some_and(|until| until <= now);
+        if over || seen.locked_until.is_none() && now >= seen.since + MINUTE {
+            *seen = fresh;
+        }
+        seen.count += 1;
+        if seen.count > self.limit && seen.locked_until.is_none() {
+            seen.locked_until = Some(now + self.lock);
+        }
+        self.locked(now, address, kind)
+    }
+
+    /// A correct credential came.
+    pub(super) fn forget(&mut self, address: Address, kind: Credential) {
+        self.seen.remove(&(address, kind));
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.seen.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "the start of virtual time")]
+    fn epoch() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn a_burst_passes_and_the_wait_is_exact() {
+        let now = epoch();
+        let user = Arc::from("u");
+        let mut rate = RateLimit::new(20, &Bounds::default());
+        for _ in 0..5 {
+            assert_eq!(rate.spend(now, &user, WHOLE), Ok(()));
+        }
+        let wait = rate.spend(now, &user, WHOLE).expect_err("empty");
+        assert_eq!(wait, Duration::from_secs(3));
+        assert!(rate.spend(now + wait - Duration::from_micros(1), &user, WHOLE).is_err());
+        assert_eq!(rate.spend(now + wait, &user, WHOLE), Ok(()));
+        rate.spent_elsewhere(now + Duration::from_secs(3600), &user, 5 * WHOLE);
+        assert!(rate.spend(now + Duration::from_secs(3600), &user, 1).is_err());
+    }
+
+    #[test]
+    fn frequent_asking_does_not_keep_the_bucket_from_filling() {
+        let now = epoch();
+        let user = Arc::from("u");
+        let mut rate = RateLimit::new(1, &Bounds::default());
+        while rate.spend(now, &user, WHOLE).is_ok() {}
+        let passed = (0..60_001u32)
+            .filter(|ms| rate.spend(now + Duration::from_millis(u64::from(*ms)), &user, 10).is_ok())
+            .count();
+        assert_eq!(passed, 1);
+    }
+
+    #[test]
+    fn the_eleventh_wrong_credential_locks_for_five_minutes() {
+        let now = epoch();
+        let mut failures = Failures::new(&Bounds::default());
+        let (address, kind) = (Address::V4(1), Credential::Token);
+        for _ in 0..10 {
+            assert_eq!(failures.count(now, address, kind), None);
+        }
+        let lock = Some(Duration::from_secs(300));
+        assert_eq!(failures.count(now, address, kind), lock);
+        assert_eq!(failures.locked(now, address, kind), lock);
+        assert_eq!(failures.locked(now, Address::V4(2), kind), None);
+        assert_eq!(failures.locked(now + Duration::from_secs(300), address, kind), None);
+        assert_eq!(failures.count(now + Duration::from_secs(301), address, kind), None);
+        for n in 0..50_000 {
+            failures.count(now, Address::V6(n), kind);
+        }
+        assert!(failures.len() <= 10_000);
+    }
+}

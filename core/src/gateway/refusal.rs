@@ -1,0 +1,100 @@
+//! Why a request was not done: the error object of an answer.
+
+use super::json::Object;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// The codes of error answers. Clients match on these, never on texts.
+#[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Code {
+    /// The frame, the envelope or the parameters are wrong.
+    InvalidRequest,
+    /// Not logged in, a wrong credential, or a role that is too low.
+    Unauthorized,
+    /// Somebody else's.
+    Forbidden,
+    /// There is no such thing.
+    NotFound,
+    /// Too much of something; `retryAfterMs` says when it can work again.
+    ResourceExhausted,
+    /// The gateway or what it depends on cannot do it now.
+    Unavailable,
+    /// The agent did not finish in time.
+    AgentTimeout,
+    /// Anything else.
+    Internal,
+}
+
+impl Code {
+    /// The code as sent.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "INVALID_REQUEST",
+            Self::Unauthorized => "UNAUTHORIZED",
+            Self::Forbidden => "FORBIDDEN",
+            Self::NotFound => "NOT_FOUND",
+            Self::ResourceExhausted => "RESOURCE_EXHAUSTED",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::AgentTimeout => "AGENT_TIMEOUT",
+            Self::Internal => "INTERNAL",
+        }
+    }
+
+    const fn is_retryable(self) -> bool {
+        matches!(self, Self::ResourceExhausted | Self::Unavailable | Self::AgentTimeout)
+    }
+}
+
+/// An error answer before it is written.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    pub(super) code: Code,
+    message: Cow<'static, str>,
+    /// JSON.
+    details: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    pub(super) fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into(), details: None, retry_after: None }
+    }
+
+    pub(super) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::InvalidRequest, message)
+    }
+
+    pub(super) fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    pub(super) fn details(mut self, fill: impl for<'b> FnOnce(Object<'b>) -> Object<'b>) -> Self {
+        let mut out = String::new();
+        fill(Object::new(&mut out)).end();
+        self.details = Some(out);
+        self
+    }
+
+    /// Appends the members of a failed answer: `"ok":false,"error":{…}`.
+    pub(super) fn write(&self, out: &mut String) {
+        out.push_str("\"ok\":false,\"error\":");
+        let mut error =
+            Object::new(out).str("code", self.code.as_str()).str("message", &self.message);
+        if let Some(details) = &self.details {
+            error = error.raw("details", details);
+        }
+        error = error.bool("retryable", self.retry_after.is_some() || self.code.is_retryable());
+        if let Some(after) = self.retry_after {
+            // Rounded up: who waits exactly this long must not come too early.
+            error = error.num("retryAfterMs", after.as_micros().div_ceil(1000) as u64);
+        }
+        error.end();
+    }
+}
+
+/// The start of a text from the peer, for messages that quote it.
+pub(super) fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}

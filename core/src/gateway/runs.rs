@@ -1,0 +1,581 @@
+//! Runs: an agent's work on one turn. They belong to sessions; sockets come and go.
+//!
+//! ```text
+//! text -> durable -> (queued, while another runs) -> context read -> agent works -> answer durable
+//! ```
+
+use super::Gateway;
+use super::fact::Fact;
+use super::idempotency::Key;
+use super::jobs::Job;
+use super::json::{self, Object};
+use super::principal::Principal;
+use super::refusal::{Code, Refusal};
+use super::send::{Body, Cx, ReplyTo};
+use super::session::{Op, Session};
+use super::work::{Author, JobId, Run, StoreOutcome, StoreWork, Usage};
+use super::{Action, bus, bus::BusMessage};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A session with something going on. It lives at its home node only, and not longer than that.
+pub(super) struct Live {
+    pub(super) owner: Arc<str>,
+    pub(super) agent: Arc<str>,
+    run: Option<RunState>,
+    queue: VecDeque<Turn>,
+    /// Bytes of texts that wait or are being made durable.
+    waiting_bytes: usize,
+    /// Turns whose text is being made durable.
+    appending: usize,
+}
+
+/// Something a user said that an agent shall answer.
+pub(super) struct Turn {
+    pub(super) run: Arc<str>,
+    pub(super) id: String,
+    /// Who said it: the owner, or an admin.
+    pub(super) user: Arc<str>,
+    pub(super) agent: Arc<str>,
+    pub(super) text: Arc<str>,
+    /// The message's id once it is durable.
+    pub(super) message: u64,
+    pub(super) ack: bool,
+    /// It had to wait for another run; its request was answered then.
+    pub(super) queued: bool,
+    pub(super) to: Option<ReplyTo>,
+    pub(super) key: Option<Key>,
+}
+
+struct RunState {
+    turn: Turn,
+    stage: Stage,
+    job: JobId,
+    since: Instant,
+    /// The number of the run's last event.
+    seq: u64,
+    /// It has said something.
+    talking: bool,
+}
+
+#[derive(Debug, Copy, Clone, PartialEq)]
+enum Stage {
+    Context,
+    Working,
+    Saving,
+}
+
+/// How a run ended.
+enum Ending {
+    Completed { content: String, usage: Usage, message: u64 },
+    Failed { code: Code, error: String },
+    Cancelled,
+}
+
+impl Ending {
+    fn state(&self) -> &'static str {
+        match self {
+            Self::Completed { .. } => "completed",
+            Self::Failed { .. } => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl Gateway {
+    /// Makes a turn's text durable, if there is room for it.
+    pub(super) fn take_turn(&mut self, cx: &mut Cx<'_>, session: &Session, turn: Turn) {
+        let bounds = self.config.bounds();
+        let (turns, bytes) = (bounds.queued_turns, bounds.queued_bytes);
+        let room = match self.live.get(&session.key) {
+            None => self.live.len() < bounds.live_sessions,
+            Some(live) => {
+                live.queue.len() + live.appending < turns
+                    && live.waiting_bytes + turn.text.len() <= bytes
+            }
+        };
+        if !room {
+            let refusal = Refusal::new(Code::ResourceExhausted, "too many turns wait already");
+            return self.answer_turn(cx, turn, &refusal.into(), false);
+        }
+        let live = self.live.entry(session.key.clone()).or_insert_with(|| Live {
+            owner: session.owner.clone(),
+            agent: session.agent.clone(),
+            run: None,
+            queue: VecDeque::new(),
+            waiting_bytes: 0,
+            appending: 0,
+        });
+        live.appending += 1;
+        live.waiting_bytes += turn.text.len();
+        let work = StoreWork::Append {
+            session: session.key.clone(),
+            create: session.create(),
+            author: Author::User,
+            text: turn.text.clone(),
+            label: None,
+            at: self.ms(cx.now),
+        };
+        self.start_store(cx, work, Job::Append { session: session.key.clone(), turn });
+    }
+
+    /// The text is durable: runs, or waits its turn.
+    pub(super) fn turn_appended(
+        &mut self,
+        cx: &mut Cx<'_>,
+        session: &Arc<str>,
+        mut turn: Turn,
+        outcome: Result<u64, Refusal>,
+    ) {
+        // Nobody begins what would be stopped at once; the text stays in the history.
+        let outcome = if self.draining { Err(bus::shutting_down()) } else { outcome };
+        let Some(live) = self.live.get_mut(session) else { return };
+        live.appending -= 1;
+        match outcome {
+            Err(refusal) => {
+                live.waiting_bytes -= turn.text.len();
+                self.drop_if_idle(session);
+                self.answer_turn(cx, turn, &refusal.into(), false);
+            }
+            Ok(message) if live.run.is_none() => {
+                live.waiting_bytes -= turn.text.len();
+                turn.message = message;
+                self.start_run(cx, session, turn);
+            }
+            Ok(message) => {
+                turn.message = message;
+                turn.queued = true;
+                let body = Body::ok(|o| {
+                    o.bool("queued", true)
+                        .str("turnId", &turn.id)
+                        .str("runId", &turn.run)
+                        .str("sessionKey", session)
+                });
+                let (to, key) = (turn.to.take(), turn.key.take());
+                live.queue.push_back(turn);
+                let at = live.queue.len() - 1;
+                self.turn_event(cx, session, Which::Queued(at), "queued");
+                self.answer(cx, to, key.as_ref(), &body, true);
+            }
+        }
+    }
+
+    fn start_run(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, mut turn: Turn) {
+        let body = Body::ok(|o| {
+            o.str("runId", &turn.run).str("sessionKey", session).str("status", "started")
+        });
+        let mut early = Vec::new();
+        if turn.ack {
+            early.extend(turn.to.take());
+            if let Some(key) = &turn.key {
+                early.extend(self.idempotency.started(key, &body));
+            }
+        }
+        for to in early {
+            self.reply_body(cx, to, &body);
+        }
+        if let Some(ReplyTo::Remote { node, call }) = &turn.to {
+            self.publish(bus::Route::Node(*node), BusMessage::Taken { call: *call });
+        }
+        let (run, agent) = (turn.run.clone(), turn.agent.clone());
+        self.note(Fact::RunStarted { run, agent });
+        let limit = self.config.bounds().agent_history;
+        let (stage, job) = if limit == 0 {
+            (Stage::Working, self.work_on(cx, session, &turn, Vec::new()))
+        } else {
+            let work = StoreWork::History {
+                session: session.clone(),
+                before: Some(turn.message),
+                limit,
+                bytes: self.config.bounds().page_bytes,
+            };
+            let session = session.clone();
+            (Stage::Context, self.start_store(cx, work, Job::Context { session }))
+        };
+        let mut message = String::new();
+        Object::new(&mut message).str("message", &turn.text).end();
+        let queued = turn.queued;
+        let state = RunState { turn, stage, job, since: cx.now, seq: 0, talking: false };
+        if let Some(live) = self.live.get_mut(session) {
+            live.run = Some(state);
+        }
+        if queued {
+            self.turn_event(cx, session, Which::Running, "running");
+        }
+        self.run_event(cx, session, "run.started", Some(&message));
+    }
+
+    /// The agent's history was read.
+    pub(super) fn run_context(
+        &mut self,
+        cx: &mut Cx<'_>,
+        session: &Arc<str>,
+        outcome: Result<StoreOutcome, Refusal>,
+    ) {
+        let history = match outcome {
+            Ok(StoreOutcome::History { messages, .. }) => messages,
+            _ => {
+                let error = "the history could not be read".into();
+                return self.run_failed(cx, session, Code::Unavailable, error);
+            }
+        };
+        let Some(mut state) = self.live.get_mut(session).and_then(|live| live.run.take()) else {
+            return;
+        };
+        state.job = self.work_on(cx, session, &state.turn, history);
+        state.stage = Stage::Working;
+        if let Some(live) = self.live.get_mut(session) {
+            live.run = Some(state);
+        }
+    }
+
+    fn work_on(
+        &mut self,
+        cx: &Cx<'_>,
+        session: &Arc<str>,
+        turn: &Turn,
+        history: Vec<super::work::Message>,
+    ) -> JobId {
+        let user = self.live.get(session).map_or_else(|| turn.user.clone(), |l| l.owner.clone());
+        let run = Run {
+            run: turn.run.clone(),
+            agent: turn.agent.clone(),
+            session: session.clone(),
+            user,
+            message: turn.text.clone(),
+            history,
+        };
+        self.start_agent(cx, run, Job::Run { session: session.clone() })
+    }
+
+    pub(super) fn run_chunk(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, text: &str) {
+        if let Some(run) = self.live.get_mut(session).and_then(|live| live.run.as_mut()) {
+            run.talking = true;
+        }
+        let mut payload = String::with_capacity(text.len() + 16);
+        Object::new(&mut payload).str("content", text).end();
+        self.run_event(cx, session, "chunk", Some(&payload));
+    }
+
+    /// The agent is done: its answer is made durable before anybody is told.
+    pub(super) fn run_done(
+        &mut self,
+        cx: &mut Cx<'_>,
+        session: &Arc<str>,
+        content: String,
+        usage: Usage,
+    ) {
+        let work = StoreWork::Append {
+            session: session.clone(),
+            create: None,
+            author: Author::Assistant,
+            text: content.as_str().into(),
+            label: None,
+            at: self.ms(cx.now),
+        };
+        let job =
+            self.start_store(cx, work, Job::Save { session: session.clone(), content, usage });
+        if let Some(run) = self.live.get_mut(session).and_then(|live| live.run.as_mut()) {
+            run.stage = Stage::Saving;
+            run.job = job;
+        }
+    }
+
+    pub(super) fn run_saved(
+        &mut self,
+        cx: &mut Cx<'_>,
+        session: &Arc<str>,
+        content: &str,
+        usage: Usage,
+        message: Option<u64>,
+    ) {
+        let ending = match message {
+            Some(message) => Ending::Completed { content: content.into(), usage, message },
+            None => Ending::Failed {
+                code: Code::Unavailable,
+                error: "the answer could not be stored".into(),
+            },
+        };
+        self.end_run(cx, session, ending);
+    }
+
+    pub(super) fn run_failed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        session: &Arc<str>,
+        code: Code,
+        error: String,
+    ) {
+        self.end_run(cx, session, Ending::Failed { code, error });
+    }
+
+    fn end_run(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, ending: Ending) {
+        let state = ending.state();
+        let mut payload = String::new();
+        match &ending {
+            Ending::Completed { content, usage, message } => Object::new(&mut payload)
+                .str("content", content)
+                .object("usage", |o| write_usage(o, *usage))
+                .str("messageId", &message.to_string())
+                .end(),
+            Ending::Failed { error, .. } => Object::new(&mut payload).str("error", error).end(),
+            Ending::Cancelled => {}
+        }
+        let kind = match state {
+            "completed" => "run.completed",
+            "failed" => "run.failed",
+            _ => "run.cancelled",
+        };
+        self.run_event(cx, session, kind, Some(payload.as_str()).filter(|json| !json.is_empty()));
+        if self.is_run_queued(session) {
+            self.turn_event(cx, session, Which::Running, state);
+        }
+        let Some(live) = self.live.get_mut(session) else { return };
+        let Some(RunState { turn, since, .. }) = live.run.take() else { return };
+        let duration = cx.now.saturating_duration_since(since);
+        let (run, agent) = (turn.run.clone(), turn.agent.clone());
+        self.note(Fact::RunEnded { run, agent, state, duration });
+        let body = match ending {
+            Ending::Completed { content, usage, message } => Body::ok(|o| {
+                o.str("runId", &turn.run)
+                    .str("sessionKey", session)
+                    .str("content", &content)
+                    .object("usage", |o| write_usage(o, usage))
+                    .str("messageId", &message.to_string())
+            }),
+            Ending::Failed { code, error } => Refusal::new(code, format!("run failed: {error}"))
+                .details(|o| o.str("runId", &turn.run).str("sessionKey", session))
+                .into(),
+            Ending::Cancelled => Body::ok(|o| {
+                o.str("runId", &turn.run).str("sessionKey", session).bool("cancelled", true)
+            }),
+        };
+        self.answer_turn(cx, turn, &body, true);
+        self.next_turn(cx, session);
+    }
+
+    fn next_turn(&mut self, cx: &mut Cx<'_>, session: &Arc<str>) {
+        let Some(live) = self.live.get_mut(session) else { return };
+        match live.queue.pop_front() {
+            Some(turn) => {
+                live.waiting_bytes -= turn.text.len();
+                self.start_run(cx, session, turn);
+            }
+            None => self.drop_if_idle(session),
+        }
+    }
+
+    fn drop_if_idle(&mut self, session: &str) {
+        let idle = |live: &Live| live.run.is_none() && live.queue.is_empty() && live.appending == 0;
+        if self.live.get(session).is_some_and(idle) {
+            self.live.remove(session);
+        }
+    }
+
+    // --- stopping ------------------------------------------------------------------------------
+
+    /// `chat.abort` for a session: stops the run, and without a run id also the turns that wait.
+    pub(super) fn abort(
+        &mut self,
+        cx: &mut Cx<'_>,
+        session: &Session,
+        run: Option<&str>,
+        to: ReplyTo,
+    ) {
+        let stopped = self.stop(cx, &session.key, run);
+        self.reply_ok(cx, to, |_, out| write_abort(out, &stopped));
+    }
+
+    /// `chat.abort` with nothing but a run id, for those who see all.
+    pub(super) fn abort_by_run(&mut self, cx: &mut Cx<'_>, who: &Principal, op: &Op, to: ReplyTo) {
+        let Op::Abort { run: Some(run), .. } = op else { return };
+        debug_assert!(who.role.sees_all(), "the handler refused everybody else");
+        let has = |live: &Live| {
+            live.run.as_ref().is_some_and(|state| state.turn.run == *run)
+                || live.queue.iter().any(|turn| turn.run == *run)
+        };
+        let session = self.live.iter().find(|(_, live)| has(live)).map(|(key, _)| key.clone());
+        let stopped = match session {
+            Some(session) => self.stop(cx, &session, Some(run)),
+            None => Vec::new(),
+        };
+        self.reply_ok(cx, to, |_, out| write_abort(out, &stopped));
+    }
+
+    /// Stops runs and turns of a session; gives the ids of their runs.
+    fn stop(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, run: Option<&str>) -> Vec<Arc<str>> {
+        let mut stopped = Vec::new();
+        let is_meant = |turn: &Turn| run.is_none_or(|run| *turn.run == *run);
+        // The waiting turns first, or the next would start.
+        let mut at = 0;
+        loop {
+            let Some(live) = self.live.get_mut(session) else { return stopped };
+            let Some(turn) = live.queue.get(at) else { break };
+            if !is_meant(turn) {
+                at += 1;
+                continue;
+            }
+            self.turn_event(cx, session, Which::Queued(at), "cancelled");
+            let Some(live) = self.live.get_mut(session) else { return stopped };
+            if let Some(turn) = live.queue.remove(at) {
+                live.waiting_bytes -= turn.text.len();
+                stopped.push(turn.run);
+            }
+        }
+        let Some(live) = self.live.get(session) else { return stopped };
+        // What is said and only has to be stored cannot be stopped.
+        if let Some(state) = &live.run
+            && state.stage != Stage::Saving
+            && is_meant(&state.turn)
+        {
+            let (job, working) = (state.job, state.stage == Stage::Working);
+            stopped.insert(0, state.turn.run.clone());
+            self.drop_job(job);
+            if working {
+                self.actions.push_back(Action::Cancel { job });
+            }
+            self.end_run(cx, session, Ending::Cancelled);
+        }
+        stopped
+    }
+
+    /// The gateway stops: so do all runs.
+    pub(super) fn stop_all(&mut self, cx: &mut Cx<'_>) {
+        let sessions: Vec<_> = self.live.keys().cloned().collect();
+        for session in sessions {
+            self.stop(cx, &session, None);
+        }
+    }
+
+    // --- being asked ---------------------------------------------------------------------------
+
+    pub(super) fn session_status(&mut self, cx: &mut Cx<'_>, session: &Session, to: ReplyTo) {
+        let run = self.live.get(&session.key).and_then(|live| live.run.as_ref());
+        let run = run.map(|state| {
+            let phase = match state.stage {
+                Stage::Saving => "saving",
+                _ if state.talking => "answering",
+                _ => "thinking",
+            };
+            (state.turn.run.clone(), phase)
+        });
+        self.reply_ok(cx, to, |_, out| match run {
+            None => {
+                let object = Object::new(out).bool("isRunning", false);
+                object.raw("runId", "null").raw("activity", "null").end();
+            }
+            Some((run, phase)) => Object::new(out)
+                .bool("isRunning", true)
+                .str("runId", &run)
+                .object("activity", |o| {
+                    o.str("phase", phase).raw("tool", "null").num("iteration", 0)
+                })
+                .end(),
+        });
+    }
+
+    /// Whether an agent has a run at this node.
+    pub(super) fn is_agent_running(&self, agent: &str) -> bool {
+        let runs = self.live.values().filter_map(|live| live.run.as_ref());
+        runs.into_iter().any(|state| *state.turn.agent == *agent)
+    }
+
+    fn is_run_queued(&self, session: &str) -> bool {
+        let run = self.live.get(session).and_then(|live| live.run.as_ref());
+        run.is_some_and(|state| state.turn.queued)
+    }
+
+    // --- telling -------------------------------------------------------------------------------
+
+    /// Answers a turn's request and those that came again with its key. `keep`: the run existed, so
+    /// its answer is remembered.
+    fn answer_turn(&mut self, cx: &mut Cx<'_>, turn: Turn, body: &Body, keep: bool) {
+        self.answer(cx, turn.to, turn.key.as_ref(), body, keep);
+    }
+
+    fn answer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        to: Option<ReplyTo>,
+        key: Option<&Key>,
+        body: &Body,
+        keep: bool,
+    ) {
+        let again = match key {
+            Some(key) if keep => self.idempotency.finish(key, body),
+            Some(key) => self.idempotency.forget(key),
+            None => Vec::new(),
+        };
+        for to in to.into_iter().chain(again) {
+            self.reply_body(cx, to, body);
+        }
+    }
+
+    /// An `agent` event of the session's run, for its owner and for who started it.
+    fn run_event(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, kind: &str, inner: Option<&str>) {
+        let Some(live) = self.live.get_mut(session) else { return };
+        let Some(run) = &mut live.run else { return };
+        run.seq += 1;
+        let mut payload = String::with_capacity(256 + inner.map_or(0, str::len));
+        let mut object = Object::new(&mut payload)
+            .str("type", kind)
+            .str("agentId", &run.turn.agent)
+            .str("runId", &run.turn.run)
+            .str("sessionKey", session)
+            .str("userId", &live.owner)
+            .num("seq", run.seq);
+        if let Some(inner) = inner {
+            object = object.raw("payload", inner);
+        }
+        object.end();
+        let users = [live.owner.clone(), run.turn.user.clone()];
+        self.event(cx, &users, "agent", &payload);
+    }
+
+    fn turn_event(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, which: Which, state: &str) {
+        let Some(live) = self.live.get(session) else { return };
+        let turn = match which {
+            Which::Running => live.run.as_ref().map(|run| &run.turn),
+            Which::Queued(at) => live.queue.get(at),
+        };
+        let Some(turn) = turn else { return };
+        let mut payload = String::new();
+        Object::new(&mut payload)
+            .str("turnId", &turn.id)
+            .str("state", state)
+            .str("sessionKey", session)
+            .str("runId", &turn.run)
+            .end();
+        let users = [live.owner.clone(), turn.user.clone()];
+        self.event(cx, &users, "chat.turn", &payload);
+    }
+}
+
+#[derive(Debug, Copy, Clone)]
+enum Which {
+    Running,
+    Queued(usize),
+}
+
+fn write_usage(object: Object<'_>, usage: Usage) -> Object<'_> {
+    object
+        .num("prompt_tokens", usage.prompt_tokens)
+        .num("completion_tokens", usage.completion_tokens)
+        .num("total_tokens", usage.prompt_tokens.saturating_add(usage.completion_tokens))
+}
+
+/// The answer of the base dialect; `ok` says that the request was understood.
+fn write_abort(out: &mut String, stopped: &[Arc<str>]) {
+    let any = !stopped.is_empty();
+    Object::new(out)
+        .bool("ok", true)
+        .bool("aborted", any)
+        .bool("stopped", any)
+        .bool("forced", false)
+        .bool("alreadyAborting", false)
+        .bool("notFound", !any)
+        .bool("unauthorized", false)
+        .list("runIds", stopped, |out, run| json::string(out, run))
+        .end();
+}

@@ -1,0 +1,237 @@
+//! Everything that leaves: answers and events, straight into the outbox where there is one.
+
+use super::bus::{BusMessage, CallId, Route};
+use super::conn::{Closing, ConnId};
+use super::fact::Fact;
+use super::json;
+use super::methods::Method;
+use super::refusal::{Code, Refusal};
+use super::{Action, Gateway, NodeId};
+use crate::connection::Outbox;
+use crate::error::SendError;
+use crate::frame::{CloseCode, Frame};
+use std::borrow::Cow;
+use std::time::Instant;
+
+/// What one call into the gateway has at hand: the time, and the outbox of the connection that
+/// caused it. Whatever is for that connection goes there, so its order is the order it was made in.
+pub(super) struct Cx<'a> {
+    pub(super) now: Instant,
+    pub(super) direct: Option<(ConnId, &'a mut Outbox)>,
+}
+
+impl Cx<'_> {
+    pub(super) fn at(now: Instant) -> Self {
+        Self { now, direct: None }
+    }
+
+    fn outbox(&mut self, conn: ConnId) -> Option<&mut Outbox> {
+        match &mut self.direct {
+            Some((direct, outbox)) if *direct == conn => Some(outbox),
+            _ => None,
+        }
+    }
+}
+
+/// Where an answer goes. Each is answered once; so is each request.
+#[derive(Debug)]
+pub(super) enum ReplyTo {
+    /// A client of this node.
+    Local { conn: ConnId, id: Box<str>, method: &'static Method, since: Instant },
+    /// A client of another node, which keeps what is to be kept.
+    Remote { node: NodeId, call: CallId },
+}
+
+/// An answer without its envelope: `"ok":…` and what follows.
+#[derive(Debug, Clone)]
+pub(super) struct Body {
+    pub(super) json: String,
+    pub(super) error: Option<Code>,
+}
+
+impl Body {
+    pub(super) fn ok(fill: impl for<'b> FnOnce(json::Object<'b>) -> json::Object<'b>) -> Self {
+        let mut json = String::from("\"ok\":true,\"payload\":");
+        fill(json::Object::new(&mut json)).end();
+        Self { json, error: None }
+    }
+}
+
+impl From<Refusal> for Body {
+    fn from(refusal: Refusal) -> Self {
+        let mut json = String::new();
+        refusal.write(&mut json);
+        Self { json, error: Some(refusal.code) }
+    }
+}
+
+/// Sends a message that was encoded before. When the peer reads so slowly that there is no room for
+/// it, the connection is closed with 1008 `slow consumer`: nothing is dropped silently.
+pub fn deliver(outbox: &mut Outbox, frame: &Frame) {
+    let sent = outbox.send(frame);
+    close_if_full(outbox, sent);
+}
+
+pub(super) const SLOW_CONSUMER: &str = "slow consumer";
+
+fn close_if_full(outbox: &mut Outbox, sent: Result<(), SendError>) {
+    if let Err(SendError::Full { .. }) = sent {
+        outbox.close(CloseCode::POLICY, SLOW_CONSUMER);
+    }
+}
+
+impl Gateway {
+    /// Answers with the payload that `fill` writes.
+    pub(super) fn reply_ok(
+        &mut self,
+        cx: &mut Cx<'_>,
+        to: ReplyTo,
+        fill: impl FnOnce(&Self, &mut String),
+    ) {
+        self.reply_with(cx, to, None, |gateway, out| {
+            out.push_str("\"ok\":true,\"payload\":");
+            fill(gateway, out);
+        });
+    }
+
+    /// Answers with an error.
+    pub(super) fn reply_error(&mut self, cx: &mut Cx<'_>, to: ReplyTo, refusal: &Refusal) {
+        self.reply_with(cx, to, Some(refusal.code), |_, out| refusal.write(out));
+    }
+
+    /// Answers with what was written before.
+    pub(super) fn reply_body(&mut self, cx: &mut Cx<'_>, to: ReplyTo, body: &Body) {
+        self.reply_with(cx, to, body.error, |_, out| out.push_str(&body.json));
+    }
+
+    fn reply_with(
+        &mut self,
+        cx: &mut Cx<'_>,
+        to: ReplyTo,
+        error: Option<Code>,
+        fill: impl FnOnce(&Self, &mut String),
+    ) {
+        match to {
+            ReplyTo::Local { conn, id, method, since } => {
+                let duration = cx.now.saturating_duration_since(since);
+                self.note(Fact::Called { conn, method: method.name, error, duration });
+                let Some(state) = self.conns.get_mut(&conn) else { return };
+                state.in_flight = state.in_flight.saturating_sub(1);
+                state.failed += u64::from(error.is_some());
+                self.write_answer(cx, conn, &id, fill);
+            }
+            ReplyTo::Remote { node, call } => {
+                let mut json = String::new();
+                fill(self, &mut json);
+                let body = Body { json, error };
+                self.publish(Route::Node(node), BusMessage::Answer { call, body: body.into() });
+            }
+        }
+    }
+
+    /// Refuses what never became a request.
+    pub(super) fn refuse_frame(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        id: &str,
+        refusal: &Refusal,
+    ) {
+        self.write_answer(cx, conn, id, |_, out| refusal.write(out));
+    }
+
+    fn write_answer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        id: &str,
+        fill: impl FnOnce(&Self, &mut String),
+    ) {
+        let mut out = std::mem::take(&mut self.scratch);
+        out.clear();
+        out.push_str("{\"type\":\"res\",\"id\":");
+        json::string(&mut out, id);
+        out.push(',');
+        fill(self, &mut out);
+        out.push('}');
+        self.send_text(cx, conn, &out);
+        self.give_back(out);
+    }
+
+    /// Sends an event with this payload and the connection's next number.
+    pub(super) fn send_event(&mut self, cx: &mut Cx<'_>, conn: ConnId, name: &str, payload: &str) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        if state.closing.is_some() || !state.open {
+            return;
+        }
+        state.seq += 1;
+        let seq = state.seq;
+        let mut out = std::mem::take(&mut self.scratch);
+        out.clear();
+        json::Object::new(&mut out)
+            .str("type", "event")
+            .str("event", name)
+            .raw("payload", payload)
+            .num("seq", seq)
+            .end();
+        self.send_text(cx, conn, &out);
+        self.give_back(out);
+    }
+
+    fn send_text(&mut self, cx: &mut Cx<'_>, conn: ConnId, text: &str) {
+        match cx.outbox(conn) {
+            Some(outbox) => {
+                let sent = outbox.text(text);
+                close_if_full(outbox, sent);
+            }
+            None if self.conns.get(&conn).is_some_and(|conn| conn.closing.is_none()) => {
+                self.actions.push_back(Action::Send { to: conn, frame: Frame::text(text) });
+            }
+            None => {}
+        }
+    }
+
+    /// Closes a connection and takes it out of everything that is shared.
+    pub(super) fn close(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        code: CloseCode,
+        reason: impl Into<Cow<'static, str>>,
+        deadline: Option<&'static str>,
+    ) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        if state.closing.is_some() {
+            return;
+        }
+        let reason = reason.into();
+        match cx.outbox(conn) {
+            Some(outbox) => outbox.close(code, &reason),
+            None => {
+                let reason = reason.clone();
+                self.actions.push_back(Action::Close { conn, code, reason });
+            }
+        }
+        state.closing = Some(Closing { code, reason, deadline });
+        self.log_out(cx, conn);
+        self.disarm_connect(conn);
+    }
+
+    pub(super) fn publish(&mut self, to: Route, message: BusMessage) {
+        if self.node.count > 1 {
+            self.actions.push_back(Action::Publish { to, message });
+        }
+    }
+
+    pub(super) fn note(&mut self, fact: Fact) {
+        self.actions.push_back(Action::Note(fact));
+    }
+
+    /// The scratch is kept, unless one large answer has made it so.
+    fn give_back(&mut self, scratch: String) {
+        const KEEP: usize = 64 * 1024;
+        if scratch.capacity() <= KEEP {
+            self.scratch = scratch;
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! Sessions: whose they are, where they live, and what is asked of them.
+
+use super::bus::NodeId;
+use super::jobs::Job;
+use super::json;
+use super::principal::Principal;
+use super::refusal::{Code, Refusal, cut};
+use super::runs::Turn;
+use super::send::{Body, Cx, ReplyTo};
+use super::work::{Author, NewSession, StoreOutcome, StoreWork};
+use super::{Gateway, Node};
+use std::sync::Arc;
+
+/// A request about one session, as it goes to the session's node.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Op {
+    /// `chat.send`.
+    Send(Send),
+    /// `chat.history`.
+    History {
+        /// The session's key.
+        session: Arc<str>,
+        /// At most so many messages.
+        limit: usize,
+        /// Only messages before this one.
+        before: Option<u64>,
+    },
+    /// `chat.abort`; one of the two is there.
+    Abort {
+        /// The session's key.
+        session: Option<Arc<str>>,
+        /// The run's id.
+        run: Option<Arc<str>>,
+    },
+    /// `chat.inject`.
+    Inject {
+        /// The session's key.
+        session: Arc<str>,
+        /// What the assistant says.
+        text: Arc<str>,
+        /// A label to show.
+        label: Option<String>,
+    },
+    /// `chat.session.status`.
+    Status {
+        /// The session's key.
+        session: Arc<str>,
+    },
+}
+
+/// The parameters of `chat.send`.
+#[derive(Debug, Clone)]
+pub struct Send {
+    pub(super) session: Option<Arc<str>>,
+    pub(super) agent: Option<Arc<str>>,
+    pub(super) text: Arc<str>,
+    pub(super) key: Option<Arc<str>>,
+    pub(super) ack: bool,
+}
+
+/// A session that this principal may use. Only [`Session::check`] and [`Session::fresh`] make one,
+/// so whatever takes a `Session` cannot be reached with somebody else's.
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    pub(super) key: Arc<str>,
+    pub(super) owner: Arc<str>,
+    pub(super) agent: Arc<str>,
+    /// It is not in the store yet.
+    pub(super) fresh: bool,
+}
+
+impl Session {
+    /// The ownership check.
+    fn check(
+        who: &Principal,
+        key: &Arc<str>,
+        owner: &Arc<str>,
+        agent: &Arc<str>,
+    ) -> Result<Self, Refusal> {
+        if *owner != who.user && !who.role.sees_all() {
+            return Err(Refusal::new(Code::Forbidden, "session does not belong to user"));
+        }
+        let (key, owner, agent) = (key.clone(), owner.clone(), agent.clone());
+        Ok(Self { key, owner, agent, fresh: false })
+    }
+
+    /// A session that will be the principal's own.
+    fn fresh(who: &Principal, key: Arc<str>, agent: Arc<str>) -> Self {
+        Self { key, owner: who.user.clone(), agent, fresh: true }
+    }
+
+    pub(super) fn create(&self) -> Option<NewSession> {
+        self.fresh.then(|| NewSession { owner: self.owner.clone(), agent: self.agent.clone() })
+    }
+}
+
+impl Op {
+    fn session(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Send(send) => send.session.as_ref(),
+            Self::Abort { session, .. } => session.as_ref(),
+            Self::History { session, .. }
+            | Self::Inject { session, .. }
+            | Self::Status { session } => Some(session),
+        }
+    }
+
+    /// The node that must do this: that of the session. A send without a session goes where its
+    /// idempotency key is remembered, wherever the user's next connection is; the new session then
+    /// gets a key that lives there, too.
+    fn home(&self, node: Node, user: &str) -> NodeId {
+        match (self, self.session()) {
+            (_, Some(session)) => node.home(session),
+            (Self::Send(Send { key: Some(key), .. }), None) => node.home(&format!("{user}\n{key}")),
+            (Self::Abort { run: Some(run), .. }, None) => {
+                run_node(run).filter(|home| home.0 < node.count).unwrap_or(node.id())
+            }
+            _ => node.id(),
+        }
+    }
+}
+
+/// The agent that a session key names: `agent:<id>:…`.
+fn agent_of(key: &str) -> Option<&str> {
+    key.strip_prefix("agent:")?.split(':').next().filter(|agent| !agent.is_empty())
+}
+
+/// The node that a run id names: `run-<node>-…`.
+fn run_node(run: &str) -> Option<NodeId> {
+    run.strip_prefix("run-")?.split('-').next()?.parse().ok().map(NodeId)
+}
+
+fn not_found(key: &str) -> Refusal {
+    Refusal::new(Code::NotFound, format!("session not found: {}", cut(key, 256)))
+}
+
+impl Gateway {
+    /// Does this here, or has the session's node do it.
+    pub(super) fn route(&mut self, cx: &mut Cx<'_>, who: &Principal, op: Op, to: ReplyTo) {
+        let home = op.home(self.node, &who.user);
+        if home == self.node.id() {
+            self.perform(cx, who, op, to);
+        } else {
+            self.forward(cx, home, who, op, to);
+        }
+    }
+
+    /// Does this here: this is the session's node.
+    pub(super) fn perform(&mut self, cx: &mut Cx<'_>, who: &Principal, op: Op, to: ReplyTo) {
+        let to = match &op {
+            Op::Send(Send { key: Some(key), ack, .. }) => {
+                let key = (who.user.clone(), key.clone());
+                use super::idempotency::Met;
+                match self.idempotency.meet(cx.now, &key, *ack, to) {
+                    Met::Nothing(to) => to,
+                    Met::Answer(to, body) => return self.reply_body(cx, to, &body),
+                    Met::Running => return,
+                }
+            }
+            _ => to,
+        };
+        let Some(key) = op.session().cloned() else {
+            return match op {
+                Op::Send(send) => self.send_to_new(cx, who, send, to),
+                op => self.abort_by_run(cx, who, &op, to),
+            };
+        };
+        match self.live.get(&key) {
+            Some(live) => {
+                let session = Session::check(who, &key, &live.owner, &live.agent);
+                self.with_session(cx, who, session, op, to);
+            }
+            None => {
+                let work = StoreWork::Open { session: key };
+                self.start_store(cx, work, Job::Check { who: who.clone(), op, to });
+            }
+        }
+    }
+
+    /// The store has looked the session up.
+    pub(super) fn checked(
+        &mut self,
+        cx: &mut Cx<'_>,
+        who: &Principal,
+        op: Op,
+        to: ReplyTo,
+        outcome: Result<StoreOutcome, Refusal>,
+    ) {
+        let Some(key) = op.session().cloned() else { return };
+        let session = match outcome {
+            Ok(StoreOutcome::Opened(info)) => Session::check(who, &key, &info.owner, &info.agent),
+            Ok(_) => match &op {
+                Op::Send(send) if self.config.raw.create_sessions_on_send => {
+                    let agent = send.agent.as_deref().or(agent_of(&key));
+                    self.agent(agent).map(|agent| Session::fresh(who, key, agent))
+                }
+                _ => Err(not_found(&key)),
+            },
+            Err(refusal) => Err(refusal),
+        };
+        self.with_session(cx, who, session, op, to);
+    }
+
+    fn with_session(
+        &mut self,
+        cx: &mut Cx<'_>,
+        who: &Principal,
+        session: Result<Session, Refusal>,
+        op: Op,
+        to: ReplyTo,
+    ) {
+        let session = match session {
+            Ok(session) => session,
+            Err(refusal) => return self.refuse_op(cx, who, &op, to, refusal),
+        };
+        match op {
+            Op::Send(send) => self.send_to(cx, who, &session, send, to),
+            Op::History { limit, before, .. } => {
+                let bytes = self.config.bounds().page_bytes;
+                let work =
+                    StoreWork::History { session: session.key.clone(), before, limit, bytes };
+                self.start_store(cx, work, Job::History { session: session.key, to });
+            }
+            Op::Abort { run, .. } => self.abort(cx, &session, run.as_deref(), to),
+            Op::Inject { text, label, .. } => {
+                let work = StoreWork::Append {
+                    session: session.key,
+                    create: None,
+                    author: Author::Assistant,
+                    text,
+                    label,
+                    at: self.ms(cx.now),
+                };
+                self.start_store(cx, work, Job::Inject { to });
+            }
+            Op::Status { .. } => self.session_status(cx, &session, to),
+        }
+    }
+
+    fn refuse_op(
+        &mut self,
+        cx: &mut Cx<'_>,
+        who: &Principal,
+        op: &Op,
+        to: ReplyTo,
+        refusal: Refusal,
+    ) {
+        let body = Body::from(refusal);
+        self.reply_body(cx, to, &body);
+        if let Op::Send(Send { key: Some(key), .. }) = op {
+            for to in self.idempotency.forget(&(who.user.clone(), key.clone())) {
+                self.reply_body(cx, to, &body);
+            }
+        }
+    }
+
+    fn send_to_new(&mut self, cx: &mut Cx<'_>, who: &Principal, send: Send, to: ReplyTo) {
+        let session = self.agent(send.agent.as_deref()).map(|agent| {
+            let key = self.fresh_key(&agent);
+            Session::fresh(who, key, agent)
+        });
+        self.with_session(cx, who, session, Op::Send(send), to);
+    }
+
+    fn send_to(
+        &mut self,
+        cx: &mut Cx<'_>,
+        who: &Principal,
+        session: &Session,
+        send: Send,
+        to: ReplyTo,
+    ) {
+        let wanted = send.agent.as_deref().unwrap_or(&session.agent);
+        let agent = match self.agent(Some(wanted)) {
+            Ok(agent) => agent,
+            Err(refusal) => return self.refuse_op(cx, who, &Op::Send(send), to, refusal),
+        };
+        let (run, turn) = (self.uuid(), self.uuid());
+        let turn = Turn {
+            run: format!("run-{}-{run}", self.node.index).into(),
+            id: format!("turn-{turn}"),
+            user: who.user.clone(),
+            agent,
+            text: send.text,
+            message: 0,
+            ack: send.ack,
+            queued: false,
+            to: Some(to),
+            key: send.key.map(|key| (who.user.clone(), key)),
+        };
+        self.take_turn(cx, session, turn);
+    }
+
+    /// A configured agent, or the default one.
+    fn agent(&self, id: Option<&str>) -> Result<Arc<str>, Refusal> {
+        match id {
+            None => Ok(Arc::from(self.config.raw.agents[0].id.as_str())),
+            Some(id) => match self.config.agent(id) {
+                Some(agent) => Ok(Arc::from(agent.id.as_str())),
+                None => {
+                    let text = format!("agent not found: {}", cut(id, 128));
+                    Err(Refusal::new(Code::NotFound, text))
+                }
+            },
+        }
+    }
+
+    /// A key that nobody can guess and that lives at this node.
+    fn fresh_key(&mut self, agent: &str) -> Arc<str> {
+        let mut bytes = self.random();
+        loop {
+            let key = format!("agent:{agent}:ws:direct:{}", uuid(bytes));
+            if self.node.home(&key) == self.node.id() {
+                return key.into();
+            }
+            // The last bytes are varied: 106 bits of the 122 stay unguessable.
+            let low = u16::from_be_bytes([bytes[14], bytes[15]]).wrapping_add(1);
+            bytes[14..].copy_from_slice(&low.to_be_bytes());
+        }
+    }
+
+    pub(super) fn uuid(&mut self) -> String {
+        uuid(self.random())
+    }
+
+    pub(super) fn random(&mut self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        self.entropy.fill(&mut bytes);
+        bytes
+    }
+
+    /// Answers `chat.history`.
+    pub(super) fn write_history(out: &mut String, session: &str, outcome: &StoreOutcome) {
+        let StoreOutcome::History { messages, more } = outcome else { return };
+        json::Object::new(out)
+            .str("sessionKey", session)
+            .list("messages", messages, |out, message| {
+                json::Object::new(out)
+                    .str("id", &message.id.to_string())
+                    .str("role", message.author.as_str())
+                    .str("content", &message.text)
+                    .maybe_str("label", message.label.as_deref())
+                    .num("ts", message.at)
+                    .end();
+            })
+            .bool("more", *more)
+            .end();
+    }
+}
+
+/// A version 4 UUID (RFC 9562 section 5.4) of random bytes.
+fn uuid(mut bytes: [u8; 16]) -> String {
+    bytes[6] = bytes[6] & 0x0F | 0x40;
+    bytes[8] = bytes[8] & 0x3F | 0x80;
+    let n = u128::from_be_bytes(bytes);
+    let part = |from: u32, bits: u32| (n >> (128 - from - bits)) & ((1 << bits) - 1);
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        part(0, 32),
+        part(32, 16),
+        part(48, 16),
+        part(64, 16),
+        part(80, 48)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_has_its_version_and_variant() {
+        assert_eq!(uuid([0xFF; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(uuid([0; 16]), "00000000-0000-4000-8000-000000000000");
+    }
+
+    #[test]
+    fn names_in_keys_and_runs() {
+        assert_eq!(agent_of("agent:echo:ws:direct:1"), Some("echo"));
+        assert_eq!(agent_of("agent::x"), None);
+        assert_eq!(agent_of("other"), None);
+        assert_eq!(run_node("run-2-aaaa-bb"), Some(NodeId(2)));
+        assert_eq!(run_node("run-x-1"), None);
+    }
+}

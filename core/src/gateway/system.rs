@@ -1,0 +1,132 @@
+//! The methods about the gateway itself.
+
+use super::Gateway;
+use super::chat::write_agents;
+use super::jobs::Job;
+use super::json::Object;
+use super::params::Params;
+use super::presence::conn_name;
+use super::principal::Authenticated;
+use super::refusal::Refusal;
+use super::send::{Cx, ReplyTo};
+use super::work::StoreWork;
+use std::time::Instant;
+
+type Done = Result<(), Refusal>;
+
+/// As in the base dialect, but other users' connections are shown to admins only.
+pub(super) fn health(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    who: &Authenticated,
+    _: Params<'_>,
+    to: &mut Option<ReplyTo>,
+) -> Done {
+    let now = cx.now;
+    let Some(to) = to.take() else { return Ok(()) };
+    let current = match &to {
+        ReplyTo::Local { conn, .. } => conn_name(gateway.node.id(), *conn),
+        ReplyTo::Remote { .. } => String::new(),
+    };
+    let all = who.role().sees_all();
+    gateway.reply_ok(cx, to, |gateway, out| {
+        let shown = gateway
+            .presence
+            .iter()
+            .filter(|(_, entry)| all || entry.user == *who.user())
+            .take(gateway.config.bounds().presence_listed);
+        gateway
+            .health_object(out, now)
+            .list("clients", shown, |out, (node, entry)| {
+                let peer = entry.peer.to_string();
+                Object::new(out)
+                    .str("id", &conn_name(node, entry.conn))
+                    .maybe_str("remoteAddr", all.then_some(&peer))
+                    .str("userId", &entry.user)
+                    .str("role", entry.role.as_str())
+                    .num("connectedAt", entry.since)
+                    .end();
+            })
+            .str("currentId", &current)
+            .end();
+    });
+    Ok(())
+}
+
+/// The count of sessions is the caller's own, or everybody's for an admin.
+pub(super) fn status(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    who: &Authenticated,
+    _: Params<'_>,
+    to: &mut Option<ReplyTo>,
+) -> Done {
+    let owner = (!who.role().sees_all()).then(|| who.user().clone());
+    if let Some(to) = to.take() {
+        let work = StoreWork::List { owner, agent: None, limit: 0, offset: 0 };
+        gateway.start_store(cx, work, Job::Status { to });
+    }
+    Ok(())
+}
+
+pub(super) fn presence_list(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    _: &Authenticated,
+    _: Params<'_>,
+    to: &mut Option<ReplyTo>,
+) -> Done {
+    let ms = gateway.ms(cx.now);
+    if let Some(to) = to.take() {
+        gateway.reply_ok(cx, to, |gateway, out| {
+            let limit = gateway.config.bounds().presence_listed;
+            let total = gateway.presence.len();
+            let mut object = Object::new(out);
+            gateway.presence.write_list(object.key("presence"), ms, limit);
+            object.num("total", total as u64).bool("complete", total <= limit).end();
+        });
+    }
+    Ok(())
+}
+
+pub(super) fn agents_list(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    _: &Authenticated,
+    _: Params<'_>,
+    to: &mut Option<ReplyTo>,
+) -> Done {
+    if let Some(to) = to.take() {
+        gateway.reply_ok(cx, to, |gateway, out| {
+            let mut object = Object::new(out);
+            write_agents(object.key("agents"), gateway);
+            object.end();
+        });
+    }
+    Ok(())
+}
+
+impl Gateway {
+    /// The start of the health object, for the method and for the connect answer.
+    pub(super) fn health_object<'o>(&self, out: &'o mut String, now: Instant) -> Object<'o> {
+        let store = self.store_works(now);
+        Object::new(out)
+            .str("status", if store { "ok" } else { "degraded" })
+            .str("version", &self.config.raw.version)
+            .num("protocol", super::PROTOCOL)
+            .num("uptime", now.saturating_duration_since(self.start).as_millis() as u64)
+            .str("mode", "managed")
+            .str("database", if store { "ok" } else { "error" })
+            .num("tools", 0)
+    }
+
+    pub(super) fn write_status(&self, out: &mut String, sessions: usize) {
+        let mut object = Object::new(out);
+        write_agents(object.key("agents"), self);
+        object
+            .num("agentTotal", self.config.raw.agents.len() as u64)
+            .num("clients", self.presence.len() as u64)
+            .num("sessions", sessions as u64)
+            .end();
+    }
+}

@@ -1,0 +1,222 @@
+//! What needs I/O, as data: the host executes it elsewhere and hands the outcome back.
+
+use std::sync::Arc;
+
+/// Names one piece of work until its last outcome.
+#[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u64);
+
+/// A piece of work.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    /// For the store: one outcome, [`Outcome::Store`]. Works of one session must be executed in the
+    /// order in which they were started.
+    Store(StoreWork),
+    /// For an agent: any number of [`Outcome::Chunk`], then [`Outcome::Done`] or
+    /// [`Outcome::Failed`].
+    Run(Run),
+}
+
+/// A message that an agent should answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// The run's id.
+    pub run: Arc<str>,
+    /// The agent's id, one of the configured ones.
+    pub agent: Arc<str>,
+    /// The session's key.
+    pub session: Arc<str>,
+    /// The session's owner.
+    pub user: Arc<str>,
+    /// What the user said.
+    pub message: Arc<str>,
+    /// What was said before, oldest first.
+    pub history: Vec<Message>,
+}
+
+/// What came of a piece of work.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The store's answer.
+    Store(StoreOutcome),
+    /// A piece of an agent's answer. More follows.
+    Chunk(String),
+    /// An agent's whole answer.
+    Done {
+        /// The text: the chunks together.
+        content: String,
+        /// What it cost.
+        usage: Usage,
+    },
+    /// The agent failed; the text goes to the user.
+    Failed(String),
+}
+
+/// Tokens that a run took.
+#[derive(Debug, Copy, Clone, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Read.
+    pub prompt_tokens: u64,
+    /// Written.
+    pub completion_tokens: u64,
+}
+
+/// Work for the store. Times are Unix milliseconds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StoreWork {
+    /// Look a session up: [`StoreOutcome::Opened`] or [`StoreOutcome::Absent`].
+    Open {
+        /// The session's key.
+        session: Arc<str>,
+    },
+    /// Add a message and make it durable: [`StoreOutcome::Appended`] or [`StoreOutcome::Absent`].
+    Append {
+        /// The session's key.
+        session: Arc<str>,
+        /// Create the session, unless it exists.
+        create: Option<NewSession>,
+        /// Who speaks.
+        author: Author,
+        /// What is said.
+        text: Arc<str>,
+        /// A label for a message that was put in by hand.
+        label: Option<String>,
+        /// When.
+        at: u64,
+    },
+    /// Read messages, newest first limited, given oldest first: [`StoreOutcome::History`] or
+    /// [`StoreOutcome::Absent`].
+    History {
+        /// The session's key.
+        session: Arc<str>,
+        /// Only messages before this id.
+        before: Option<u64>,
+        /// At most so many messages.
+        limit: usize,
+        /// At most so many bytes of text; one message is always given.
+        bytes: usize,
+    },
+    /// List sessions, the one used last first: [`StoreOutcome::List`].
+    List {
+        /// Only this user's.
+        owner: Option<Arc<str>>,
+        /// Only this agent's.
+        agent: Option<String>,
+        /// At most so many.
+        limit: usize,
+        /// Leave out so many.
+        offset: usize,
+    },
+}
+
+/// A session to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSession {
+    /// The user it belongs to.
+    pub owner: Arc<str>,
+    /// The agent it talks to.
+    pub agent: Arc<str>,
+}
+
+/// Who speaks.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub enum Author {
+    /// The user.
+    User,
+    /// The agent.
+    Assistant,
+}
+
+impl Author {
+    /// The word as sent.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        }
+    }
+}
+
+/// A stored message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its id: grows within a session.
+    pub id: u64,
+    /// Who spoke.
+    pub author: Author,
+    /// What was said.
+    pub text: Arc<str>,
+    /// The label, if it was put in by hand with one.
+    pub label: Option<String>,
+    /// When, in Unix milliseconds.
+    pub at: u64,
+}
+
+/// A stored session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionInfo {
+    /// Its key.
+    pub key: Arc<str>,
+    /// The user it belongs to.
+    pub owner: Arc<str>,
+    /// The agent it talks to.
+    pub agent: Arc<str>,
+    /// How many messages it has.
+    pub messages: u64,
+    /// When it was created, in Unix milliseconds.
+    pub created: u64,
+    /// When it was used last.
+    pub updated: u64,
+}
+
+/// What came of work for the store.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum StoreOutcome {
+    /// The session is there.
+    Opened(SessionInfo),
+    /// The session is not there.
+    Absent,
+    /// The message is durable.
+    Appended {
+        /// Its id.
+        id: u64,
+    },
+    /// Messages, oldest first.
+    History {
+        /// The messages.
+        messages: Vec<Message>,
+        /// There are older ones.
+        more: bool,
+    },
+    /// Sessions.
+    List {
+        /// The sessions.
+        sessions: Vec<SessionInfo>,
+        /// How many there are without limit and offset.
+        total: usize,
+    },
+    /// Nothing was done.
+    Failed(StoreError),
+}
+
+/// Why the store did nothing.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// It has no room for this.
+    Full,
+    /// It cannot work now.
+    Unavailable,
+}
+
+impl StoreError {
+    /// One word for facts.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}

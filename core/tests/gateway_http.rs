@@ -1,0 +1,210 @@
+//! What is answered before there is a WebSocket.
+#![cfg(feature = "gateway")]
+#![allow(clippy::disallowed_methods)]
+
+#[path = "support/gateway.rs"]
+mod world;
+
+use moorline_core::gateway::*;
+use moorline_core::*;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use world::*;
+
+/// Sends raw bytes to a fresh connection of node 0; gives status and body of the answer.
+fn ask(world: &mut World, request: &str) -> (u16, String, String) {
+    let id = ConnId(1_000_000 + world.facts.len() as u64);
+    let now = world.now;
+    world.nodes[0].connected(now, id, "127.0.0.1:9".parse().expect("an address"));
+    let mut server = Connection::server(Arc::new(Limits::default()), now);
+    let mut bytes = request.as_bytes().to_vec();
+    let mut turn = server.receive(now, &mut bytes);
+    while let Some((event, outbox)) = turn.next_event() {
+        world.nodes[0].handle(now, id, event, outbox);
+    }
+    let mut slices = [std::io::IoSlice::new(&[]); 4];
+    let filled = server.outbox(now).slices(&mut slices);
+    let all: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
+    let mut turn = server.handle_eof(now);
+    while let Some((event, outbox)) = turn.next_event() {
+        world.nodes[0].handle(now, id, event, outbox);
+    }
+    world.settle();
+    let text = String::from_utf8_lossy(&all);
+    let (head, body) = text.split_once("\r\n\r\n").expect("an answer");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, head.into(), body.into())
+}
+
+fn get(world: &mut World, path: &str) -> (u16, String) {
+    let (status, _, body) = ask(world, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    (status, body)
+}
+
+const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+
+#[test]
+fn pages() {
+    let mut world = World::new(1);
+    for path in ["/health", "/healthz", "/health?x=1"] {
+        let (status, body) = get(&mut world, path);
+        let body: Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!((status, &body["status"], &body["protocol"]), (200, &json!("ok"), &json!(3)));
+    }
+    let (status, body) = get(&mut world, "/");
+    assert_eq!(status, 200);
+    let body: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(body["service"], "moorline");
+    for (request, status, what) in [
+        ("GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "no such page"),
+        ("DELETE /health HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "only GET"),
+        ("POST /ws HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "only GET"),
+        ("GET /ws?token=x HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "query string"),
+        ("GET /health HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403, "allowed_hosts: [\"evil.e"),
+        ("GET /health HTTP/1.1\r\nHost: 127.0.0.1.evil.example\r\n\r\n", 403, "allowed_hosts"),
+        (
+            "GET /health HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\n\r\n",
+            403,
+            "allowed_origins: [\"https://evil.example\"]",
+        ),
+    ] {
+        let (got, head, body) = ask(&mut world, request);
+        assert_eq!(got, status, "{request}");
+        assert!(body.contains(what), "{request}: {body}");
+        assert_eq!(head.contains("Allow: GET, HEAD"), status == 405);
+    }
+    let (status, _, body) = ask(&mut world, "HEAD /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!((status, body.as_str()), (200, ""));
+    let connected = world.facts.iter().filter(|f| matches!(f, Fact::Connected { .. })).count();
+    let closed = world.facts.iter().filter(|f| matches!(f, Fact::Closed { .. })).count();
+    assert_eq!(connected, closed);
+    assert_eq!(world.nodes[0].connections(), (0, 0));
+}
+
+#[test]
+fn a_swallowed_upgrade_is_named() {
+    let mut world = World::new(1);
+    for (headers, missing) in [
+        ("", "Upgrade: websocket, Connection: Upgrade, Sec-WebSocket-Version: 13"),
+        ("Upgrade: websocket\r\n", "lacks: Connection: Upgrade, Sec"),
+        (
+            &UPGRADE.replace("Connection: Upgrade", "Connection: close"),
+            "lacks: Connection: Upgrade.",
+        ),
+    ] {
+        let request = format!("GET /ws HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
+        let (status, _, body) = ask(&mut world, &request);
+        assert_eq!(status, 426);
+        assert!(body.contains(missing), "{body}");
+    }
+}
+
+#[test]
+fn upgrades_are_judged_by_host_origin_and_query() {
+    let mut config = config();
+    config.allowed_hosts = vec!["gw.example.net".into()];
+    config.allowed_origins = vec!["https://chat.example.com".into()];
+    let mut world = World::with(1, config);
+    for (path, host, origin, expected) in [
+        ("/ws", "localhost:18790", None, 101),
+        ("/", "127.0.0.1:18790", None, 101),
+        ("/any/path?session=1", "[::1]:18790", None, 101),
+        ("/ws", "gw.example.net", None, 101),
+        ("/ws", "gw.example.net", Some("https://gw.example.net"), 101),
+        ("/ws", "localhost:18790", Some("http://localhost:18790"), 101),
+        ("/ws", "localhost:18790", Some("https://chat.example.com"), 101),
+        ("/ws", "localhost:18790", Some("http://localhost:3000"), 403),
+        ("/ws", "localhost:18790", Some("null"), 403),
+        ("/ws", "evil.example:18790", None, 403),
+        ("/ws", "evil.example", Some("http://evil.example"), 403),
+        ("/ws?token=secret", "localhost", None, 400),
+        ("/ws?a=b&access_token=secret", "localhost", None, 400),
+    ] {
+        let origin = origin.map(|origin| format!("Origin: {origin}\r\n")).unwrap_or_default();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{origin}{UPGRADE}\r\n");
+        let (status, _, body) = ask(&mut world, &request);
+        assert_eq!(status, expected, "{path} {host} {origin}: {body}");
+        assert!(!body.contains("secret"));
+    }
+}
+
+#[test]
+fn who_is_not_logged_in_has_a_budget() {
+    let mut config = config();
+    config.bounds.pre_auth_v4 = 2;
+    config.bounds.pre_auth = 3;
+    let mut world = World::with(1, config);
+    let first = world.open_from(0, "192.0.2.1");
+    let _second = world.open_from(0, "192.0.2.1");
+    let request = || ClientRequest::new("localhost", "/ws").expect("a request");
+    let refused = world.upgrade(0, "192.0.2.1", request());
+    let (status, body) = world.clients[refused].answer.clone().expect("an answer");
+    assert_eq!(status, 503);
+    assert!(body.contains("this address"), "{body}");
+    let _third = world.open_from(0, "192.0.2.2");
+    let refused = world.upgrade(0, "192.0.2.3", request());
+    let (status, body) = world.clients[refused].answer.clone().expect("an answer");
+    assert_eq!(status, 503);
+    assert!(!body.contains("this address"), "{body}");
+    // Logging in gives the place back, and so does leaving.
+    assert_eq!(code(&world.call(first, "connect", json!({"token": "secret"}))), "ok");
+    world.open_from(0, "192.0.2.1");
+    world.advance(Duration::from_secs(11));
+    world.open_from(0, "192.0.2.1");
+}
+
+#[test]
+fn too_many_connections_are_told_when_to_come_back() {
+    let mut config = config();
+    config.bounds.connections = 2;
+    let mut world = World::with(1, config);
+    world.login(0, "secret", "a");
+    let second = world.login(0, "secret", "b");
+    let request = format!("GET /ws HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n");
+    let (status, head, _) = ask(&mut world, &request);
+    assert_eq!(status, 503);
+    assert!(head.contains("Retry-After: 5"));
+    assert_eq!(get(&mut world, "/ready").0, 503);
+    assert_eq!(get(&mut world, "/health").0, 200);
+    world.cut(second);
+    assert_eq!(ask(&mut world, &request).0, 101);
+}
+
+#[test]
+fn readiness_has_its_reasons() {
+    let mut world = World::new(1);
+    let failing = |world: &mut World| {
+        let (status, body) = get(world, "/readyz");
+        let body: Value = serde_json::from_str(&body).expect("JSON");
+        let checks = body["checks"].as_array().expect("checks").clone();
+        let failing: Vec<String> = checks
+            .iter()
+            .filter(|check| check["ok"] == false)
+            .map(|check| check["name"].as_str().expect("a name").into())
+            .collect();
+        assert_eq!(status == 200, failing.is_empty());
+        assert_eq!(body["ready"], failing.is_empty());
+        failing
+    };
+    assert!(failing(&mut world).is_empty());
+    world.nodes[0].set_loop_delay(Duration::from_secs(2));
+    assert_eq!(failing(&mut world), ["loop"]);
+    world.nodes[0].set_loop_delay(Duration::ZERO);
+    let at = world.login(0, "secret", "a");
+    world.store_mode = StoreMode::Hangs;
+    world.request(at, "status", json!({}));
+    assert!(failing(&mut world).is_empty());
+    world.advance(Duration::from_secs(5));
+    assert_eq!(failing(&mut world), ["store"]);
+    world.advance(Duration::from_secs(30));
+    assert_eq!(failing(&mut world), ["store"]);
+    world.store_mode = StoreMode::Works;
+    world.call(at, "status", json!({}));
+    assert!(failing(&mut world).is_empty());
+    world.nodes[0].shutdown(world.now, "test");
+    assert_eq!(failing(&mut world), ["draining"]);
+    let request = format!("GET /ws HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n");
+    assert_eq!(ask(&mut world, &request).0, 503);
+}

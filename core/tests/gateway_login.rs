@@ -1,0 +1,382 @@
+//! Frames, login, roles: who gets to call what, and how it ends for others.
+#![cfg(feature = "gateway")]
+#![allow(clippy::disallowed_methods)]
+
+#[path = "support/gateway.rs"]
+mod world;
+
+use moorline_core::gateway::*;
+use moorline_core::*;
+use serde_json::{Value, json};
+use std::time::Duration;
+use world::*;
+
+/// Parameters with which a method does its work on this session.
+fn params(method: &str, session: &str) -> Value {
+    match method {
+        "chat.send" => json!({"message": "hi", "sessionKey": session, "ack": true}),
+        "chat.inject" => json!({"message": "hi", "sessionKey": session}),
+        "chat.history" | "chat.abort" | "chat.session.status" => json!({"sessionKey": session}),
+        "connect" => json!({"token": "nonsense"}),
+        _ => json!({}),
+    }
+}
+
+fn session_of(world: &mut World, token: &str, user: &str) -> String {
+    let at = world.login(0, token, user);
+    let answer = world.call_slow(at, "chat.send", json!({"message": "hello"}));
+    answer["payload"]["sessionKey"].as_str().expect("a key").into()
+}
+
+#[test]
+fn the_authorization_matrix_follows_the_table() {
+    let callers = [
+        ("unauthenticated", None, "", ""),
+        ("viewer", Some(Role::Viewer), "viewer", "ann"),
+        ("operator", Some(Role::Operator), "operator", "ann"),
+        ("operator who is not the owner", Some(Role::Operator), "operator", "eve"),
+        ("admin", Some(Role::Admin), "secret", "adm"),
+        ("owner", Some(Role::Owner), "secret", "root"),
+    ];
+    for nodes in [1, 3] {
+        for method in methods() {
+            for (caller, role, token, user) in callers {
+                let mut world = World::new(nodes);
+                let session = session_of(&mut world, "operator", "ann");
+                let node = usize::from(nodes) - 1;
+                let at = match role {
+                    None => world.open(node),
+                    Some(_) => world.login(node, token, user),
+                };
+                let answer = world.call(at, method.name, params(method.name, &session));
+                let about_session = params(method.name, "x").get("sessionKey").is_some();
+                let expected = match (role, method.role) {
+                    (None, Some(_)) => ("UNAUTHORIZED", "first request must be 'connect'".into()),
+                    (_, None) => ("UNAUTHORIZED", "wrong gateway token".into()),
+                    (Some(role), Some(needed)) if role < needed => {
+                        let (name, needed) = (method.name, needed.as_str());
+                        let text = format!("permission denied: {name} requires {needed} role");
+                        ("UNAUTHORIZED", text)
+                    }
+                    (Some(role), _) if about_session && user != "ann" && !role.sees_all() => {
+                        ("FORBIDDEN", "session does not belong to user".into())
+                    }
+                    _ => ("ok", String::new()),
+                };
+                let name = method.name;
+                assert_eq!(code(&answer), expected.0, "{caller} {name}: {answer}");
+                assert!(message(&answer).starts_with(&expected.1), "{caller} {name}: {answer}");
+                if about_session && role.is_some_and(|role| Some(role) >= method.role) {
+                    let absent = "agent:echo:ws:direct:nobody";
+                    let answer = world.call(at, method.name, params(method.name, absent));
+                    assert_eq!(code(&answer), "NOT_FOUND", "{caller} {name}: {answer}");
+                }
+                world.advance(Duration::from_secs(1));
+                assert!(world.nodes.iter().all(|node| node.pending() == 0));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_connect_answer_describes_the_gateway() {
+    let mut world = World::new(1);
+    let at = world.open(0);
+    let hello = world.call(at, "connect", json!({"token": "secret", "user_id": "root"}));
+    let hello = &hello["payload"];
+    assert_eq!(hello["type"], "hello-ok");
+    assert_eq!(hello["protocol"], 3);
+    assert_eq!(hello["role"], "owner");
+    assert_eq!(hello["is_owner"], true);
+    assert_eq!(hello["user_id"], "root");
+    assert_eq!(hello["server"]["name"], "moorline");
+    assert_eq!(hello["server"]["connId"], "0-1");
+    assert_eq!(hello["policy"]["maxPayload"], 512 * 1024);
+    assert_eq!(hello["policy"]["readTimeoutMs"], 60_000);
+    assert_eq!(hello["policy"]["rateLimit"], json!({"rpm": 0, "burst": 5}));
+    let names: Vec<_> = methods().iter().map(|method| method.name).collect();
+    assert_eq!(hello["features"]["methods"], json!(names));
+    assert_eq!(hello["snapshot"]["presence"][0]["userId"], "root");
+    assert_eq!(hello["snapshot"]["agents"][0]["id"], "echo");
+    assert_eq!(hello["snapshot"]["health"]["status"], "ok");
+    assert!(hello.get("resume").is_none());
+}
+
+#[test]
+fn every_message_gets_the_first_answer_that_applies() {
+    let mut world = World::new(1);
+    for (text, id, error, start) in [
+        ("", "", "INVALID_REQUEST", "invalid frame: "),
+        ("nonsense", "", "INVALID_REQUEST", "invalid frame: "),
+        ("[]", "", "INVALID_REQUEST", "invalid frame: "),
+        ("{}", "", "INVALID_REQUEST", "unexpected frame type: "),
+        ("null", "", "INVALID_REQUEST", "unexpected frame type: "),
+        (r#"{"type":"event","event":"x"}"#, "", "INVALID_REQUEST", "unexpected frame type: event"),
+        (r#"{"type":"req","id":1,"method":"connect"}"#, "", "INVALID_REQUEST", "malformed request"),
+        (r#"{"type":"req","id":"a","method":"health"}"#, "a", "UNAUTHORIZED", "first request"),
+        (r#"{"type":"req","method":"no.such"}"#, "", "UNAUTHORIZED", "first request"),
+        (
+            r#"{"type":"req","id":"a","method":"browser.pairing.status"}"#,
+            "a",
+            "UNAUTHORIZED",
+            "first request",
+        ),
+        (
+            r#"{"type":"req","id":"a","method":"connect","params":[]}"#,
+            "a",
+            "INVALID_REQUEST",
+            "invalid params",
+        ),
+        (
+            r#"{"type":"req","id":"a","method":"connect","params":{"protocol":4}}"#,
+            "a",
+            "INVALID_REQUEST",
+            "protocol 4",
+        ),
+    ] {
+        let at = world.open(0);
+        world.send_text(at, text);
+        let answer = world.clients[at].messages.pop_front().expect(text);
+        assert_eq!(answer["type"], "res");
+        assert_eq!(answer["id"], id, "{text}");
+        assert_eq!(code(&answer), error, "{text}");
+        assert!(message(&answer).starts_with(start), "{text}: {answer}");
+        assert!(answer["error"].get("retryable").is_some_and(Value::is_boolean));
+        let hello = world.call(at, "connect", json!({"token": "secret"}));
+        assert_eq!(code(&hello), "ok", "the socket stays open after {text}");
+        assert!(hello.get("error").is_none(), "no error: null");
+        let answer = world.call(at, "no.such", json!({}));
+        assert_eq!(message(&answer), "unknown method: no.such");
+    }
+}
+
+#[test]
+fn binary_messages_are_json_too() {
+    let mut world = World::new(1);
+    let at = world.open(0);
+    let text = br#"{"type":"req","id":"b","method":"connect","params":{"token":"secret"}}"#;
+    let now = world.now;
+    world.clients[at].client.outbox(now).binary(text).expect("room");
+    world.settle();
+    let answer = world.answer(at, "b").expect("an answer");
+    assert_eq!(code(&answer), "ok");
+    world.clients[at].client.outbox(now).binary(b"\xff\xfe").expect("room");
+    world.settle();
+    let answer = world.answer(at, "").expect("an answer");
+    assert_eq!(message(&answer), "invalid frame: not UTF-8");
+}
+
+#[test]
+fn forged_json_costs_an_answer_and_nothing_else() {
+    let mut world = World::new(1);
+    let at = world.login(0, "secret", "a");
+    for text in [
+        "[".repeat(500_000),
+        "{\"a\":".repeat(80_000),
+        format!("{{\"type\":\"req\",\"id\":\"{}\",\"method\":\"health\"}}", "x".repeat(400_000)),
+        format!("{{{}\"type\":\"req\"}}", "\"k\":1,".repeat(70_000)),
+        format!("{{\"type\":\"req\",\"method\":\"{}\"}}", "m".repeat(400_000)),
+        r#"{"type":"req","method":"health","x":"\ud800"}"#.into(),
+    ] {
+        world.send_text(at, &text);
+        let answer = world.answer(at, "").expect("an answer");
+        assert_eq!(code(&answer), "INVALID_REQUEST");
+        assert!(answer.to_string().len() < 1000);
+    }
+    assert_eq!(code(&world.call(at, "health", json!({}))), "ok");
+}
+
+#[test]
+fn credentials() {
+    let mut world = World::new(1);
+    let bearer = |token: &str| {
+        let request = ClientRequest::new("localhost", "/").expect("a request");
+        request.header("Authorization", token).expect("a header")
+    };
+    for (header, params, expected, source) in [
+        (None, json!({"token": "secret"}), "admin", "params"),
+        (None, json!({"token": "rotated"}), "admin", "params"),
+        (None, json!({"token": "secret", "user_id": "root"}), "owner", "params"),
+        (None, json!({"token": "operator", "user_id": "root"}), "operator", "params"),
+        (Some("Bearer secret"), json!({}), "admin", "header"),
+        (Some("bearer  secret"), json!({"token": ""}), "admin", "header"),
+        (Some("Bearer wrong"), json!({"token": "secret"}), "admin", "params"),
+        (Some("Bearer secret"), json!({"token": "wrong"}), "UNAUTHORIZED", "params"),
+        (Some("Bearer wrong"), json!({}), "UNAUTHORIZED", "header"),
+        (Some("Basic secret"), json!({}), "UNAUTHORIZED", "none"),
+        (None, json!({"token": "secre"}), "UNAUTHORIZED", "params"),
+        (None, json!({"token": "secrets"}), "UNAUTHORIZED", "params"),
+        (None, json!({}), "UNAUTHORIZED", "none"),
+        (None, json!({"token": 1}), "INVALID_REQUEST", ""),
+        (None, json!({"token": "secret", "user_id": "x".repeat(256)}), "INVALID_REQUEST", ""),
+        (None, json!({"token": "secret", "user_id": "a\nb"}), "INVALID_REQUEST", ""),
+    ] {
+        let at = match header {
+            Some(header) => {
+                let at = world.upgrade(0, "127.0.0.1", bearer(header));
+                world.clients[at].messages.clear();
+                at
+            }
+            None => world.open(0),
+        };
+        let answer = world.call(at, "connect", params.clone());
+        let text = answer.to_string();
+        let got = answer["payload"]["role"].as_str().unwrap_or_else(|| code(&answer));
+        assert_eq!(got, expected, "{params}");
+        if expected == "UNAUTHORIZED" {
+            assert_eq!(answer["error"]["details"]["source"], source, "{params}");
+            assert!(!text.contains("secre") && !text.contains("\"wrong\""), "{text}");
+        }
+    }
+    assert!(!format!("{:?}", world.facts).contains("secret"));
+    let at = world.login(0, "bound", "ann");
+    let health = world.call(at, "health", json!({}));
+    assert_eq!(health["payload"]["clients"][0]["userId"], "bob");
+}
+
+#[test]
+fn a_loopback_listener_without_tokens_makes_operators() {
+    let mut config = config();
+    config.tokens.clear();
+    let mut world = World::with(1, config.clone());
+    let at = world.open(0);
+    let hello = world.call(at, "connect", json!({}));
+    assert_eq!(hello["payload"]["role"], "operator");
+    assert_eq!(hello["payload"]["user_id"], "default");
+    config.listen = "0.0.0.0:18790".parse().expect("an address");
+    let refused = Gateway::new(config, Node::SINGLE, Box::new(Counter(1)), world.now, 0);
+    assert_eq!(refused.err(), Some(ConfigError::NoToken));
+}
+
+#[test]
+fn guessing_locks_an_address_out_but_never_the_own_machine() {
+    let mut world = World::new(1);
+    for (peer, locked_out) in [("127.0.0.1", false), ("192.0.2.9", true)] {
+        for n in 1..=1000 {
+            let at = world.open_from(0, peer);
+            let answer = world.call(at, "connect", json!({"token": "guess"}));
+            assert_eq!(code(&answer), "UNAUTHORIZED");
+            let wait = answer["error"]["retryAfterMs"].as_u64();
+            assert_eq!(wait.is_some(), n > 10, "{n}: {answer}");
+            world.cut(at);
+        }
+        let at = world.open_from(0, peer);
+        let answer = world.call(at, "connect", json!({"token": "secret"}));
+        assert_eq!(code(&answer) == "ok", !locked_out, "{answer}");
+    }
+    let at = world.open_from(0, "192.0.2.10");
+    assert_eq!(code(&world.call(at, "connect", json!({"token": "secret"}))), "ok");
+    world.advance(Duration::from_secs(301));
+    let at = world.open_from(0, "192.0.2.9");
+    assert_eq!(code(&world.call(at, "connect", json!({"token": "secret"}))), "ok");
+}
+
+#[test]
+fn connect_again_replaces_and_a_failure_logs_out() {
+    let mut world = World::new(1);
+    let at = world.login(0, "operator", "ann");
+    let hello = world.call(at, "connect", json!({"token": "secret", "user_id": "eve"}));
+    assert_eq!(hello["payload"]["role"], "admin");
+    let list = world.call(at, "presence.list", json!({}));
+    assert_eq!(list["payload"]["total"], 1);
+    assert_eq!(list["payload"]["presence"][0]["userId"], "eve");
+    assert_eq!(code(&world.call(at, "connect", json!({"token": "wrong"}))), "UNAUTHORIZED");
+    let answer = world.call(at, "health", json!({}));
+    assert_eq!(message(&answer), "first request must be 'connect'");
+    world.advance(Duration::from_secs(10));
+    let closed = world.clients[at].closed.clone();
+    assert_eq!(closed, Some((1008, "handshake timeout".into())));
+}
+
+#[test]
+fn who_does_not_log_in_is_closed_after_ten_seconds() {
+    let mut world = World::new(1);
+    let at = world.open(0);
+    world.advance(Duration::from_millis(9_999));
+    world.send_text(at, "{}");
+    assert_eq!(world.clients[at].closed, None);
+    world.advance(Duration::from_millis(1));
+    assert_eq!(world.clients[at].closed, Some((1008, "handshake timeout".into())));
+    match world.closed_fact(at) {
+        Some(Fact::Closed { code, reason, deadline, initiator, duration, user, .. }) => {
+            assert_eq!((code.0, &**reason), (1008, "handshake timeout"));
+            assert_eq!(*deadline, Some("connect-timeout"));
+            assert_eq!(*initiator, Initiator::Clock);
+            assert_eq!(*duration, Duration::from_secs(10));
+            assert_eq!(*user, None);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(world.nodes[0].connections(), (0, 0));
+    assert_eq!(world.nodes[0].deadline(), None);
+}
+
+#[test]
+fn sixteen_strikes_end_the_connection() {
+    let mut world = World::new(1);
+    let at = world.login(0, "secret", "a");
+    for n in 1..=16 {
+        assert_eq!(world.clients[at].closed, None, "before strike {n}");
+        world.send_text(at, "nonsense");
+        assert!(world.answer(at, "").is_some(), "strike {n} has its answer");
+    }
+    assert_eq!(world.clients[at].closed, Some((1008, "too many invalid frames".into())));
+}
+
+#[test]
+fn a_large_message_before_login_closes_with_1009() {
+    let mut world = World::new(1);
+    let padded = |size: usize| {
+        let head = r#"{"type":"req","id":"p","method":"health","params":{"x":""#;
+        format!("{head}{}\"}}}}", "x".repeat(size - head.len() - 3))
+    };
+    let at = world.open(0);
+    world.send_text(at, &padded(16 * 1024));
+    assert_eq!(code(&world.answer(at, "p").expect("an answer")), "UNAUTHORIZED");
+    world.send_text(at, &padded(16 * 1024 + 1));
+    let (code, reason) = world.clients[at].closed.clone().expect("closed");
+    assert_eq!(code, 1009);
+    assert!(reason.contains("16385") && reason.contains("16384"), "{reason}");
+    let at = world.login(0, "secret", "a");
+    world.send_text(at, &padded(500 * 1024));
+    assert!(world.answer(at, "p").is_some());
+}
+
+#[test]
+fn a_silent_client_lives_for_ten_minutes_and_a_dead_one_does_not() {
+    let mut world = World::new(1);
+    let alive = world.login(0, "secret", "a");
+    world.advance(Duration::from_secs(600));
+    assert_eq!(world.clients[alive].closed, None);
+    assert_eq!(code(&world.call(alive, "health", json!({}))), "ok");
+    let list = world.call(alive, "presence.list", json!({}));
+    assert_eq!(list["payload"]["presence"][0]["idleMs"], 0);
+}
+
+#[test]
+fn every_ending_has_one_record() {
+    let mut world = World::new(1);
+    let code_of = |world: &World, at| match world.closed_fact(at) {
+        Some(Fact::Closed { code, reason, cause, initiator, requests, failed, .. }) => {
+            (code.0, reason.to_string(), *cause, *initiator, *requests, *failed)
+        }
+        other => panic!("{other:?}"),
+    };
+    let now = world.now;
+    let at = world.login(0, "secret", "a");
+    world.call(at, "no.params", json!({}));
+    world.call(at, "chat.send", json!({}));
+    world.clients[at].client.close(now, CloseCode::NORMAL, "bye");
+    world.settle();
+    let expected = (1000, "bye".into(), "peer", Initiator::Peer, 2, 1);
+    assert_eq!(code_of(&world, at), expected);
+    let at = world.login(0, "secret", "a");
+    world.cut(at);
+    assert_eq!(code_of(&world, at).0, 1006);
+    let request = ClientRequest::new("evil.example", "/ws").expect("a request");
+    let at = world.upgrade(0, "127.0.0.1", request);
+    assert_eq!(code_of(&world, at).2, "http");
+    let connected = world.facts.iter().filter(|f| matches!(f, Fact::Connected { .. })).count();
+    let closed = world.facts.iter().filter(|f| matches!(f, Fact::Closed { .. })).count();
+    assert_eq!((connected, closed), (3, 3));
+}
