@@ -5,6 +5,7 @@ mod chat;
 mod cli;
 mod echo;
 mod failure;
+mod jobs;
 mod log;
 mod open_files;
 mod peer_text;

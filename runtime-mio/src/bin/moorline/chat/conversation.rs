@@ -33,11 +33,11 @@ enum Link {
     /// Connect at this time.
     Waiting(Instant),
     /// A socket, not logged in yet.
-    Opening(ConnId),
+    Opening,
     /// Logged in, since this time.
     Open(ConnId, Instant),
     /// Saying goodbye.
-    Closing(ConnId),
+    Closing,
 }
 
 /// One line of the user's, until it is answered.
@@ -114,7 +114,7 @@ impl Conversation {
                 .map_err(|error| error.to_string())
         });
         match connected {
-            Ok(id) => self.link = Link::Opening(id),
+            Ok(_) => self.link = Link::Opening,
             Err(why) => self.lost(now, &format!("cannot connect to {address}: {why}")),
         }
     }
@@ -144,7 +144,7 @@ impl Conversation {
                 format!("the gateway closed the connection: {code} {}", PeerText(reason))
             }
             Cause::Eof => match self.link {
-                Link::Opening(_) => format!("nobody answers at {}", self.url.authority),
+                Link::Opening => format!("nobody answers at {}", self.url.authority),
                 _ => "the connection was cut without a Close (1006)".to_string(),
             },
             other => format!("the connection ended: {other}"),
@@ -158,7 +158,7 @@ impl Conversation {
             _ => false,
         };
         match self.link {
-            Link::Closing(_) => self.handle.stop(),
+            Link::Closing => self.handle.stop(),
             _ if for_good => self.give_up(why),
             _ => self.lost(now, &why),
         }
@@ -269,9 +269,7 @@ impl Conversation {
     }
 
     fn leaving(&mut self) {
-        if let Link::Open(id, _) | Link::Opening(id) = self.link {
-            self.link = Link::Closing(id);
-        }
+        self.link = Link::Closing;
     }
 
     /// Takes what was typed since the last turn.

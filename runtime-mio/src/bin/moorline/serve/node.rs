@@ -1,0 +1,142 @@
+//! One loop's gateway, and what it asks for.
+
+use super::facts;
+use crate::jobs::{Incoming, Jobs, Mailbox};
+use moorline_core::gateway::{self, Action, Gateway, Route, deliver};
+use moorline_core::{CloseCode, Event, Frame, Outbox};
+use moorline_mio::{ConnId, Connections, Handler};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+/// Hands events to the gateway and carries out its actions.
+pub(super) struct GatewayNode {
+    index: usize,
+    gateway: Gateway,
+    inbox: Receiver<Incoming>,
+    jobs: Jobs,
+    /// All loops', this one's included.
+    mailboxes: Vec<Mailbox>,
+    /// What the gateway said to connections whose turn it was not. It is said before anything later,
+    /// so that every connection gets its events in order.
+    later: BTreeMap<ConnId, Vec<Later>>,
+}
+
+enum Later {
+    Send(Frame),
+    Close(CloseCode, Cow<'static, str>),
+}
+
+impl GatewayNode {
+    pub(super) fn new(
+        index: usize,
+        gateway: Gateway,
+        inbox: Receiver<Incoming>,
+        jobs: Jobs,
+        mailboxes: Vec<Mailbox>,
+    ) -> Self {
+        Self { index, gateway, inbox, jobs, mailboxes, later: BTreeMap::new() }
+    }
+
+    /// Takes all actions. Those for the connection whose turn it is go straight to its outbox.
+    fn take_actions(&mut self, mut own: Option<(ConnId, &mut Outbox)>) {
+        while let Some(action) = self.gateway.poll_action() {
+            match action {
+                Action::Send { to, frame } => match &mut own {
+                    Some((id, outbox)) if id.0 == to.0 => deliver(outbox, &frame),
+                    _ => self.say_later(to, Later::Send(frame)),
+                },
+                Action::Close { conn, code, reason } => {
+                    self.say_later(conn, Later::Close(code, reason));
+                }
+                Action::Start { job, work } => self.jobs.begin(self.index, job, work),
+                Action::Cancel { job } => self.jobs.cancel(self.index, job),
+                Action::Publish { to, message } => self.publish(to, &message),
+                Action::Note(fact) => facts::log(&fact),
+            }
+        }
+    }
+
+    fn say_later(&mut self, conn: gateway::ConnId, later: Later) {
+        self.later.entry(ConnId(conn.0)).or_default().push(later);
+    }
+
+    fn say(&mut self, connections: &mut Connections<'_>) {
+        for (id, said) in std::mem::take(&mut self.later) {
+            for later in said {
+                match later {
+                    Later::Send(frame) => {
+                        if let Some(outbox) = connections.outbox(id) {
+                            deliver(outbox, &frame);
+                        }
+                    }
+                    Later::Close(code, reason) => connections.close(id, code, &reason),
+                }
+            }
+        }
+    }
+
+    fn publish(&self, to: Route, message: &gateway::BusMessage) {
+        for (index, mailbox) in self.mailboxes.iter().enumerate() {
+            let wanted = match to {
+                Route::Node(node) => usize::from(node.0) == index,
+                Route::Others => index != self.index,
+            };
+            if wanted {
+                mailbox.put(Incoming::Bus(message.clone()));
+            }
+        }
+    }
+}
+
+impl Handler for GatewayNode {
+    fn opened(&mut self, now: Instant, id: ConnId, peer: SocketAddr) {
+        self.gateway.connected(now, gateway::ConnId(id.0), peer);
+        self.take_actions(None);
+    }
+
+    fn event(&mut self, now: Instant, id: ConnId, event: Event<'_>, outbox: &mut Outbox) {
+        if !self.later.is_empty() {
+            for later in self.later.remove(&id).unwrap_or_default() {
+                match later {
+                    Later::Send(frame) => deliver(outbox, &frame),
+                    Later::Close(code, reason) if outbox.is_open() => outbox.close(code, &reason),
+                    // What is still HTTP is closed from outside its turn.
+                    close @ Later::Close(..) => self.later.entry(id).or_default().push(close),
+                }
+            }
+        }
+        self.gateway.handle(now, gateway::ConnId(id.0), event, outbox);
+        self.take_actions(Some((id, outbox)));
+    }
+
+    fn turn(&mut self, now: Instant, connections: &mut Connections<'_>) {
+        self.gateway.set_loop_delay(now.elapsed());
+        while let Ok(incoming) = self.inbox.try_recv() {
+            match incoming {
+                Incoming::Outcome(job, outcome) => self.gateway.handle_result(now, job, outcome),
+                Incoming::Bus(message) => self.gateway.handle_message(now, message),
+            }
+        }
+        self.gateway.handle_deadline(now);
+        self.take_actions(None);
+        self.say(connections);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.gateway.deadline()
+    }
+
+    fn stopping(&mut self, now: Instant, connections: &mut Connections<'_>) {
+        self.gateway.shutdown(now, "gateway stopping");
+        self.take_actions(None);
+        self.say(connections);
+    }
+
+    fn accept_failed(&mut self, error: &io::Error) {
+        tracing::warn!(%error, "cannot accept connections for now");
+    }
+}
