@@ -240,6 +240,23 @@ fn a_ping_behind_a_slow_frame_leaves_at_its_boundary_and_counts_from_there() {
 }
 
 #[test]
+fn a_ping_that_waits_among_data_is_not_queued_again() {
+    for role in ROLES {
+        let mut subject = Subject::open(role, limits());
+        subject.outbox().binary(&[0; 60_000]).unwrap();
+        assert_eq!(subject.pass_deadline(), Why::Ping);
+        for _ in 0..3 {
+            subject.write(100);
+            subject.advance(SECOND);
+            subject.hears(0x8A, b"alive");
+            assert_eq!(subject.pass_deadline(), Why::Ping);
+        }
+        let frames = subject.frames();
+        assert_eq!(frames[1..], [Wire::ping()]);
+    }
+}
+
+#[test]
 fn a_peer_that_does_not_read_is_a_slow_reader() {
     for queued in [1000, 60_000, 900_000] {
         for role in ROLES {
@@ -329,6 +346,21 @@ fn the_close_deadline_is_absolute() {
         assert_eq!(subject.pass_deadline(), Why::Close);
         assert_eq!(subject.events, [Recorded::Closed(Cause::Local(CloseCode::NORMAL))]);
         assert_eq!(subject.end(), End::Drop);
+    }
+}
+
+#[test]
+fn an_answered_close_keeps_the_deadline_of_the_first_one() {
+    for role in ROLES {
+        let mut subject = Subject::open(role, limits());
+        subject.connection.close(subject.now, CloseCode::NORMAL, "bye");
+        subject.flush();
+        subject.advance(3 * SECOND);
+        subject.hears(0x88, &close_payload(1000, ""));
+        assert_eq!(subject.due(), Some((4 * SECOND, Why::Close)));
+        subject.pass_deadline();
+        assert_eq!(subject.end(), End::Drop);
+        assert_eq!(subject.events.len(), 1);
     }
 }
 

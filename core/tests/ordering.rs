@@ -153,6 +153,16 @@ fn a_ping_waits_for_at_most_one_cut_of_a_large_message() {
 }
 
 #[test]
+fn a_pong_passes_megabytes_that_no_write_was_tried_with() {
+    for role in ROLES {
+        let mut subject = Subject::open_with(role, Limits::default(), quiet);
+        subject.outbox().binary(&data(1, 500_000)).unwrap();
+        subject.hears(0x89, b"first");
+        assert_eq!(subject.frames()[0], Wire::pong("first"));
+    }
+}
+
+#[test]
 fn our_ping_passes_data_at_every_place_of_a_partial_write() {
     for role in ROLES {
         for shared in [false, true] {
@@ -222,6 +232,9 @@ fn a_failure_inside_a_half_written_pong_ends_the_pong_first() {
             subject.hears(0x89, b"pong");
             subject.write(header + 8 - 3 + more);
             subject.hears(0xFF, b"");
+            while !subject.outbox().is_empty() {
+                assert_eq!(subject.write(1), 1);
+            }
             let frames = subject.frames();
             assert_eq!(frames[..2], [Wire::binary("12345678"), Wire::pong("pong")]);
             // All of the Pong had left when it is just two bytes of header long.
