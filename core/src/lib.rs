@@ -57,7 +57,10 @@
 //! | [`frame`] | headers, masking, UTF-8, close codes, messages shared between connections |
 //! | [`upgrade`] | the opening handshake, server and client |
 //! | [`error`] | what can go wrong, by whose fault it is |
-#![cfg_attr(feature = "gateway", doc = "| [`gateway`] | the gateway's policy, a second machine above this one |")]
+#![cfg_attr(
+    feature = "gateway",
+    doc = "| [`gateway`] | the gateway's policy, a second machine above this one |"
+)]
 //!
 //! # What is not here
 //!
