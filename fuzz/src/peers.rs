@@ -2,6 +2,7 @@
 
 use crate::input::{Input, Pieces};
 use crate::run::{ANSWER, App, REQUEST, client, run, server, small_limits};
+use moorline_core::Frame;
 use moorline_core::frame::{Header, MAX_HEADER, Opcode, mask};
 
 /// Bytes to a server: any split gives the same events and the same output as none; there is exactly
@@ -50,7 +51,7 @@ fn cook(mut input: Input<'_>, masked: bool) -> Vec<u8> {
         let [kind, len] = input.bytes();
         let payload = input.take(len.into());
         // Repeated payloads reach the longer forms of the length.
-        let payload = payload.repeat(if kind & 0x70 == 0x70 { 300 } else { 1 });
+        let payload = payload.repeat(if kind & 0x70 == 0x70 { 50 } else { 1 });
         let opcode = OPCODES[usize::from(kind & 7)];
         let key = masked.then_some([kind, len, 0x3D, 0xA5]);
         let fin = kind & 8 == 0;
@@ -61,7 +62,8 @@ fn cook(mut input: Input<'_>, masked: bool) -> Vec<u8> {
         let start = wire.len();
         wire.extend_from_slice(&payload);
         mask::apply(key.unwrap_or_default(), &mut wire[start..]);
-        if wire.len() > 100_000 {
+        // What is sent back stays in order: with more queued, a Close passes what waits.
+        if wire.len() > Frame::CUT / 2 {
             break;
         }
     }
