@@ -75,7 +75,7 @@ impl Slot {
                 End::Drop => return Driven::Done,
             }
             let is_due = wants.wake_at.is_some_and(|at| at <= now);
-            if !is_due && !(wants.read && self.readable) {
+            if !(is_due || wants.read && self.readable) {
                 return Driven::Wait;
             }
             if calls == 0 {

@@ -735,7 +735,7 @@ impl Connection {
 }
 
 /// The bytes of the turn: what an earlier one has left, or the caller's.
-fn pick<'b>(input: &'b mut [u8], own: &'b mut Vec<u8>) -> &'b mut [u8] {
+fn pick<'b>(input: &'b mut [u8], own: &'b mut [u8]) -> &'b mut [u8] {
     if own.is_empty() { input } else { own }
 }
 

@@ -175,15 +175,22 @@ mod tests {
     use super::*;
     use std::convert::Infallible;
 
+    fn collect(all: &mut Vec<u8>) -> impl FnMut(&[u8]) -> Result<(), Infallible> {
+        |bytes| {
+            all.extend_from_slice(bytes);
+            Ok(())
+        }
+    }
+
     fn inflate(
         inflater: &mut Inflater,
         pieces: &[&[u8]],
     ) -> Result<Vec<u8>, InflateError<Infallible>> {
         let mut all = Vec::new();
         for piece in pieces {
-            inflater.push(piece, |bytes| Ok(all.extend_from_slice(bytes)))?;
+            inflater.push(piece, collect(&mut all))?;
         }
-        inflater.finish(|bytes| Ok(all.extend_from_slice(bytes)))?;
+        inflater.finish(collect(&mut all))?;
         Ok(all)
     }
 

@@ -55,6 +55,10 @@ pub(crate) struct ServeArgs {
     /// Requests per minute and user, with a burst of 5; 0 is no limit.
     #[arg(long, default_value_t = 0)]
     pub(crate) rate_limit_rpm: u32,
+    /// Let chat.send create a session under a key that the client made up, instead of answering
+    /// NOT_FOUND.
+    #[arg(long)]
+    pub(crate) create_sessions: bool,
     /// How log lines look.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,

@@ -14,7 +14,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-pub(crate) fn run(args: EchoArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &EchoArgs) -> Result<(), Failure> {
     log::init(args.log_format);
     open_files::raise_limit();
     let options = ServerOptions {

@@ -16,7 +16,7 @@ use std::io::Write as _;
 use std::sync::Mutex;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     log::init(args.log_format);
     let open_files = open_files::raise_limit();
     // The address first: it takes a moment, and nothing was touched when somebody else has it.
@@ -40,6 +40,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     config.allowed_origins.clone_from(&args.allowed_origins);
     config.allowed_hosts.clone_from(&args.allowed_hosts);
     config.rate_limit_rpm = args.rate_limit_rpm;
+    config.create_sessions_on_send = args.create_sessions;
     config.limits = limits;
     let gateways = gateways(&config, server.handles().len())?;
 
@@ -57,7 +58,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
         .collect();
     drop(mailboxes);
     signals::stop_on_signal(server.handles())?;
-    announce(&server, &state, &args, is_new.then_some(&token));
+    announce(&server, &state, args, is_new.then_some(&token));
     tracing::info!(
         address = %server.local_addr(),
         state_dir = %state.path().display(),

@@ -1,0 +1,24 @@
+//! The page of methods is made from the table that the gateway uses.
+#![cfg(feature = "gateway")]
+
+use moorline_core::gateway::methods_markdown;
+
+const INTRODUCTION: &str = "\
+# Methods
+
+What a client may ask over the WebSocket, as `{\"type\":\"req\",\"id\":…,\"method\":…,\"params\":{…}}`. A role includes
+those before it: viewer, operator, admin, owner. The cost counts against `--rate-limit-rpm`. This page is made
+from the table that the gateway uses.
+
+";
+
+#[test]
+fn the_page_of_methods_is_what_the_table_says() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/methods.md");
+    let wanted = format!("{INTRODUCTION}{}", methods_markdown());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, &wanted).expect("the page can be written");
+    }
+    let page = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(page == wanted, "docs/methods.md is not current: run this test with UPDATE_DOCS=1");
+}
