@@ -1,4 +1,5 @@
-//! The command line.
+//! The command line. The doc comments are the help texts, so they hold no markup.
+#![allow(rustdoc::bare_urls)]
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
