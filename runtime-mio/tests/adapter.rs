@@ -30,9 +30,11 @@ fn everything_read_at_once_is_answered_with_one_write() {
     }
     drop(clients);
     server.stop();
-    let writes = server.handles[0].counters().writes;
-    let batches = 16 + 16 * rounds;
-    assert!(writes <= batches, "{writes} writes for {batches} batches, the upgrades included");
+    let counters = server.handles[0].counters();
+    // A read answers at most once; a loaded machine may deliver a batch in two reads.
+    assert!(counters.writes <= counters.reads, "{counters:?}");
+    let batches = 16 * (rounds + 1);
+    assert!(counters.writes < batches * 2, "{counters:?} for {batches} batches of 32 messages");
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! One WebSocket connection as a state machine: bytes and time go in by calls, events and bytes to
 //! send come out by asking.
 
+mod backlog;
 #[cfg_attr(not(feature = "deflate"), path = "no_codec.rs")]
 mod codec;
 mod deadline;
+mod handshake;
 mod outbox;
 mod state;
+mod transmit;
 mod turn;
 
 pub(crate) use codec::Agreement;
@@ -17,8 +20,8 @@ use crate::error::AnswerError;
 use crate::frame::assembler::Message;
 use crate::frame::{CloseCode, MAX_CONTROL, MAX_HEADER, Opcode};
 use crate::limits::Limits;
-use crate::upgrade::head::HeadScanner;
-use crate::upgrade::{Accept, ClientRequest, Expected, Response};
+use crate::upgrade::{Accept, ClientRequest, Response};
+use handshake::Handshake;
 use state::{Receiving, Sending};
 use std::sync::Arc;
 use std::time::Instant;
@@ -67,23 +70,6 @@ struct Frame {
     key: Option<[u8; 4]>,
     opcode: Opcode,
     fin: bool,
-}
-
-/// A head that straddles reads, and what a client must find in it.
-#[derive(Debug, Default)]
-struct Handshake {
-    bytes: Vec<u8>,
-    scanner: HeadScanner,
-    expected: Option<Expected>,
-    refusal: Option<Refusal>,
-}
-
-/// A client's view of an answer that is not 101.
-#[derive(Debug, Copy, Clone)]
-struct Refusal {
-    status: u16,
-    /// Where the body starts, and where it ends at the latest.
-    body: (usize, usize),
 }
 
 /// The payload of a control frame that straddles reads.

@@ -9,18 +9,18 @@
 //! leave with one write. Only when it refuses bytes are control frames kept apart, so that they can
 //! pass queued data at the next frame boundary.
 
+use super::backlog::{Backlog, Segment};
 use super::codec::{Agreement, Codec};
 use super::state::Sending;
+use super::transmit::next_frame;
 use crate::error::{AnswerError, SendError, UpgradeError};
 use crate::frame::{
-    CloseCode, Expect, Frame, Header, MAX_HEADER, Opcode, RSV1, emit_close, for_each_cut, mask,
+    CloseCode, Frame, Header, MAX_HEADER, Opcode, RSV1, emit_close, for_each_cut, mask,
 };
 use crate::limits::Limits;
 use crate::upgrade::{Accept, Offer, Response, write_error};
-use bytes::{Buf as _, Bytes};
-use std::collections::VecDeque;
+use bytes::Bytes;
 use std::fmt;
-use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,9 +32,6 @@ const SHARE_FROM: usize = 4 * 1024;
 /// many such peers wait for one frame; under this size the segment would cost more than a copy.
 const SHARE_BLOCKED_FROM: usize = 128;
 
-/// A lent buffer that a burst has made larger than this is freed instead of given back.
-const SPARE_MAX: usize = 256 * 1024;
-
 /// A source of unpredictable bytes for a client's masking keys and handshake nonce. It must be
 /// cryptographically strong: RFC 6455 section 10.3 says what predictable keys allow.
 pub trait Entropy: Send {
@@ -44,24 +41,24 @@ pub trait Entropy: Send {
 
 /// The sending half of a connection.
 pub struct Outbox {
-    limits: Arc<Limits>,
+    pub(super) limits: Arc<Limits>,
     /// Present in a client: its frames are masked.
-    entropy: Option<Box<dyn Entropy>>,
+    pub(super) entropy: Option<Box<dyn Entropy>>,
     /// Owned bytes in wire form; those before `sent` have left.
-    tail: Vec<u8>,
-    sent: usize,
+    pub(super) tail: Vec<u8>,
+    pub(super) sent: usize,
     /// Data bytes that have not left: the tail's and the shared ones. Control bytes do not count.
-    queued: usize,
+    pub(super) queued: usize,
     /// Data bytes of the frame under way: control frames pass after them. 0 at a frame boundary.
-    rest: usize,
+    pub(super) rest: usize,
     /// Data bytes to leave until the queued Ping has left; 0 when there is none in the data.
-    ping_mark: usize,
+    pub(super) ping_mark: usize,
     /// What a peer that does not read costs: nothing but this is allocated for it.
-    backlog: Option<Box<Backlog>>,
+    pub(super) backlog: Option<Box<Backlog>>,
     /// The compression of the connection, if both ends want it.
     pub(super) codec: Option<Box<Codec>>,
     /// The request that waits for an answer.
-    offer: Option<Box<Offer>>,
+    pub(super) offer: Option<Box<Offer>>,
     /// The time of the call that gave access to this outbox.
     pub(super) now: Instant,
     /// When the present phase began: the handshake, or the closing.
@@ -73,9 +70,9 @@ pub struct Outbox {
     pub(super) pinged: Instant,
     pub(super) sending: Sending,
     /// The kernel refused bytes at the last write.
-    blocked: bool,
+    pub(super) blocked: bool,
     /// The tail's storage belongs to the adapter and goes back to it when empty.
-    lent: bool,
+    pub(super) lent: bool,
 }
 
 /// Where our latest Ping is.
@@ -84,27 +81,6 @@ pub(super) enum Ping {
     None,
     Queued,
     Left,
-}
-
-#[derive(Debug, Default)]
-struct Backlog {
-    segments: VecDeque<Segment>,
-    /// Tail bytes that `segments` refer to; the tail's other bytes come after all segments.
-    covered: usize,
-    /// Control frames in wire form, of which `control_sent` bytes have left. While that is 0 they
-    /// are made anew from what follows before every write.
-    control: Vec<u8>,
-    control_sent: usize,
-    /// A Ping is among `control`.
-    control_ping: bool,
-    pong: Option<Vec<u8>>,
-    ping: bool,
-}
-
-#[derive(Debug)]
-enum Segment {
-    Tail(usize),
-    Shared(Bytes),
 }
 
 impl Outbox {
@@ -227,114 +203,6 @@ impl Outbox {
     /// Whether messages can be sent now.
     pub fn is_open(&self) -> bool {
         self.sending == Sending::Open
-    }
-
-    // --- for the adapter -----------------------------------------------------------------------
-
-    /// Whether everything has left.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.queued == 0 && self.backlog.as_ref().is_none_or(|backlog| backlog.control_left() == 0)
-    }
-
-    /// The bytes to write, in order, as far as `slices` has room; says how many slices are filled.
-    pub fn slices<'a>(&'a mut self, slices: &mut [IoSlice<'a>]) -> usize {
-        let Some(backlog) = &mut self.backlog else {
-            return match slices.first_mut() {
-                Some(slice) if self.queued > 0 => {
-                    *slice = IoSlice::new(&self.tail[self.sent..]);
-                    1
-                }
-                _ => 0,
-            };
-        };
-        backlog.encode_control(&mut self.entropy);
-        let backlog = &*backlog;
-        let control = &backlog.control[backlog.control_sent..];
-        let mut filler = Filler { slices, filled: 0 };
-        let mut before_control = (!control.is_empty()).then_some(self.rest);
-        let mut at = self.sent;
-        let covered = backlog.segments.iter().map(|segment| match segment {
-            Segment::Tail(len) => {
-                at += len;
-                &self.tail[at - len..at]
-            }
-            Segment::Shared(bytes) => &bytes[..],
-        });
-        let rest = &self.tail[self.sent + backlog.covered..];
-        for mut piece in covered.chain(std::iter::once(rest)) {
-            if let Some(before) = before_control {
-                let (first, second) = piece.split_at(before.min(piece.len()));
-                filler.push(first);
-                if before > piece.len() {
-                    before_control = Some(before - piece.len());
-                    continue;
-                }
-                filler.push(control);
-                before_control = None;
-                piece = second;
-            }
-            filler.push(piece);
-        }
-        filler.filled
-    }
-
-    /// The kernel took `count` bytes of what the latest [`Outbox::slices`] gave; 0 when it would
-    /// have blocked.
-    pub fn written(&mut self, now: Instant, count: usize) {
-        self.now = now;
-        let all = count == self.queued();
-        if if self.blocked { count > 0 } else { !all } {
-            self.moved = now;
-        }
-        if all {
-            self.clear();
-            return;
-        }
-        self.blocked = true;
-        let mut count = count;
-        let before = if self.has_control() { self.rest.min(count) } else { count };
-        self.consume(before);
-        count -= before;
-        if count > 0
-            && let Some(backlog) = &mut self.backlog
-        {
-            let control = count.min(backlog.control.len() - backlog.control_sent);
-            let ping_left = backlog.write_control(control);
-            count -= control;
-            if ping_left {
-                self.ping_left();
-            }
-        }
-        self.consume(count);
-        self.compact();
-    }
-
-    /// Lends the outbox a buffer, so that replies need no allocation. Give one buffer of the loop to
-    /// each connection before its turn and take it back with [`Outbox::reclaim`] after the write.
-    #[inline]
-    pub fn lend(&mut self, spare: &mut Vec<u8>) {
-        if self.tail.capacity() == 0 {
-            std::mem::swap(&mut self.tail, spare);
-            self.tail.clear();
-            self.lent = true;
-        }
-    }
-
-    /// Takes the lent buffer back when everything has left; else it stays until it has.
-    #[inline]
-    pub fn reclaim(&mut self, spare: &mut Vec<u8>) {
-        if self.lent {
-            self.lent = false;
-            if self.queued == 0 {
-                *spare = std::mem::take(&mut self.tail);
-                // A control frame may still be under way, of which the tail has no part.
-                self.sent = 0;
-                if spare.capacity() > SPARE_MAX {
-                    *spare = Vec::new();
-                }
-            }
-        }
     }
 
     // --- for the connection --------------------------------------------------------------------
@@ -554,129 +422,8 @@ impl Outbox {
     }
 
     /// Whether a control frame may take its place behind what is queued: little is.
-    fn in_order(&self) -> bool {
+    pub(super) fn in_order(&self) -> bool {
         !self.blocked && self.queued <= Frame::CUT
-    }
-
-    fn has_control(&self) -> bool {
-        self.backlog.as_ref().is_some_and(|backlog| backlog.control_left() > 0)
-    }
-
-    /// Drops what is queued behind the frame under way, if that is more than a little.
-    fn make_way(&mut self) {
-        if self.in_order() {
-            return;
-        }
-        // A control frame that is partly written stands before all data and must be finished.
-        let mut kept = Vec::new();
-        let mut control = 0;
-        if let Some(backlog) = &self.backlog
-            && backlog.control_sent > 0
-        {
-            kept.extend_from_slice(&backlog.control[backlog.control_sent..]);
-            control = kept.len();
-        }
-        let mut left = self.rest;
-        while left > 0 {
-            let piece = self.front();
-            let take = piece.len().min(left);
-            kept.extend_from_slice(&piece[..take]);
-            self.skip(take);
-            left -= take;
-        }
-        let rest = self.rest + control;
-        self.clear();
-        self.lent = false;
-        self.tail = kept;
-        self.queued = self.tail.len();
-        self.rest = rest;
-        self.blocked = true;
-    }
-
-    fn ping_left(&mut self) {
-        self.ping = Ping::Left;
-        self.pinged = self.now;
-    }
-
-    /// Everything has left.
-    fn clear(&mut self) {
-        if self.ping == Ping::Queued {
-            self.ping_left();
-        }
-        if self.lent {
-            self.tail.clear();
-        } else {
-            self.tail = Vec::new();
-        }
-        self.sent = 0;
-        self.queued = 0;
-        self.rest = 0;
-        self.ping_mark = 0;
-        self.backlog = None;
-        self.blocked = false;
-    }
-
-    /// Data bytes have left: keeps `rest` at the end of the frame they belong to.
-    fn consume(&mut self, mut count: usize) {
-        if self.ping_mark > 0 && count > 0 {
-            self.ping_mark = self.ping_mark.saturating_sub(count);
-            if self.ping_mark == 0 {
-                self.ping_left();
-            }
-        }
-        while count > 0 {
-            if self.rest == 0 {
-                let (header, payload, _) = next_frame(self.front()).expect("own frames are whole");
-                let mut head = [0; MAX_HEADER];
-                self.rest = header.emit(&mut head) + payload.len();
-            }
-            let take = count.min(self.rest);
-            self.rest -= take;
-            count -= take;
-            let mut left = take;
-            while left > 0 {
-                let step = self.front().len().min(left);
-                self.skip(step);
-                left -= step;
-            }
-        }
-    }
-
-    /// The first contiguous piece of data that has not left.
-    fn front(&self) -> &[u8] {
-        match self.backlog.as_ref().and_then(|backlog| backlog.segments.front()) {
-            Some(Segment::Shared(bytes)) => bytes,
-            Some(Segment::Tail(len)) => &self.tail[self.sent..self.sent + len],
-            None => &self.tail[self.sent..],
-        }
-    }
-
-    /// Drops `count` bytes of the front piece.
-    fn skip(&mut self, count: usize) {
-        self.queued -= count;
-        let Some(backlog) = &mut self.backlog else {
-            self.sent += count;
-            return;
-        };
-        let done = match backlog.segments.front_mut() {
-            Some(Segment::Shared(bytes)) => {
-                bytes.advance(count);
-                bytes.is_empty()
-            }
-            Some(Segment::Tail(len)) => {
-                self.sent += count;
-                backlog.covered -= count;
-                *len -= count;
-                *len == 0
-            }
-            None => {
-                self.sent += count;
-                false
-            }
-        };
-        if done {
-            backlog.segments.pop_front();
-        }
     }
 
     #[inline]
@@ -698,15 +445,6 @@ impl Outbox {
         let most = limit.saturating_add(limit / 2).saturating_sub(self.tail.len());
         self.tail.reserve_exact(len.max(self.tail.len().min(most)));
     }
-
-    /// Gives back the space of bytes that have left, at a cost linear in what leaves.
-    fn compact(&mut self) {
-        if self.sent >= Frame::CUT && self.sent >= self.tail.len() / 2 {
-            self.tail.drain(..self.sent);
-            self.sent = 0;
-            self.tail.shrink_to(self.tail.len() * 2);
-        }
-    }
 }
 
 impl fmt::Debug for Outbox {
@@ -717,106 +455,4 @@ impl fmt::Debug for Outbox {
             .field("blocked", &self.blocked)
             .finish_non_exhaustive()
     }
-}
-
-impl Backlog {
-    /// Control bytes that have not left; what is not encoded yet counts as one.
-    fn control_left(&self) -> usize {
-        let waiting = usize::from(self.ping || self.pong.is_some());
-        match self.control_sent {
-            // Not begun: what waits is among `control`, or will be at the next write.
-            0 => self.control.len().max(waiting),
-            // Begun: what waits comes behind it.
-            sent => self.control.len() - sent + waiting,
-        }
-    }
-
-    fn encode_control(&mut self, entropy: &mut Option<Box<dyn Entropy>>) {
-        if self.control_sent > 0 {
-            return;
-        }
-        self.control.clear();
-        self.control_ping = self.ping;
-        let pong = self.pong.as_deref().map(|payload| (Opcode::Pong, payload));
-        for (opcode, payload) in
-            self.ping.then_some((Opcode::Ping, &[][..])).into_iter().chain(pong)
-        {
-            let mask = entropy.as_mut().map(|entropy| {
-                let mut key = [0; 4];
-                entropy.fill(&mut key);
-                key
-            });
-            let header = Header { fin: true, rsv: 0, opcode, mask, len: payload.len() as u64 };
-            let mut head = [0; MAX_HEADER];
-            let size = header.emit(&mut head);
-            self.control.extend_from_slice(&head[..size]);
-            let start = self.control.len();
-            self.control.extend_from_slice(payload);
-            if let Some(key) = mask {
-                mask::apply(key, &mut self.control[start..]);
-            }
-        }
-    }
-
-    /// Control bytes have left; says whether a Ping left with the last of them.
-    fn write_control(&mut self, count: usize) -> bool {
-        if count == 0 {
-            return false;
-        }
-        if self.control_sent == 0 {
-            self.pong = None;
-            self.ping = false;
-        }
-        self.control_sent += count;
-        if self.control_sent < self.control.len() {
-            return false;
-        }
-        self.control.clear();
-        self.control_sent = 0;
-        std::mem::take(&mut self.control_ping)
-    }
-
-    fn retained(&self) -> usize {
-        size_of::<Self>()
-            + self.segments.capacity() * size_of::<Segment>()
-            + self.control.capacity()
-            + self.pong.as_ref().map_or(0, Vec::capacity)
-            + self
-                .segments
-                .iter()
-                .map(|segment| match segment {
-                    Segment::Shared(bytes) => bytes.len(),
-                    Segment::Tail(_) => 0,
-                })
-                .sum::<usize>()
-    }
-}
-
-struct Filler<'s, 'a> {
-    slices: &'s mut [IoSlice<'a>],
-    filled: usize,
-}
-
-impl<'a> Filler<'_, 'a> {
-    fn push(&mut self, piece: &'a [u8]) {
-        if !piece.is_empty()
-            && let Some(slice) = self.slices.get_mut(self.filled)
-        {
-            *slice = IoSlice::new(piece);
-            self.filled += 1;
-        }
-    }
-}
-
-/// The first frame of our own wire bytes: its header, its payload, and what follows.
-fn next_frame(bytes: &[u8]) -> Option<(Header, &[u8], &[u8])> {
-    let view = crate::frame::HeaderView::new(bytes)?;
-    let expect = Expect {
-        masked: view.masked(),
-        continuation: view.opcode_bits() == Opcode::Continuation as u8,
-        rsv: 0x70,
-    };
-    let (header, size) = Header::parse(bytes, expect).ok()??;
-    let (payload, after) = bytes[size..].split_at_checked(header.len as usize)?;
-    Some((header, payload, after))
 }

@@ -1,16 +1,15 @@
 //! Receiving: everything that one input leads to.
 
 use super::codec::Broken;
+use super::handshake::Refusal;
 use super::outbox::Outbox;
 use super::state::{Receiving, Sending};
-use super::{Connection, Control, Frame, Handshake, Refusal};
+use super::{Connection, Control, Frame};
 use crate::error::{LimitError, ProtocolError, UpgradeError};
 use crate::event::{Cause, Event};
 use crate::frame::assembler::Message;
 use crate::frame::{CloseCode, Expect, Header, MAX_CONTROL, Opcode, RSV1, mask, parse_close};
-use crate::limits::Limits;
-use crate::upgrade::head::HeadScanner;
-use crate::upgrade::{Checked, Offer, RequestHead, ResponseHead, Verdict, judge};
+use crate::upgrade::{Checked, RequestHead, ResponseHead};
 use std::ops::Range;
 use std::time::Instant;
 
@@ -21,16 +20,16 @@ use std::time::Instant;
 #[derive(Debug)]
 #[must_use = "drain the turn with next_event, or the connection is abandoned"]
 pub struct Turn<'a> {
-    connection: &'a mut Connection,
-    input: &'a mut [u8],
+    pub(super) connection: &'a mut Connection,
+    pub(super) input: &'a mut [u8],
     /// Input that an earlier turn had left, and this one's behind it; `input` is then empty.
     own: Vec<u8>,
-    at: usize,
+    pub(super) at: usize,
     cause: Option<Cause<'static>>,
 }
 
 /// What one step through the input found: where its bytes are, without borrowing them.
-enum Step {
+pub(super) enum Step {
     /// Nothing for the application; go on.
     Next,
     /// The input is used up.
@@ -49,7 +48,7 @@ enum Step {
 }
 
 /// Bytes in the caller's buffer, or this many in the connection's own.
-enum Source {
+pub(super) enum Source {
     Input(Range<usize>),
     Own(usize),
 }
@@ -290,116 +289,6 @@ impl<'a> Turn<'a> {
                 Step::Idle
             }
         }
-    }
-
-    // --- the opening handshake -----------------------------------------------------------------
-
-    fn read_request(&mut self) -> Step {
-        let connection = &mut *self.connection;
-        let limit = connection.outbox.limits().head as usize;
-        let input = &self.input[self.at..];
-        let found = match &mut connection.handshake {
-            Some(handshake) => {
-                let taken = handshake.take(input, limit);
-                self.at += taken;
-                handshake.end_of_head(limit).map(|end| {
-                    end.map(|(end, surplus)| {
-                        self.at -= surplus;
-                        Source::Own(end)
-                    })
-                })
-            }
-            None => {
-                let mut scanner = HeadScanner::default();
-                let found = scanner.scan(input, limit);
-                let start = self.at;
-                match found {
-                    Ok(Some(len)) => {
-                        self.at += len;
-                        Ok(Some(Source::Input(start..self.at)))
-                    }
-                    Ok(None) => {
-                        self.at = self.input.len();
-                        if start < self.at {
-                            let bytes = self.input[start..].to_vec();
-                            let handshake = Handshake { bytes, scanner, ..Handshake::default() };
-                            connection.handshake = Some(Box::new(handshake));
-                        }
-                        Ok(None)
-                    }
-                    Err(error) => Err(error),
-                }
-            }
-        };
-        let source = match found {
-            Ok(Some(source)) => source,
-            Ok(None) => return Step::Idle,
-            Err(error) => return connection.refuse(error),
-        };
-        let head = match &source {
-            Source::Input(range) => &self.input[range.clone()],
-            Source::Own(len) => {
-                connection.handshake.as_ref().map_or(&[][..], |handshake| &handshake.bytes[..*len])
-            }
-        };
-        match RequestHead::parse(head, connection.outbox.limits()) {
-            Ok(head) => {
-                let (checked, offer) =
-                    (head.checked(), Offer::new(&head, connection.outbox.limits()));
-                connection.spread = offer.spread();
-                connection.outbox.set_offer(offer);
-                connection.receiving = Receiving::Request;
-                Step::Request(source, checked)
-            }
-            Err(error) => connection.refuse(error),
-        }
-    }
-
-    fn read_response(&mut self) -> Step {
-        let connection = &mut *self.connection;
-        let limit = connection.outbox.limits().head as usize;
-        let Some(handshake) = &mut connection.handshake else { return Step::Idle };
-        self.at += handshake.take(&self.input[self.at..], limit);
-        let verdict = match handshake.end_of_head(limit) {
-            Ok(None) => return Step::Idle,
-            Ok(Some((end, surplus))) => {
-                self.at -= surplus;
-                handshake.judge(end, connection.outbox.limits())
-            }
-            Err(UpgradeError::HeadSize) => Err(UpgradeError::HeadSize),
-            Err(_) => Err(UpgradeError::Answer("not an HTTP response")),
-        };
-        match verdict {
-            Ok(Verdict::Open(agreed)) => {
-                connection.outbox.agree(agreed);
-                connection.to_frames();
-                Step::Open
-            }
-            Ok(Verdict::Refused(status, length)) => {
-                let start = handshake.bytes.len();
-                let end = start.saturating_add(length.unwrap_or(usize::MAX)).min(start.max(limit));
-                handshake.refusal = Some(Refusal { status, body: (start, end) });
-                connection.receiving = Receiving::Refusal;
-                Step::Next
-            }
-            Err(error) => {
-                connection.to_dead();
-                Step::Closed(Cause::Upgrade(error))
-            }
-        }
-    }
-
-    /// Collects the body of a refusal, so that the user can be told what the server said.
-    fn read_refusal(&mut self) -> Step {
-        let connection = &mut *self.connection;
-        let Some(handshake) = &mut connection.handshake else { return Step::Idle };
-        let Some(refusal) = handshake.refusal else { return Step::Idle };
-        self.at += handshake.take(&self.input[self.at..], refusal.body.1);
-        if handshake.bytes.len() < refusal.body.1 && !connection.eof {
-            return Step::Idle;
-        }
-        connection.receiving = Receiving::Refused;
-        Step::Response(refusal)
     }
 
     // --- frames --------------------------------------------------------------------------------
@@ -659,47 +548,7 @@ impl Source {
     }
 }
 
-impl Handshake {
-    /// Appends what fits under `limit`; says how much.
-    fn take(&mut self, input: &[u8], limit: usize) -> usize {
-        let room = limit.saturating_sub(self.bytes.len());
-        let taken = input.len().min(room);
-        if self.bytes.capacity() - self.bytes.len() < taken {
-            // Doubling, but never beyond the limit.
-            self.bytes.reserve_exact(self.bytes.len().min(room).max(taken));
-        }
-        self.bytes.extend_from_slice(&input[..taken]);
-        taken
-    }
-
-    /// The head's length and how many of the bytes taken do not belong to it; those are given back.
-    fn end_of_head(&mut self, limit: usize) -> Result<Option<(usize, usize)>, UpgradeError> {
-        Ok(self.scanner.scan(&self.bytes, limit)?.map(|end| {
-            let surplus = self.bytes.len() - end;
-            self.bytes.truncate(end);
-            (end, surplus)
-        }))
-    }
-
-    fn judge(&self, end: usize, limits: &Limits) -> Result<Verdict, UpgradeError> {
-        match &self.expected {
-            Some(expected) => judge(&self.bytes[..end], expected, limits),
-            None => Err(UpgradeError::Answer("nothing was asked")),
-        }
-    }
-}
-
 impl Connection {
-    fn refusal(&self) -> Option<Refusal> {
-        self.handshake.as_ref()?.refusal
-    }
-
-    fn refuse(&mut self, error: UpgradeError) -> Step {
-        self.outbox.refuse(error);
-        self.to_discard();
-        Step::Closed(Cause::Upgrade(error))
-    }
-
     fn violated(&mut self, error: ProtocolError) -> Step {
         Step::Closed(self.to_failed(Cause::Protocol(error), &error.to_string()))
     }

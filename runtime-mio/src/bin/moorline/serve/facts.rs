@@ -60,21 +60,29 @@ pub(super) fn log(fact: &Fact) {
             role,
             requests,
             failed,
-        } => info!(
-            conn = conn.0,
-            %peer,
-            code = code.0,
-            reason = %PeerText(reason),
-            cause,
-            initiator = ?initiator,
-            durationMs = duration.as_millis() as u64,
-            deadline,
-            user = user.as_deref().map(|user| PeerText(user).to_string()),
-            role = role.map(|role| role.as_str()),
-            requests,
-            failed,
-            "closed"
-        ),
+        } => {
+            macro_rules! closed {
+                ($level:ident) => {
+                    $level!(
+                        conn = conn.0,
+                        %peer,
+                        code = code.0,
+                        reason = %PeerText(reason),
+                        cause,
+                        initiator = ?initiator,
+                        durationMs = duration.as_millis() as u64,
+                        deadline,
+                        user = user.as_deref().map(|user| PeerText(user).to_string()),
+                        role = role.map(|role| role.as_str()),
+                        requests,
+                        failed,
+                        "closed"
+                    )
+                };
+            }
+            // Probes ask for /health every few seconds, and refusals have a line of their own.
+            if *cause == "http" { closed!(debug) } else { closed!(info) }
+        }
         other => info!(?other, "a fact without words"),
     }
 }
