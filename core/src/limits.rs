@@ -47,6 +47,17 @@ pub struct Limits {
     pub close_within: Duration,
 }
 
+#[cfg(feature = "gateway")]
+impl Limits {
+    /// Whether compression is on.
+    pub(crate) fn compresses(&self) -> bool {
+        #[cfg(feature = "deflate")]
+        return self.deflate.is_some();
+        #[cfg(not(feature = "deflate"))]
+        false
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

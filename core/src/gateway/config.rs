@@ -303,6 +303,17 @@ impl Checked {
         &self.raw.bounds
     }
 
+    /// The token that this is. All are compared, whichever fits.
+    pub(super) fn token(&self, offered: &Secret) -> Option<&Token> {
+        let mut found = None;
+        for token in &self.raw.tokens {
+            if token.secret.matches(offered) {
+                found = Some(token);
+            }
+        }
+        found
+    }
+
     pub(super) fn agent(&self, id: &str) -> Option<&Agent> {
         self.raw.agents.iter().find(|agent| agent.id == id)
     }

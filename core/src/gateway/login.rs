@@ -1,7 +1,7 @@
 //! `connect`: who is it, and what may they do.
 
 use super::chat::write_agents;
-use super::config::{Secret, Token};
+use super::config::Secret;
 use super::conn::ConnId;
 use super::fact::{Credential, Fact, Source};
 use super::json::{self, Object};
@@ -114,14 +114,7 @@ impl Gateway {
             self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
             return Err(locked_out(wait, source));
         }
-        // All are compared, whichever fits.
-        let mut found: Option<&Token> = None;
-        for token in &self.config.raw.tokens {
-            if token.secret.matches(&offered) {
-                found = Some(token);
-            }
-        }
-        let Some(token) = found else {
+        let Some(token) = self.config.token(&offered) else {
             let locked = self.failures.count(now, address, credential);
             self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
             return Err(match locked {
@@ -138,6 +131,26 @@ impl Gateway {
         self.failures.forget(address, credential);
         self.note_login(id, &principal, credential, source);
         Ok(principal)
+    }
+
+    /// Whether an upgrade brings a credential that `connect` would accept. A wrong one counts as a
+    /// failure: the answer can be seen by the client.
+    pub(super) fn is_credible(&mut self, now: Instant, id: ConnId, bearer: Option<&str>) -> bool {
+        let (Some(bearer), Some(conn)) = (bearer, self.conns.get(&id)) else { return false };
+        if !self.config.raw.limits.compresses() {
+            return false;
+        }
+        let (address, loopback) = (conn.address, conn.peer.ip().to_canonical().is_loopback());
+        if !loopback && self.failures.locked(now, address, Credential::Token).is_some() {
+            return false;
+        }
+        if self.config.token(&Secret::new(bearer)).is_some() {
+            return true;
+        }
+        if !self.config.raw.tokens.is_empty() {
+            self.failures.count(now, address, Credential::Token);
+        }
+        false
     }
 
     fn note_login(

@@ -40,6 +40,10 @@ pub(crate) struct ServeArgs {
     /// read a command line: prefer MOORLINE_TOKEN.
     #[arg(long, env = "MOORLINE_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
+    /// Compress messages (permessage-deflate) for clients that offer it and send the token with the
+    /// upgrade request: nothing is inflated for anybody else.
+    #[arg(long)]
+    pub(crate) deflate: bool,
     /// Event loops, each a thread with its own listener.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) loops: u16,

@@ -9,7 +9,7 @@ use crate::jobs::{Jobs, Mailbox};
 use crate::state_dir::StateDir;
 use crate::{log, open_files, port_holder, signals};
 use moorline_core::gateway::{Gateway, GatewayConfig, Node, Secret, Token};
-use moorline_core::{Entropy as _, Limits};
+use moorline_core::{Deflate, Entropy as _, Limits};
 use moorline_mio::{OsEntropy, Server, ServerOptions};
 use node::GatewayNode;
 use std::io::Write as _;
@@ -20,7 +20,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     log::init(args.log_format);
     let open_files = open_files::raise_limit();
     // The address first: it takes a moment, and nothing was touched when somebody else has it.
-    let limits = Limits::default();
+    let limits = Limits { deflate: args.deflate.then(Deflate::default), ..Limits::default() };
     let options = ServerOptions {
         loops: usize::from(args.loops),
         limits: limits.clone(),

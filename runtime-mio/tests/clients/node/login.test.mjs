@@ -58,6 +58,19 @@ test('the token may come in the Authorization header', async () => {
   assert.equal((await client.call('connect', { user_id: 'ana' })).role, 'admin');
 });
 
+test('compression is for those whose upgrade brings the token, and they can chat', async () => {
+  const deflating = await startGateway({ extra: ['--deflate'] });
+  for (const [token, extension] of [[TOKEN, 'permessage-deflate'], [WRONG, ''], [null, '']]) {
+    const client = await Client.open(deflating.url, token ? bearer(token) : {});
+    assert.equal(client.ws.extensions, extension, `with ${token}`);
+    assert.equal((await client.call('connect', { token: TOKEN, user_id: 'ana' })).role, 'admin');
+    const message = 'compress me, please; '.repeat(100);
+    assert.equal((await client.call('chat.send', { message: message.slice(0, 60) })).content, message.slice(0, 60));
+    assert.equal((await client.call('chat.send', { message, ack: true })).status, 'started');
+  }
+  assert.equal((await Client.open(server.url, bearer(TOKEN))).ws.extensions, '', 'off by default');
+});
+
 test('a token in params wins over the header', async () => {
   const right = await Client.open(server.url, bearer(WRONG));
   assert.equal((await right.call('connect', { token: TOKEN, user_id: 'ana' })).role, 'admin');
