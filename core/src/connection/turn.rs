@@ -309,7 +309,8 @@ impl<'a> Turn<'a> {
             Err(_) => Err(UpgradeError::Answer("not an HTTP response")),
         };
         match verdict {
-            Ok(Verdict::Open) => {
+            Ok(Verdict::Open(subprotocol)) => {
+                connection.subprotocol = subprotocol.and_then(|index| u8::try_from(index).ok());
                 connection.to_frames();
                 Step::Open
             }

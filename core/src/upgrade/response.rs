@@ -51,8 +51,8 @@ impl fmt::Debug for ResponseHead<'_> {
 
 /// What a complete response head says.
 pub(crate) enum Verdict {
-    /// 101, and all that RFC 6455 section 4.2.2 demands.
-    Open,
+    /// 101, and all that RFC 6455 section 4.2.2 demands; which of the offered subprotocols was chosen.
+    Open(Option<usize>),
     /// Another status; the body may have this many bytes (`None`: until the end of the transport).
     Refused(u16, Option<usize>),
 }
@@ -97,14 +97,15 @@ pub(crate) fn judge(head: &[u8], expected: &Expected) -> Result<Verdict, Upgrade
         Some(accept) if accept == expected.accept => {}
         _ => return Err(UpgradeError::Answer("Sec-WebSocket-Accept does not match the key")),
     }
-    if let Some(chosen) =
-        unique("Sec-WebSocket-Protocol", "Sec-WebSocket-Protocol came more than once")?
-        && !expected.subprotocols.iter().any(|offered| offered.as_bytes() == chosen)
-    {
+    let chosen = unique("Sec-WebSocket-Protocol", "Sec-WebSocket-Protocol came more than once")?;
+    let subprotocol = chosen.and_then(|chosen| {
+        expected.subprotocols.iter().position(|offered| offered.as_bytes() == chosen)
+    });
+    if chosen.is_some() && subprotocol.is_none() {
         return Err(UpgradeError::Answer("a subprotocol that was not offered"));
     }
     if head.header("Sec-WebSocket-Extensions").is_some_and(|value| list(value).next().is_some()) {
         return Err(UpgradeError::Answer("an extension that was not offered"));
     }
-    Ok(Verdict::Open)
+    Ok(Verdict::Open(subprotocol))
 }
