@@ -4,7 +4,7 @@ use crate::alarm::Alarm;
 use crate::buffers::Buffers;
 use crate::handler::Handler;
 use crate::sender::{Link, Sender};
-use moorline_core::{Connection, End, Event, Turn};
+use moorline_core::{Connection, End, Event, Turn, Why};
 use smol::io::{AsyncRead, AsyncWrite};
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -128,7 +128,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         let mut writable = true;
         self.take_sends(now, cx, buffers, handler);
         for budget in (0..=BUDGET).rev() {
-            self.flush(now, cx, &mut writable, buffers, handler);
+            if self.flush(now, cx, &mut writable, buffers, handler) {
+                // What is read from here on was sent later: at the same time as a Ping of ours its
+                // Pong would not count.
+                now = Instant::now();
+            }
             let wants = self.connection.wants();
             match wants.end {
                 End::Stay => {}
@@ -152,9 +156,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 break;
             }
             now = Instant::now();
-            // The application lets the peer wait, so the peer's bytes wait in the kernel. One of them
+            // The application lets the peer wait, so the peer's answers wait in the kernel. One byte
             // is proof enough that it lives.
-            if wants.read && is_full {
+            if is_full && matches!(self.connection.deadline(), Some((_, Why::Pong))) {
                 let _ = self.read(now, cx, 1, buffers, handler);
             }
             self.turn(|connection| connection.handle_deadline(now), now, handler);
@@ -189,7 +193,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         Poll::Ready(())
     }
 
-    /// One vectored write per turn, unless the stream takes all of it and there is more.
+    /// One vectored write per turn, unless the stream takes all of it and there is more. Says whether
+    /// bytes were written.
     fn flush(
         &mut self,
         now: Instant,
@@ -197,7 +202,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         writable: &mut bool,
         buffers: &mut Buffers,
         handler: &mut impl Handler,
-    ) {
+    ) -> bool {
+        let mut has_written = false;
         while *writable && !self.connection.outbox(now).is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = self.connection.outbox(now).slices(&mut slices);
@@ -208,6 +214,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             };
             match written {
                 Poll::Ready(Ok(count)) if count > 0 => {
+                    has_written = true;
                     self.unflushed = true;
                     self.connection.outbox(now).written(now, count);
                 }
@@ -227,6 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             }
         }
         self.connection.outbox(now).reclaim(&mut buffers.spare);
+        has_written
     }
 
     /// The stream takes no more bytes. Whatever the peer sent before it left is of no use without an

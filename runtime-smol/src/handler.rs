@@ -22,7 +22,8 @@ pub trait Handler {
     /// The connection has an event, which borrows from the read buffer. Answer into the outbox.
     fn event(&mut self, now: Instant, event: Event<'_>, outbox: &mut Outbox);
 
-    /// Whether the handler has enough for now: while this is true nothing is read, and the peer feels
+    /// Whether the handler has enough for now: while this is true nothing is read (but one byte when
+    /// a deadline passes, which tells a peer that must wait from one that is gone), and the peer feels
     /// it. It is asked before every read, and again when the connection's task is woken, which
     /// [`Sender::wake`](crate::Sender::wake) does.
     fn is_full(&self) -> bool {
