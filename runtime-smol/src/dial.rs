@@ -1,10 +1,11 @@
 //! From a host name to a TCP connection, each phase with its own time.
 
 use crate::error::{ConnectCause, ConnectError, Phase};
-use smol::{Async, Timer, future};
+use crate::tcp::Tcp;
+use smol::{Timer, future};
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -69,28 +70,21 @@ impl FromPhase<Self> for ConnectError {
 }
 
 /// Looks up a host and connects to one of its addresses.
-pub(crate) async fn dial(
-    host: &str,
-    port: u16,
-    timeouts: &Timeouts,
-) -> Result<Async<TcpStream>, ConnectError> {
+pub(crate) async fn dial(host: &str, port: u16, timeouts: &Timeouts) -> Result<Tcp, ConnectError> {
     let addresses = match host.parse::<IpAddr>() {
         Ok(address) => vec![SocketAddr::new(address, port)],
         Err(_) => {
             within(timeouts.dns, Phase::Dns, smol::net::resolve((host.to_string(), port))).await?
         }
     };
-    let stream = within(timeouts.tcp, Phase::Tcp, race(&addresses)).await?;
-    // Messages are written whole: waiting to join small ones would only delay them.
-    let _ = stream.get_ref().set_nodelay(true);
-    Ok(stream)
+    within(timeouts.tcp, Phase::Tcp, race(&addresses)).await
 }
 
-type Attempt = Pin<Box<dyn Future<Output = io::Result<Async<TcpStream>>> + Send>>;
+type Attempt = Pin<Box<dyn Future<Output = io::Result<Tcp>> + Send>>;
 
 /// Tries the addresses in their order. A further one is begun when an attempt has failed or the
 /// latest had its head start; the first that connects wins.
-async fn race(addresses: &[SocketAddr]) -> io::Result<Async<TcpStream>> {
+async fn race(addresses: &[SocketAddr]) -> io::Result<Tcp> {
     let mut waiting = addresses.iter();
     let mut attempts: Vec<Attempt> = Vec::new();
     let mut head_start = Timer::never();
@@ -122,7 +116,7 @@ async fn race(addresses: &[SocketAddr]) -> io::Result<Async<TcpStream>> {
                 head_start = Timer::never();
                 return Poll::Pending;
             };
-            attempts.push(Box::pin(Async::<TcpStream>::connect(*address)));
+            attempts.push(Box::pin(Tcp::connect(*address)));
             head_start = Timer::after(HEAD_START);
         }
     })

@@ -19,8 +19,9 @@ const BUDGET: usize = 8;
 /// Slices of one vectored write.
 const SLICES: usize = 32;
 
-/// Drives a connection over `stream` until nothing is left to do: plain TCP, TLS, or anything that
-/// reads and writes. The handler is told [`Event::Closed`] before the end.
+/// Drives a connection over `stream` until nothing is left to do: plain TCP ([`Tcp`](crate::Tcp)),
+/// TLS, or anything that reads, writes, and on `poll_close` ends its write side. The handler is told
+/// [`Event::Closed`] before the end.
 ///
 /// The future is all there is of the connection: dropping it drops the stream at once. Idle, it holds
 /// no buffer.

@@ -4,13 +4,14 @@ use crate::drive::Driver;
 use crate::handler::Handler;
 use crate::sender::Sender;
 use crate::stop::{Seat, Stop};
+use crate::tcp::Tcp;
 use event_listener::Event;
 use moorline_core::{CloseCode, Connection, Limits};
 use smol::{Async, Executor, Timer, future};
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,7 +65,7 @@ impl fmt::Debug for ServeOptions {
 #[derive(Debug)]
 pub struct Incoming<'a> {
     peer: SocketAddr,
-    driver: &'a mut Driver<Async<TcpStream>>,
+    driver: &'a mut Driver<Tcp>,
 }
 
 impl Incoming<'_> {
@@ -128,10 +129,8 @@ async fn accept<H>(
                     continue;
                 }
             };
-            // Replies are written whole: waiting to join small ones would only delay them.
-            let _ = stream.get_ref().set_nodelay(true);
             let connection = Connection::server(limits.clone(), Instant::now());
-            let mut driver = Driver::new(stream, connection);
+            let mut driver = Driver::new(Tcp::from(stream), connection);
             let handler = open(&mut Incoming { peer, driver: &mut driver });
             let place = Place::new(open_count);
             executor.spawn(Served { driver, handler, seat: options.stop.seat(), place }).detach();
@@ -148,7 +147,7 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 
 /// The task of one connection.
 struct Served<H> {
-    driver: Driver<Async<TcpStream>>,
+    driver: Driver<Tcp>,
     handler: H,
     seat: Seat,
     #[expect(dead_code, reason = "counts by being dropped")]

@@ -1,7 +1,7 @@
 //! What a client talks through: TCP, with or without TLS.
 
+use crate::tcp::Tcp;
 use futures_rustls::client::TlsStream;
-use smol::Async;
 use smol::io::{AsyncRead, AsyncWrite};
 use std::io::{self, IoSlice};
 use std::net::TcpStream;
@@ -14,16 +14,16 @@ pub struct Stream(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Plain(Async<TcpStream>),
-    Tls(Box<TlsStream<Async<TcpStream>>>),
+    Plain(Tcp),
+    Tls(Box<TlsStream<Tcp>>),
 }
 
 impl Stream {
-    pub(crate) fn plain(stream: Async<TcpStream>) -> Self {
+    pub(crate) fn plain(stream: Tcp) -> Self {
         Self(Kind::Plain(stream))
     }
 
-    pub(crate) fn tls(stream: TlsStream<Async<TcpStream>>) -> Self {
+    pub(crate) fn tls(stream: TlsStream<Tcp>) -> Self {
         Self(Kind::Tls(Box::new(stream)))
     }
 

@@ -1,13 +1,12 @@
 //! TLS for clients: rustls with the ring provider.
 
+use crate::tcp::Tcp;
 use futures_rustls::TlsConnector;
 use futures_rustls::client::TlsStream;
 use futures_rustls::pki_types::ServerName;
 use futures_rustls::rustls::crypto::ring;
 use futures_rustls::rustls::{ClientConfig, Error, RootCertStore};
-use smol::Async;
 use std::io;
-use std::net::TcpStream;
 use std::sync::{Arc, OnceLock};
 
 /// The configuration that [`Client`](crate::Client) uses unless it is given another: TLS 1.2 and 1.3,
@@ -29,8 +28,8 @@ pub fn tls_with_roots(roots: RootCertStore) -> Arc<ClientConfig> {
 pub(crate) async fn handshake(
     config: Arc<ClientConfig>,
     host: &str,
-    stream: Async<TcpStream>,
-) -> io::Result<TlsStream<Async<TcpStream>>> {
+    stream: Tcp,
+) -> io::Result<TlsStream<Tcp>> {
     let name = ServerName::try_from(host.to_string())
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     TlsConnector::from(config).connect(name, stream).await

@@ -117,6 +117,7 @@ fn stopping_closes_every_connection_with_1001_and_ends_the_server() {
     let clients: Vec<_> = (0..8).map(|_| RawClient::connect(server.address)).collect();
     let mut silent = RawClient::tcp(server.address);
     let address = server.address;
+    let began = Instant::now();
     let stopping = std::thread::spawn(move || server.stop());
     for mut client in clients {
         let (first, payload) = client.read_frame();
@@ -132,6 +133,7 @@ fn stopping_closes_every_connection_with_1001_and_ends_the_server() {
     assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 503 "));
     drop(silent);
     stopping.join().unwrap();
+    assert!(began.elapsed() < Limits::default().close_within, "nothing waited for a deadline");
     assert!(std::net::TcpStream::connect(address).is_err(), "nobody listens any more");
 }
 
