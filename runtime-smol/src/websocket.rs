@@ -46,12 +46,10 @@ impl WebSocket {
         // From here on dropping it, with this future, ends the task.
         let mut socket = Self { sender, inbox: inbox.clone(), subprotocol: None };
         smol::spawn(async move {
-            let mut collect = Collect { inbox, has_opened: false };
+            let mut collect = Collect { inbox, has_opened: false, closed: None };
             poll_fn(|cx| {
                 let polled = driver.poll(cx, &mut collect);
-                if std::mem::take(&mut collect.has_opened) {
-                    collect.inbox.opened(driver.connection.subprotocol());
-                }
+                collect.publish(driver.connection.subprotocol());
                 polled
             })
             .await;
@@ -193,13 +191,6 @@ impl Inbox {
         Self { state: Mutex::default(), room }
     }
 
-    fn opened(&self, subprotocol: Option<usize>) {
-        let mut state = self.lock();
-        state.is_open = true;
-        state.subprotocol = subprotocol;
-        state.wake();
-    }
-
     fn poll_open(&self, cx: &mut Context<'_>) -> Poll<Result<Option<usize>, Failed>> {
         let mut state = self.lock();
         if state.is_open {
@@ -267,6 +258,26 @@ impl State {
 struct Collect {
     inbox: Arc<Inbox>,
     has_opened: bool,
+    closed: Option<Closed>,
+}
+
+impl Collect {
+    /// Opening and ending are told together, after the poll that brought them: who waits for the
+    /// connection must not see the end of one that never opened.
+    fn publish(&mut self, subprotocol: Option<usize>) {
+        if !self.has_opened && self.closed.is_none() {
+            return;
+        }
+        let mut state = self.inbox.lock();
+        if std::mem::take(&mut self.has_opened) {
+            state.is_open = true;
+            state.subprotocol = subprotocol;
+        }
+        if let Some(closed) = self.closed.take() {
+            state.closed = Some(closed);
+        }
+        state.wake();
+    }
 }
 
 impl Handler for Collect {
@@ -277,10 +288,7 @@ impl Handler for Collect {
             Event::Text(text) => state.push(Message::Text(text.into())),
             Event::Binary(data) => state.push(Message::Binary(Bytes::copy_from_slice(data))),
             Event::Response(head) => state.refusal = Some(head.into()),
-            Event::Closed(cause) => {
-                state.closed = Some(cause.into());
-                state.wake();
-            }
+            Event::Closed(cause) => self.closed = Some(cause.into()),
             _ => {}
         }
     }

@@ -91,10 +91,7 @@ fn a_peer_that_does_not_read_makes_senders_wait_and_the_message_is_given_back() 
     assert_eq!(refused, Message::from(piece.as_str()));
     assert!(sender.try_send_frame(&Frame::text("no")).is_err());
     // A waiting send goes on as soon as the peer reads, and nothing is lost or doubled.
-    let waiting = std::thread::spawn({
-        let sender = sender.clone();
-        move || smol::block_on(sender.send("the end"))
-    });
+    let waiting = std::thread::spawn(move || smol::block_on(sender.send("the end")));
     for _ in 0..sent {
         assert!(client.read_message() == piece.as_bytes());
     }
