@@ -126,11 +126,15 @@ async fn race(addresses: &[SocketAddr]) -> io::Result<Tcp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use socket2::{Domain, Socket, Type};
     use std::net::TcpListener;
 
-    /// An address of this machine where nobody listens.
-    fn nobody() -> SocketAddr {
-        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    /// An address that refuses connections, as long as the socket is kept.
+    fn nobody() -> (Socket, SocketAddr) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        (socket, address)
     }
 
     #[test]
@@ -146,15 +150,17 @@ mod tests {
     fn the_next_address_is_tried_when_one_refuses() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let good = listener.local_addr().unwrap();
+        let ((_one, first), (_two, second)) = (nobody(), nobody());
         let began = Instant::now();
-        let stream = smol::block_on(race(&[nobody(), nobody(), good])).unwrap();
+        let stream = smol::block_on(race(&[first, second, good])).unwrap();
         assert_eq!(stream.get_ref().peer_addr().unwrap(), good);
         assert!(began.elapsed() < HEAD_START, "refusals need no head start");
     }
 
     #[test]
     fn when_all_refuse_the_last_refusal_is_told() {
-        let error = smol::block_on(race(&[nobody(), nobody()])).unwrap_err();
+        let ((_one, first), (_two, second)) = (nobody(), nobody());
+        let error = smol::block_on(race(&[first, second])).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         let error = smol::block_on(race(&[])).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);

@@ -12,7 +12,7 @@ use smol::{block_on, future};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::Duration;
-use support::Running;
+use support::{Running, nobody};
 
 const SHORT: Duration = Duration::from_millis(40);
 
@@ -125,7 +125,7 @@ fn what_cannot_be_asked_for_is_refused_before_anything_is_done() {
 
 #[test]
 fn nobody_listening_is_an_error_of_the_tcp_phase() {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_port, address) = nobody();
     let error = error_of(&client(address));
     assert_eq!(error.phase, Phase::Tcp);
     assert!(matches!(error.cause, ConnectCause::Io(_)), "{error}");

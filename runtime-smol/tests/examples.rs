@@ -4,7 +4,7 @@ mod support;
 
 use moorline_core::{Accept, Event, Outbox};
 use moorline_smol::ServeOptions;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -21,25 +21,20 @@ impl Example {
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         Self(child)
     }
 
-    /// What it prints. A line that does not come is a failure.
     fn lines(&mut self) -> impl Iterator<Item = String> + use<> {
-        let output = BufReader::new(self.0.stdout.take().unwrap());
-        let (told, heard) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in output.lines() {
-                let _ = told.send(line.unwrap());
-            }
-        });
-        std::iter::from_fn(move || match heard.recv_timeout(support::PATIENCE) {
-            Ok(line) => Some(line),
-            Err(mpsc::RecvTimeoutError::Disconnected) => None,
-            Err(timeout) => panic!("the example prints nothing: {timeout}"),
-        })
+        lines_of(self.0.stdout.take().unwrap())
+    }
+
+    /// Waits until it says this on its standard error.
+    fn wait_for_note(&mut self, part: &str) {
+        let found = lines_of(self.0.stderr.take().unwrap()).find(|line| line.contains(part));
+        assert!(found.is_some(), "it never says {part}");
     }
 
     fn type_line(&mut self, line: &str) {
@@ -47,6 +42,21 @@ impl Example {
         writeln!(input, "{line}").unwrap();
         input.flush().unwrap();
     }
+}
+
+/// A line that does not come is a failure.
+fn lines_of(output: impl Read + Send + 'static) -> impl Iterator<Item = String> {
+    let (told, heard) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines() {
+            let _ = told.send(line.unwrap());
+        }
+    });
+    std::iter::from_fn(move || match heard.recv_timeout(support::PATIENCE) {
+        Ok(line) => Some(line),
+        Err(mpsc::RecvTimeoutError::Disconnected) => None,
+        Err(timeout) => panic!("the example prints nothing: {timeout}"),
+    })
 }
 
 impl Drop for Example {
@@ -204,6 +214,8 @@ fn what_one_types_all_in_the_chat_see_and_a_restart_loses_nobody() {
     bob.type_line("hello \u{1b}[31mred");
     see("bob: hello \\u{1b}[31mred");
     drop(server);
+    ann.wait_for_note("next attempt");
+    bob.wait_for_note("next attempt");
     // Typed while nobody listens: it is sent when the server is back.
     ann.type_line("is anybody there?");
     let _server = Example::start("chat", &["serve", &address.to_string()]);

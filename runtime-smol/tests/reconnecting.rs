@@ -12,7 +12,7 @@ use smol::{Async, block_on, future};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
-use support::PATIENCE;
+use support::{PATIENCE, nobody};
 
 /// What a server does with one connection.
 #[derive(Debug, Copy, Clone)]
@@ -216,7 +216,7 @@ fn the_hello_comes_first_on_every_connection() {
 #[test]
 fn the_queue_is_bounded_in_bytes_and_a_waiting_send_may_be_dropped() {
     // Nobody listens: everything stays in the queue.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_port, address) = nobody();
     let link = start(address, ReconnectOptions { queue: 10, ..quick() });
     link.try_send("12345").unwrap();
     link.try_send("67890").unwrap();
@@ -230,7 +230,7 @@ fn the_queue_is_bounded_in_bytes_and_a_waiting_send_may_be_dropped() {
 
 #[test]
 fn states_that_nobody_takes_do_not_pile_up() {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_port, address) = nobody();
     let options = ReconnectOptions {
         pace: Pace { longest: Duration::from_millis(1), ..quick().pace },
         ..quick()

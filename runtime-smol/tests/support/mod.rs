@@ -4,6 +4,7 @@
 use moorline_core::{Accept, Event, Limits, Outbox};
 use moorline_smol::{Handler, Incoming, ServeOptions, Stop, serve};
 use smol::Async;
+use socket2::{Domain, Socket, Type};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread::JoinHandle;
@@ -51,6 +52,14 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// An address that refuses connections, as long as the socket is kept: nobody else can get the port.
+pub fn nobody() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
 }
 
 /// Answers what it gets.
