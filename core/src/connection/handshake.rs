@@ -103,7 +103,8 @@ impl Turn<'_> {
             Err(_) => Err(UpgradeError::Answer("not an HTTP response")),
         };
         match verdict {
-            Ok(Verdict::Open(agreed)) => {
+            Ok(Verdict::Open { subprotocol, agreed }) => {
+                connection.subprotocol = subprotocol.and_then(|index| u8::try_from(index).ok());
                 connection.outbox.agree(agreed);
                 connection.to_frames();
                 Step::Open

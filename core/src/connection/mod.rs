@@ -47,6 +47,8 @@ pub struct Connection {
     told: bool,
     /// Spreads the pings of connections that began together.
     spread: u8,
+    /// Client: which of the offered subprotocols the server chose.
+    subprotocol: Option<u8>,
     /// Bytes of a frame header that straddles two reads.
     head_len: u8,
     head: [u8; MAX_HEADER],
@@ -129,6 +131,7 @@ impl Connection {
             message_open: false,
             told: false,
             spread: 0,
+            subprotocol: None,
             head_len: 0,
             head: [0; MAX_HEADER],
             frame: None,
@@ -216,6 +219,16 @@ impl Connection {
             end: self.end(),
             wake_at: self.deadline().map(|(at, _)| at),
         }
+    }
+
+    /// Client, once open: which of the subprotocols it offered the server chose, counted from 0.
+    pub fn subprotocol(&self) -> Option<usize> {
+        self.subprotocol.map(usize::from)
+    }
+
+    /// The limits it was made with.
+    pub fn limits(&self) -> &Limits {
+        self.outbox.limits()
     }
 
     /// Heap bytes this connection holds beyond its own size: 0 while it is idle.

@@ -53,8 +53,13 @@ impl fmt::Debug for ResponseHead<'_> {
 
 /// What a complete response head says.
 pub(crate) enum Verdict {
-    /// 101, and all that RFC 6455 section 4.2.2 demands; with compression, if both want it.
-    Open(Option<Agreement>),
+    /// 101, and all that RFC 6455 section 4.2.2 demands.
+    Open {
+        /// Which of the offered subprotocols was chosen.
+        subprotocol: Option<usize>,
+        /// Compression, if both want it.
+        agreed: Option<Agreement>,
+    },
     /// Another status; the body may have this many bytes (`None`: until the end of the transport).
     Refused(u16, Option<usize>),
 }
@@ -103,15 +108,17 @@ pub(crate) fn judge(
         Some(accept) if accept == expected.accept => {}
         _ => return Err(UpgradeError::Answer("Sec-WebSocket-Accept does not match the key")),
     }
-    if let Some(chosen) =
-        unique("Sec-WebSocket-Protocol", "Sec-WebSocket-Protocol came more than once")?
-        && !expected.subprotocols.iter().any(|offered| offered.as_bytes() == chosen)
-    {
+    let chosen = unique("Sec-WebSocket-Protocol", "Sec-WebSocket-Protocol came more than once")?;
+    let subprotocol = chosen.and_then(|chosen| {
+        expected.subprotocols.iter().position(|offered| offered.as_bytes() == chosen)
+    });
+    if chosen.is_some() && subprotocol.is_none() {
         return Err(UpgradeError::Answer("a subprotocol that was not offered"));
     }
     let extensions = head
         .headers()
         .filter(|(name, _)| name.eq_ignore_ascii_case("Sec-WebSocket-Extensions"))
         .map(|(_, value)| value);
-    Agreement::with_server(extensions, limits).map(Verdict::Open).map_err(UpgradeError::Answer)
+    let agreed = Agreement::with_server(extensions, limits).map_err(UpgradeError::Answer)?;
+    Ok(Verdict::Open { subprotocol, agreed })
 }
