@@ -64,7 +64,8 @@
 //!
 //! # What is not here
 //!
-//! Extensions (RFC 7692 compression) are not offered and not accepted yet. A request target in absolute
+//! Compression (RFC 7692) needs the feature `deflate` and [`Limits`] that ask for it; a window of 8 bits,
+//! which zlib cannot write, is declined for sending. Other extensions are not known. A request target in absolute
 //! form is refused although RFC 9112 section 3.2.2 asks servers to take it: it is for proxies, and two
 //! ways to say the host are one too many. Request bodies are refused with 413.
 #![forbid(unsafe_code)]

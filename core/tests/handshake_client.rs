@@ -108,3 +108,21 @@ fn a_clients_request_is_built_from_what_can_stand_in_one() {
          Sec-WebSocket-Protocol: x, y\r\nOrigin: http://a\r\n\r\n"
     );
 }
+
+#[test]
+fn a_client_knows_which_of_its_subprotocols_was_chosen() {
+    for (answer, chosen) in [("new", Some(1)), ("old", Some(0)), ("", None)] {
+        let request = ClientRequest::new("localhost", "/").unwrap();
+        let request = request.subprotocol("old").unwrap().subprotocol("new").unwrap();
+        let mut client = Subject::client_for(request, Limits::default(), Box::new(Rng(7)), quiet);
+        let mut response = answer_to(&client.take_output());
+        if !answer.is_empty() {
+            let end = response.len() - 2;
+            let line = format!("Sec-WebSocket-Protocol: {answer}\r\n");
+            response.splice(end..end, line.into_bytes());
+        }
+        client.feed(&response);
+        assert_eq!(client.events, [Recorded::Open]);
+        assert_eq!(client.connection.subprotocol(), chosen);
+    }
+}

@@ -80,7 +80,7 @@ fn headers_and_subprotocols_are_offered_and_the_choice_is_known() {
                 assert_eq!(head.target(), "/ws?a=b");
                 assert_eq!(head.header_str("Authorization"), Some("Bearer secret"));
                 assert_eq!(head.subprotocols().collect::<Vec<_>>(), ["v2", "v1"]);
-                let accept = Accept { subprotocol: Some("v1"), headers: &[] };
+                let accept = Accept { subprotocol: Some("v1"), ..Accept::default() };
                 outbox.accept(&accept).unwrap();
             }
         }

@@ -3,9 +3,6 @@
 use super::utf8::{InvalidUtf8, Utf8Stream};
 use std::time::Instant;
 
-/// Buffers larger than this are given back after their message instead of being kept for the next.
-const KEEP: usize = 64 * 1024;
-
 /// Collects the payload of one message in one contiguous buffer. It grows by what has arrived, never
 /// by what a header claims.
 #[derive(Debug)]
@@ -38,7 +35,8 @@ impl Message {
         }
     }
 
-    /// Begins the next message in the same buffer.
+    /// Begins the next message in the same buffer, whatever its size: a peer that leaves this one
+    /// unfinished holds no more than if it had left the former one unfinished.
     pub(crate) fn restart(&mut self, is_text: bool, now: Instant) {
         // One storage serves both kinds, or a peer that alternates would hold two.
         let mut storage = std::mem::take(&mut self.binary);
@@ -46,9 +44,6 @@ impl Message {
             storage = std::mem::take(&mut self.text).into_bytes();
         }
         storage.clear();
-        if storage.capacity() > KEEP {
-            storage = Vec::new();
-        }
         if is_text {
             self.text = String::from_utf8(storage).unwrap_or_default();
         } else {
