@@ -152,6 +152,8 @@ pub enum UpgradeError {
     EarlyData,
     /// Server: the application gave no answer before the handshake deadline.
     Unanswered,
+    /// Server: the application closed the connection before the upgrade.
+    Closing,
     /// Server: the bytes are a TLS handshake; this end speaks plain HTTP.
     Tls,
     /// Client: the server answered with this status instead of 101.
@@ -170,7 +172,7 @@ impl UpgradeError {
             Self::Target => 414,
             Self::Version => 426,
             Self::HeadSize | Self::HeadCount => 431,
-            Self::Unanswered => 503,
+            Self::Unanswered | Self::Closing => 503,
             Self::Status(_) | Self::Answer(_) => 0,
         }
     }
@@ -190,6 +192,7 @@ impl fmt::Display for UpgradeError {
             Self::HeadCount => f.write_str("more than 64 headers"),
             Self::EarlyData => f.write_str("data before the upgrade was accepted"),
             Self::Unanswered => f.write_str("no answer in time, try again later"),
+            Self::Closing => f.write_str("the server closes, try again later"),
             Self::Tls => f.write_str("this is a TLS handshake, but the listener speaks plain HTTP"),
             Self::Status(status) => write!(f, "the server answered {status} instead of 101"),
             Self::Answer(what) => write!(f, "the server's 101 answer is wrong: {what}"),
@@ -238,6 +241,8 @@ pub enum AnswerError {
     NotAnUpgrade,
     /// The subprotocol is not one the client offered (RFC 6455 section 4.2.2).
     Subprotocol,
+    /// The HTTP status is not a final one: 200 to 599.
+    Status,
     /// A header name is not a token or a value has control characters, or it is one that the core
     /// writes itself.
     Header,
@@ -249,6 +254,7 @@ impl fmt::Display for AnswerError {
             Self::NothingToAnswer => "no request waits for an answer",
             Self::NotAnUpgrade => "the request is not an upgrade",
             Self::Subprotocol => "the client did not offer this subprotocol",
+            Self::Status => "the status of an answer is between 200 and 599",
             Self::Header => "a header is not valid or is written by the core itself",
         })
     }

@@ -62,6 +62,13 @@
     doc = "| [`gateway`] | the gateway's policy, a second machine above this one |"
 )]
 //!
+//! # Features
+//!
+//! | feature | default | what |
+//! |---|---|---|
+//! | `deflate` | off | permessage-deflate (RFC 7692), by flate2 with zlib-rs |
+//! | `gateway` | off | the module `gateway`: policy of a chat gateway, by serde |
+//!
 //! # What is not here
 //!
 //! Compression (RFC 7692) needs the feature `deflate` and [`Limits`] that ask for it; a window of 8 bits,

@@ -373,3 +373,27 @@ fn durations_that_cannot_be_added_are_never_reached() {
     subject.connection.close(subject.now, CloseCode::NORMAL, "");
     assert_eq!(subject.due(), None);
 }
+
+#[test]
+fn a_connection_can_be_given_less_than_the_limit_and_more_later_but_never_over_it() {
+    let limits = Limits { message: 1000, ..Limits::default() };
+    for (bytes, given, fits) in [
+        (99, Some(100), true),
+        (100, Some(100), true),
+        (101, Some(100), false),
+        (1000, Some(u32::MAX), true),
+        (1001, Some(u32::MAX), false),
+        (1000, None, true),
+    ] {
+        for split in [Split::Whole, Split::Chops(1)] {
+            let mut subject = Subject::open(Role::Server, limits.clone());
+            subject.outbox().limit_messages(50);
+            subject.outbox().limit_messages(given.unwrap_or(limits.message));
+            let wire = subject.peer(0x82, &vec![1; bytes]);
+            subject.feed_split(&wire, split);
+            let refused = matches!(subject.closed(), Some(Recorded::Closed(Cause::Limit(_))));
+            assert_eq!(refused, !fits, "{bytes} of {given:?}");
+            assert!(fits || subject.connection.retained() < 1024, "nothing of it is kept");
+        }
+    }
+}

@@ -5,42 +5,9 @@ use crate::frame::Frame;
 use crate::frame::assembler::Message;
 use crate::frame::deflate::{Deflater, InflateError, Inflater};
 use crate::limits::{Deflate, Limits};
-use crate::upgrade::RequestHead;
-use crate::upgrade::extensions::{self, Agreed};
+use crate::upgrade::{Agreed, Agreement};
 use bytes::Bytes;
 use std::time::{Duration, Instant};
-
-const HEADER: &str = "Sec-WebSocket-Extensions";
-
-/// What both ends agreed on in the handshake.
-#[derive(Debug, Copy, Clone, PartialEq, Eq)]
-pub(crate) struct Agreement(Agreed);
-
-impl Agreement {
-    /// Server: what can be agreed on with this client.
-    pub(crate) fn with_client(head: &RequestHead<'_>, limits: &Limits) -> Option<Self> {
-        let config = limits.deflate.as_ref()?;
-        extensions::choose(head.values(HEADER), config).map(Self)
-    }
-
-    /// Client: what the server's answer agrees to.
-    pub(crate) fn with_server<'a>(
-        values: impl Iterator<Item = &'a [u8]>,
-        limits: &Limits,
-    ) -> Result<Option<Self>, &'static str> {
-        Ok(extensions::check(values, limits.deflate.as_ref())?.map(Self))
-    }
-
-    /// Server: the answer's header value.
-    pub(crate) fn header(&self) -> String {
-        extensions::answer(&self.0)
-    }
-}
-
-/// Client: the offer's header value.
-pub(crate) fn offer(limits: &Limits) -> Option<String> {
-    limits.deflate.as_ref().map(extensions::offer)
-}
 
 /// Why a compressed message cannot be read.
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]

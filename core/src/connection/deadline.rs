@@ -24,6 +24,10 @@ impl Connection {
         }
         match (self.receiving, self.outbox.sending) {
             (Receiving::Dead, _) => None,
+            // The application gave up outside a turn: the next one tells it the end.
+            (_, Sending::GivenUp) if !self.told => Some((since, Why::Resume)),
+            // It costs little by now, and a reader that wakes up should learn why.
+            (_, Sending::GivenUp) => at(since, limits.drain_within, Why::Close),
             (_, Sending::Closing(_) | Sending::Answered(_) | Sending::Ended) => {
                 at(since, limits.close_within, Why::Close)
             }

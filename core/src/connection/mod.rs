@@ -11,7 +11,6 @@ mod state;
 mod transmit;
 mod turn;
 
-pub(crate) use codec::Agreement;
 pub use outbox::{Entropy, Outbox};
 pub use state::End;
 pub use turn::Turn;
@@ -20,7 +19,7 @@ use crate::error::AnswerError;
 use crate::frame::assembler::Message;
 use crate::frame::{CloseCode, MAX_CONTROL, MAX_HEADER, Opcode};
 use crate::limits::Limits;
-use crate::upgrade::{Accept, ClientRequest, Response};
+use crate::upgrade::{Accept, ClientRequest, Response, extension_offer};
 use handshake::Handshake;
 use state::{Receiving, Sending};
 use std::sync::Arc;
@@ -112,7 +111,7 @@ impl Connection {
         entropy.fill(&mut nonce);
         let mut connection =
             Self::new(Outbox::new(limits, Some(entropy), now), Receiving::Response, now);
-        let extensions = codec::offer(connection.outbox.limits());
+        let extensions = extension_offer(connection.outbox.limits());
         let expected =
             connection.outbox.push_head(|out| request.write(nonce, extensions.as_deref(), out));
         connection.handshake =
@@ -201,6 +200,10 @@ impl Connection {
             }
         } else {
             outbox.close(code, reason);
+            if self.told {
+                // Whoever closes what was given up does not wait for its reader any longer.
+                self.outbox.end_waiting();
+            }
         }
     }
 

@@ -5,37 +5,9 @@ use crate::error::{LimitError, ProtocolError};
 use crate::frame::Frame;
 use crate::frame::assembler::Message;
 use crate::limits::Limits;
-use crate::upgrade::RequestHead;
+use crate::upgrade::Agreement;
 use bytes::Bytes;
 use std::time::Instant;
-
-#[derive(Debug, Copy, Clone, PartialEq, Eq)]
-pub(crate) enum Agreement {}
-
-impl Agreement {
-    pub(crate) fn with_client(_: &RequestHead<'_>, _: &Limits) -> Option<Self> {
-        None
-    }
-
-    pub(crate) fn with_server<'a>(
-        values: impl Iterator<Item = &'a [u8]>,
-        _: &Limits,
-    ) -> Result<Option<Self>, &'static str> {
-        let mut items = values.flat_map(crate::upgrade::head::list);
-        match items.next() {
-            Some(_) => Err("an extension that was not offered"),
-            None => Ok(None),
-        }
-    }
-
-    pub(crate) fn header(&self) -> String {
-        match *self {}
-    }
-}
-
-pub(crate) fn offer(_: &Limits) -> Option<String> {
-    None
-}
 
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
 #[expect(dead_code, reason = "nothing is ever inflated")]

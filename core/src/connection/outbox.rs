@@ -10,15 +10,16 @@
 //! pass queued data at the next frame boundary.
 
 use super::backlog::{Backlog, Segment};
-use super::codec::{Agreement, Codec};
+use super::codec::Codec;
 use super::state::Sending;
 use super::transmit::next_frame;
 use crate::error::{AnswerError, SendError, UpgradeError};
+use crate::event::Why;
 use crate::frame::{
     CloseCode, Frame, Header, MAX_HEADER, Opcode, RSV1, emit_close, for_each_cut, mask,
 };
 use crate::limits::Limits;
-use crate::upgrade::{Accept, Offer, Response, write_error};
+use crate::upgrade::{Accept, Agreement, Offer, Response, write_error};
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ pub struct Outbox {
     /// Data bytes of the frame under way: control frames pass after them. 0 at a frame boundary.
     pub(super) rest: usize,
     /// Data bytes to leave until the queued Ping has left; 0 when there is none in the data.
-    pub(super) ping_mark: usize,
+    pub(super) ping_mark: u32,
     /// What a peer that does not read costs: nothing but this is allocated for it.
     pub(super) backlog: Option<Box<Backlog>>,
     /// The compression of the connection, if both ends want it.
@@ -69,6 +70,8 @@ pub struct Outbox {
     /// When the latest Ping was queued or, once it has left, when it left.
     pub(super) pinged: Instant,
     pub(super) sending: Sending,
+    /// [`Limits::message`], or less.
+    pub(super) message_limit: u32,
     /// The kernel refused bytes at the last write.
     pub(super) blocked: bool,
     /// The tail's storage belongs to the adapter and goes back to it when empty.
@@ -90,6 +93,7 @@ impl Outbox {
         now: Instant,
     ) -> Self {
         Self {
+            message_limit: limits.message,
             limits,
             entropy,
             tail: Vec::new(),
@@ -162,6 +166,24 @@ impl Outbox {
             self.sending = Sending::Closing(code);
             self.since = self.now;
         }
+    }
+
+    /// Ends the connection because its peer does not read what it is sent: Close 1008 `slow consumer`
+    /// passes what is queued, which is dropped, and [`Cause::SlowReader`](crate::Cause::SlowReader) is
+    /// the next event. The peer may still fetch that Close for [`Limits::drain_within`]. Ignored unless
+    /// the connection is open.
+    pub fn give_up(&mut self) {
+        if self.sending == Sending::Open {
+            self.end_with_close(CloseCode::POLICY, Why::Drain.reason());
+            self.sending = Sending::GivenUp;
+        }
+    }
+
+    /// Messages of more bytes than this are refused from now on, as
+    /// [`Limits::message`](crate::Limits::message) says, which it cannot exceed: a server gives little
+    /// to who is not logged in, and more afterwards.
+    pub fn limit_messages(&mut self, bytes: u32) {
+        self.message_limit = bytes.min(self.limits.message);
     }
 
     /// Accepts the upgrade that [`Event::Request`](crate::Event::Request) brought.
@@ -257,10 +279,18 @@ impl Outbox {
             self.clear();
         } else {
             self.offer = None;
-            self.push_head(|out| write_error(UpgradeError::Unanswered, out));
+            self.push_head(|out| write_error(UpgradeError::Closing, out));
         }
         self.sending = Sending::Closing(code);
         self.since = self.now;
+    }
+
+    /// The usual time to close begins, if the peer was given a longer one.
+    pub(super) fn end_waiting(&mut self) {
+        if self.sending == Sending::GivenUp {
+            self.sending = Sending::Ended;
+            self.since = self.now;
+        }
     }
 
     /// Answers a Ping: in order while the peer reads, else the latest wins.
@@ -280,7 +310,8 @@ impl Outbox {
         }
         if self.in_order() {
             self.push_frame(Opcode::Ping, &[]);
-            self.ping_mark = self.queued;
+            // In order means that little is queued.
+            self.ping_mark = self.queued as u32;
         } else {
             self.backlog().ping = true;
         }
@@ -296,10 +327,12 @@ impl Outbox {
 
     /// Nothing more will be queued.
     pub(super) fn end(&mut self) {
-        if !matches!(self.sending, Sending::Closing(_) | Sending::Answered(_)) {
+        if !matches!(self.sending, Sending::Closing(_) | Sending::Answered(_) | Sending::GivenUp) {
             self.since = self.now;
         }
-        self.sending = Sending::Ended;
+        if self.sending != Sending::GivenUp {
+            self.sending = Sending::Ended;
+        }
     }
 
     /// Forgets everything: there is nobody to write to.

@@ -6,6 +6,8 @@
 //!   client: Response --------> Frames -> Discard -> Dead            \-> Answered -------> Ended
 //!                   \-> Refusal -> Refused -> Dead
 //!
+//!   Open -> GivenUp: the peer reads too slowly; its Close passes what is queued
+//!
 //!   Discard   the application was told Closed; input is read to the end of file and thrown away,
 //!             so that the kernel does not reset the connection under our last bytes
 //!   Dead      nothing more to do: drop the transport
@@ -47,6 +49,8 @@ pub(super) enum Sending {
     Closing(CloseCode),
     /// Nothing more: this HTTP status was answered.
     Answered(u16),
+    /// Nothing more: the application gave up on a slow reader, whose Close may still be taken.
+    GivenUp,
     /// Nothing more: the last bytes are queued.
     Ended,
 }
@@ -102,6 +106,10 @@ impl Connection {
                 self.to_dead();
                 Some(Cause::Local(code))
             }
+            (_, Sending::GivenUp) => {
+                self.to_dead();
+                Some(Cause::SlowReader)
+            }
             _ => {
                 self.to_dead();
                 Some(Cause::Eof)
@@ -143,6 +151,7 @@ impl Connection {
     pub(super) fn to_failed(&mut self, cause: Cause<'static>, reason: &str) -> Cause<'static> {
         let cause = match self.outbox.sending {
             Sending::Closing(code) => Cause::Local(code),
+            Sending::GivenUp => Cause::SlowReader,
             _ => {
                 self.outbox.end_with_close(cause.close_code(), reason);
                 cause

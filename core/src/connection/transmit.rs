@@ -183,7 +183,8 @@ impl Outbox {
     /// Data bytes have left: keeps `rest` at the end of the frame they belong to.
     fn consume(&mut self, mut count: usize) {
         if self.ping_mark > 0 && count > 0 {
-            self.ping_mark = self.ping_mark.saturating_sub(count);
+            self.ping_mark =
+                self.ping_mark.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
             if self.ping_mark == 0 {
                 self.ping_left();
             }

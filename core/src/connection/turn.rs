@@ -138,7 +138,7 @@ impl<'a> Turn<'a> {
             }
             short => (2, usize::from(short)),
         };
-        if len > connection.outbox.limits().message as usize {
+        if len > connection.outbox.message_limit as usize {
             return None;
         }
         if masked {
@@ -275,6 +275,10 @@ impl<'a> Turn<'a> {
                 connection.to_dead();
                 Step::Closed(Cause::Upgrade(UpgradeError::Status(status)))
             }
+            (Receiving::Frames, Sending::GivenUp) => {
+                connection.to_discard();
+                Step::Closed(Cause::SlowReader)
+            }
             (Receiving::Frames, _)
                 if more
                     && connection.outbox.codec.as_ref().is_some_and(|codec| codec.is_spent()) =>
@@ -371,9 +375,10 @@ impl<'a> Turn<'a> {
             _ => header.rsv != 0,
         };
         // What does not compress grows a little; the limit holds for what comes out.
-        let slack = if is_compressed { limits.message / 256 + 64 } else { 0 };
-        if size > u64::from(limits.message) + u64::from(slack) {
-            return connection.exceeded(LimitError::Message { size, limit: limits.message });
+        let limit = connection.outbox.message_limit;
+        let slack = if is_compressed { limit / 256 + 64 } else { 0 };
+        if size > u64::from(limit) + u64::from(slack) {
+            return connection.exceeded(LimitError::Message { size, limit });
         }
         if fragments > limits.fragments {
             return connection.exceeded(LimitError::Fragments { limit: limits.fragments });
@@ -460,7 +465,7 @@ impl<'a> Turn<'a> {
             return if left == 0 { self.control(opcode, Source::Own(len)) } else { Step::Idle };
         }
         let Some(message) = &mut connection.message else { return Step::Idle };
-        let limit = connection.outbox.limits().message;
+        let limit = connection.outbox.message_limit;
         if is_compressed && let Some(codec) = &mut connection.outbox.codec {
             if let Some(key) = key {
                 mask::apply(key, piece);

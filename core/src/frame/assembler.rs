@@ -3,6 +3,9 @@
 use super::utf8::{InvalidUtf8, Utf8Stream};
 use std::time::Instant;
 
+/// A message of which this much has arrived is worth more room than it needs now.
+const LARGE: usize = 64 * 1024;
+
 /// Collects the payload of one message in one contiguous buffer. It grows by what has arrived, never
 /// by what a header claims.
 #[derive(Debug)]
@@ -120,6 +123,8 @@ fn growth(len: usize, capacity: usize, arrived: usize, expected: usize) -> usize
     if capacity - len >= arrived {
         return arrived;
     }
-    // Doubling keeps the copying linear; the message's end keeps the last step from overshooting.
-    arrived.max(len.min(expected))
+    // Doubling keeps the copying linear. What has become large grows faster: fresh pages cost more than
+    // unused ones, which are not even resident. The message's end keeps the last step from overshooting.
+    let more = if len + arrived >= LARGE { (len + arrived).saturating_mul(7) } else { len };
+    arrived.max(more.min(expected))
 }

@@ -99,7 +99,7 @@ pub struct Bounds {
     /// The same from one IPv6 /64, which is what one customer has. Default 64.
     pub pre_auth_v6: usize,
     /// Bytes of a message before login. Default 16 KiB: a `connect` with a long token fits.
-    pub pre_auth_message: usize,
+    pub pre_auth_message: u32,
     /// From the open socket to a successful `connect`, absolute. Default 10 s.
     pub connect_within: Duration,
     /// Invalid frames until the connection is closed. Default 16.

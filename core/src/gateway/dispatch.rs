@@ -10,7 +10,7 @@ use super::methods::{self, Handler, Method};
 use super::params::Params;
 use super::principal::{Authenticated, Role};
 use super::refusal::{Code, Refusal, cut};
-use super::send::{Cx, ReplyTo, SLOW_CONSUMER};
+use super::send::{Cx, ReplyTo};
 use crate::event::{Cause, Initiator, Why};
 use crate::frame::CloseCode;
 
@@ -43,12 +43,11 @@ impl Gateway {
         }
         let (code, reason, deadline) = match (cause, conn.closing) {
             (Cause::Local(_), Some(closing)) => (closing.code, closing.reason, closing.deadline),
-            // The only other way to close is `deliver`.
-            (Cause::Local(code), None) => (code, SLOW_CONSUMER.into(), None),
+            (Cause::Local(code), None) => (code, "closed by the host".into(), None),
             (Cause::Peer(code, reason), _) => (code, String::from(reason).into(), None),
             (Cause::Timeout(why), _) => (cause.close_code(), why.reason().into(), Some(why.name())),
             (Cause::SlowReader, _) => {
-                (cause.close_code(), SLOW_CONSUMER.into(), Some(Why::Drain.name()))
+                (cause.close_code(), Why::Drain.reason().into(), Some(Why::Drain.name()))
             }
             _ => (cause.close_code(), cause.to_string().into(), None),
         };
@@ -75,17 +74,10 @@ impl Gateway {
 
     // --- a message -----------------------------------------------------------------------------
 
-    pub(super) fn message(&mut self, cx: &mut Cx<'_>, id: ConnId, data: &[u8], text: Option<&str>) {
-        let limit = self.config.bounds().pre_auth_message;
-        match self.conns.get(&id) {
-            Some(conn) if conn.closing.is_some() => return,
-            Some(conn) if conn.principal.is_none() && data.len() > limit => {
-                let reason =
-                    format!("message of {} bytes exceeds {limit} before connect", data.len());
-                return self.close(cx, id, CloseCode::TOO_BIG, reason, None);
-            }
-            Some(_) => {}
-            None => return,
+    /// `None` is a message that is not text.
+    pub(super) fn message(&mut self, cx: &mut Cx<'_>, id: ConnId, text: Option<&str>) {
+        if self.conns.get(&id).is_none_or(|conn| conn.closing.is_some()) {
+            return;
         }
         let request = match text {
             Some(text) => Request::parse(text),

@@ -75,6 +75,7 @@ impl Gateway {
         match checked {
             Ok(None) => {
                 if outbox.accept(&Accept { plain, ..Accept::default() }).is_ok() {
+                    outbox.limit_messages(self.config.bounds().pre_auth_message);
                     self.accepted += 1;
                     if let Some(conn) = self.conns.get_mut(&conn) {
                         conn.accepted = true;

@@ -172,6 +172,9 @@ impl Gateway {
         if std::mem::take(&mut conn.budgeted) {
             self.budget.leave(conn.address);
         }
+        if let Some(outbox) = cx.outbox(id) {
+            outbox.limit_messages(u32::MAX);
+        }
         let (peer, since) = (conn.peer, conn.since_ms);
         conn.principal = Some(principal.clone());
         conn.last_principal = Some(principal.clone());
@@ -189,6 +192,9 @@ impl Gateway {
             if conns.is_empty() {
                 self.users.remove(&user);
             }
+        }
+        if let Some(outbox) = cx.outbox(id) {
+            outbox.limit_messages(self.config.bounds().pre_auth_message);
         }
         self.presence_leave(cx.now, id);
         true

@@ -300,10 +300,10 @@ impl Gateway {
         match event {
             Event::Request(head) => self.request(cx, conn, &head),
             Event::Open => self.opened(cx, conn),
-            Event::Text(text) => self.message(cx, conn, text.as_bytes(), Some(text)),
+            Event::Text(text) => self.message(cx, conn, Some(text)),
             Event::Binary(data) => {
                 let text = simdutf8::basic::from_utf8(data).ok();
-                self.message(cx, conn, data, text);
+                self.message(cx, conn, text);
             }
             Event::Closed(cause) => self.closed(cx, conn, cause),
             Event::Ping(_) | Event::Pong(_) | Event::Response(_) => {}

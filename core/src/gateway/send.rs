@@ -25,7 +25,7 @@ impl Cx<'_> {
         Self { now, direct: None }
     }
 
-    fn outbox(&mut self, conn: ConnId) -> Option<&mut Outbox> {
+    pub(super) fn outbox(&mut self, conn: ConnId) -> Option<&mut Outbox> {
         match &mut self.direct {
             Some((direct, outbox)) if *direct == conn => Some(outbox),
             _ => None,
@@ -72,11 +72,9 @@ pub fn deliver(outbox: &mut Outbox, frame: &Frame) {
     close_if_full(outbox, sent);
 }
 
-pub(super) const SLOW_CONSUMER: &str = "slow consumer";
-
 fn close_if_full(outbox: &mut Outbox, sent: Result<(), SendError>) {
     if let Err(SendError::Full { .. }) = sent {
-        outbox.close(CloseCode::POLICY, SLOW_CONSUMER);
+        outbox.give_up();
     }
 }
 

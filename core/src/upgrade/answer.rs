@@ -1,8 +1,7 @@
 //! What a server answers to a request.
 
 use super::head::{is_writable, list};
-use super::{RequestHead, accept_key};
-use crate::connection::Agreement;
+use super::{Agreement, RequestHead, accept_key};
 use crate::error::{AnswerError, UpgradeError};
 use crate::limits::Limits;
 
@@ -112,6 +111,9 @@ impl Offer {
         out: &mut Vec<u8>,
     ) -> Result<(), AnswerError> {
         check(answer.headers)?;
+        if !(200..600).contains(&answer.status) {
+            return Err(AnswerError::Status);
+        }
         write(answer, self.head_only, out);
         Ok(())
     }
@@ -123,7 +125,7 @@ pub(crate) fn write_error(error: UpgradeError, out: &mut Vec<u8>) {
     let plain = ("Content-Type", "text/plain; charset=utf-8");
     let extra = match error {
         UpgradeError::Method => Some(("Allow", "GET")),
-        UpgradeError::Unanswered => Some(("Retry-After", "1")),
+        UpgradeError::Unanswered | UpgradeError::Closing => Some(("Retry-After", "1")),
         _ => None,
     };
     let headers: Vec<_> = std::iter::once(plain).chain(extra).collect();
@@ -149,7 +151,11 @@ fn write(answer: &Response<'_>, head_only: bool, out: &mut Vec<u8>) {
     for (name, value) in answer.headers {
         header(name, value, out);
     }
-    header("Content-Length", &answer.body.len().to_string(), out);
+    // RFC 9110 sections 8.6 and 15.4.5: these have no body, and what describes one would mislead.
+    let has_body = !matches!(answer.status, 204 | 304);
+    if has_body {
+        header("Content-Length", &answer.body.len().to_string(), out);
+    }
     if answer.status == 426 {
         // RFC 9110 section 15.5.22 and RFC 6455 section 4.4.
         header("Upgrade", "websocket", out);
@@ -159,7 +165,7 @@ fn write(answer: &Response<'_>, head_only: bool, out: &mut Vec<u8>) {
         header("Connection", "close", out);
     }
     out.extend_from_slice(b"\r\n");
-    if !head_only {
+    if has_body && !head_only {
         out.extend_from_slice(answer.body);
     }
 }

@@ -1,15 +1,20 @@
 //! The opening handshake (RFC 6455 section 4) on top of HTTP/1.1 (RFC 9112).
 
 mod accept_key;
+#[cfg_attr(not(feature = "deflate"), path = "no_agreement.rs")]
+mod agreement;
 mod answer;
 mod client;
 #[cfg(feature = "deflate")]
-pub(crate) mod extensions;
+mod extensions;
+#[cfg(feature = "deflate")]
+pub(crate) use extensions::Agreed;
 pub(crate) mod head;
 mod request;
 mod response;
 
 pub(crate) use accept_key::{accept_key, is_key};
+pub(crate) use agreement::{Agreement, extension_offer};
 pub use answer::{Accept, Response};
 pub(crate) use answer::{Offer, write_error, write_timeout};
 pub use client::ClientRequest;

@@ -1,9 +1,9 @@
 //! The response head as a client sees it.
 
+use super::Agreement;
 use super::client::Expected;
 use super::head::list;
 use super::request::Headers;
-use crate::connection::Agreement;
 use crate::error::UpgradeError;
 use crate::limits::Limits;
 use std::fmt;

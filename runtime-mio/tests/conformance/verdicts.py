@@ -17,4 +17,6 @@ for case, verdict in cases.items():
 for case, verdict in bad.items():
     print(f"{case}: {verdict['behavior']}, close {verdict['behaviorClose']}, code {verdict.get('remoteCloseCode')}")
 print(f"{len(cases) - len(bad)} passed, {len(bad)} failed")
-sys.exit(1 if bad or not cases else 0)
+if len(cases) < int(sys.argv[2]):
+    sys.exit(f"only {len(cases)} of {sys.argv[2]} cases were run")
+sys.exit(1 if bad else 0)

@@ -4,9 +4,7 @@ use crate::cli::EchoArgs;
 use crate::failure::Failure;
 use crate::peer_text::PeerText;
 use crate::{log, open_files, port_holder, signals};
-use moorline_core::{
-    Accept, Cause, CloseCode, Deflate, Event, Limits, Outbox, RequestHead, Response,
-};
+use moorline_core::{Accept, Cause, Deflate, Event, Limits, Outbox, RequestHead, Response};
 use moorline_mio::{ConnId, Handler, Server, ServerOptions};
 use std::collections::HashMap;
 use std::io;
@@ -77,7 +75,7 @@ impl Handler for Echo {
             _ => Ok(()),
         };
         if sent.is_err() {
-            outbox.close(CloseCode::POLICY, "slow consumer");
+            outbox.give_up();
         }
     }
 
