@@ -301,6 +301,32 @@ fn own_keys_are_taken_where_that_is_configured() {
 }
 
 #[test]
+fn a_key_that_two_take_at_once_is_the_firsts() {
+    let mut config = config();
+    config.create_sessions_on_send = true;
+    let mut world = World::with(1, config);
+    let [ann, eve] = ["ann", "eve"].map(|user| world.login(0, "operator", user));
+    let params = json!({"message": "mine", "sessionKey": "agent:echo:ws:direct:same"});
+    let text = json!({"type": "req", "id": "x", "method": "chat.send", "params": params});
+    // Both are looked up before either is there.
+    for at in [ann, eve] {
+        let now = world.now;
+        world.clients[at].client.outbox(now).text(&text.to_string()).expect("room");
+    }
+    world.advance(SECOND);
+    assert_eq!(code(&world.answer(ann, "x").expect("an answer")), "ok");
+    let refused = world.answer(eve, "x").expect("an answer");
+    assert_eq!(
+        (code(&refused), message(&refused)),
+        ("FORBIDDEN", "session does not belong to user")
+    );
+    assert!(world.events(eve, "agent").is_empty());
+    let history = world.call(ann, "chat.history", json!({"sessionKey": params["sessionKey"]}));
+    assert_eq!(history["payload"]["messages"].as_array().map(Vec::len), Some(2));
+    assert_eq!(world.nodes[0].pending(), 0);
+}
+
+#[test]
 fn injected_messages_and_lists() {
     let mut world = World::new(1);
     let at = world.login(0, "operator", "ann");

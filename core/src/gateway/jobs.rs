@@ -5,7 +5,7 @@ use super::principal::Principal;
 use super::refusal::{Code, Refusal};
 use super::runs::Turn;
 use super::send::{Cx, ReplyTo};
-use super::session::Op;
+use super::session::{Op, not_yours};
 use super::work::{JobId, Outcome, Run, StoreError, StoreOutcome, StoreWork, Usage, Work};
 use super::{Action, Gateway, Timer, json};
 use std::sync::Arc;
@@ -213,6 +213,7 @@ impl Gateway {
 fn appended(outcome: &StoreOutcome) -> Result<u64, Refusal> {
     match outcome {
         StoreOutcome::Appended { id } => Ok(*id),
+        StoreOutcome::Taken => Err(not_yours()),
         _ => Err(gone()),
     }
 }
