@@ -128,6 +128,7 @@ fn the_queue_is_bounded() {
     let refused = send(&mut world, "too many");
     assert_eq!(code(&refused), "RESOURCE_EXHAUSTED");
     assert_eq!(refused["error"]["retryable"], true);
+    assert_eq!(refused["error"]["retryAfterMs"], 1000);
     let stopped = world.call(at, "chat.abort", json!({"sessionKey": session}));
     assert_eq!(stopped["payload"]["runIds"].as_array().map(Vec::len), Some(17));
     let session = start(&mut world, at, "stuck");
@@ -257,6 +258,16 @@ fn nothing_is_acknowledged_before_it_is_stored() {
     assert_eq!(code(&answer), "UNAVAILABLE");
     assert!(message(&answer).contains("could not be stored"), "{answer}");
     assert_eq!(types(&world.events(at, "agent")).last(), Some(&"run.failed"));
+}
+
+#[test]
+fn a_full_store_says_when_to_come_back() {
+    let mut world = World::new(1);
+    let at = world.login(0, "operator", "ann");
+    world.store_mode = StoreMode::Full;
+    let refused = world.call(at, "chat.send", json!({"message": "x"}));
+    assert_eq!(code(&refused), "RESOURCE_EXHAUSTED");
+    assert_eq!(refused["error"]["retryAfterMs"], 60_000);
 }
 
 #[test]
@@ -406,6 +417,7 @@ fn requests_without_an_answer_are_bounded() {
         .collect();
     let refused = world.answer(at, &ids[32]).expect("an answer");
     assert_eq!(code(&refused), "RESOURCE_EXHAUSTED");
+    assert_eq!(refused["error"]["retryAfterMs"], 1000);
     assert!(ids[..32].iter().all(|id| world.answer(at, id).is_none()));
 }
 

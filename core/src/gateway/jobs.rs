@@ -152,9 +152,11 @@ impl Gateway {
                 self.store_failed = error != StoreError::Full;
                 self.note(Fact::StoreFailed { error: error.as_str() });
                 Err(match error {
-                    StoreError::Full => {
-                        Refusal::new(Code::ResourceExhausted, "the store has no room for this")
-                    }
+                    // Somebody has to make room, or other sessions have to go.
+                    StoreError::Full => Refusal::exhausted(
+                        "the store has no room for this",
+                        Duration::from_secs(60),
+                    ),
                     StoreError::Unavailable => unavailable(),
                 })
             }

@@ -29,6 +29,7 @@ impl Entropy for Counter {
 pub enum StoreMode {
     Works,
     Fails,
+    Full,
     Hangs,
 }
 
@@ -407,6 +408,7 @@ impl World {
                 let outcome = match self.store_mode {
                     StoreMode::Works => self.store.execute(work),
                     StoreMode::Fails => StoreOutcome::Failed(StoreError::Unavailable),
+                    StoreMode::Full => StoreOutcome::Failed(StoreError::Full),
                     StoreMode::Hangs => return,
                 };
                 self.later(Duration::ZERO, node, job, Outcome::Store(outcome));
