@@ -67,13 +67,13 @@ impl Gateway {
                 self.page(cx.now, head).map(Some)
             }
         });
-        // Nothing is inflated for who has not logged in: only a credential that comes with the upgrade
-        // is known by now.
-        let plain = !(head.is_upgrade() && self.is_credible(cx.now, conn, bearer(head)));
         let Some((_, outbox)) = &mut cx.direct else { return };
         // The outbox has the request that this event brought: answering it cannot fail.
         match checked {
             Ok(None) => {
+                // Nothing is inflated for who has not logged in: only a credential that comes with
+                // the upgrade is known by now.
+                let plain = !self.is_credible(cx.now, conn, bearer(head));
                 if outbox.accept(&Accept { plain, ..Accept::default() }).is_ok() {
                     self.accepted += 1;
                     if let Some(conn) = self.conns.get_mut(&conn) {
