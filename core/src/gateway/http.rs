@@ -120,10 +120,13 @@ impl Gateway {
             });
             if !known {
                 let text = printable(text);
-                let body = format!(
-                    "host {text} is not this gateway's; to be asked under that name, add it to \
-                     the configuration: allowed_hosts: [\"{text}\"]"
-                );
+                let body = match host {
+                    Some(_) => format!(
+                        "host {text} is not this gateway's; to be asked under that name, allow it \
+                         with --allow-host {text}"
+                    ),
+                    None => format!("host {text} is not this gateway's: it is no host"),
+                };
                 return Err(Refused { value: Some(text), ..Refused::new(403, Why::Host, body) });
             }
         }
@@ -243,10 +246,9 @@ impl Gateway {
 fn refuse_origin(text: &str, refusal: OriginRefusal) -> Refused {
     let text = printable(text);
     let body = match refusal {
-        OriginRefusal::NotAllowed => format!(
-            "origin {text} is not allowed; to allow it, add it to the configuration: \
-             allowed_origins: [\"{text}\"]"
-        ),
+        OriginRefusal::NotAllowed => {
+            format!("origin {text} is not allowed; allow it with --allow-origin {text}")
+        }
         OriginRefusal::Opaque => {
             "origin null is not allowed: a page from a file or a sandbox could be anybody's; \
              serve the page over HTTP"
