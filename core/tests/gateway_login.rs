@@ -389,7 +389,23 @@ fn a_large_message_before_login_closes_with_1009() {
 fn a_silent_client_lives_for_ten_minutes_and_a_dead_one_does_not() {
     let mut world = World::new(1);
     let alive = world.login(0, "secret", "a");
-    world.advance(Duration::from_secs(600));
+    let dead = world.login(0, "secret", "b");
+    world.clients[dead].mute = true;
+    // A Ping after 25 s of silence, less up to a tenth, and 35 s for its Pong.
+    world.advance(Duration::from_millis(57_400));
+    assert_eq!(world.clients[dead].closed, None);
+    world.advance(Duration::from_millis(2_600));
+    assert_eq!(world.clients[dead].closed, Some((1008, "keepalive timeout".into())));
+    world.advance(Duration::from_secs(5));
+    match world.closed_fact(dead) {
+        Some(Fact::Closed { code, reason, cause, deadline, initiator, user, .. }) => {
+            assert_eq!((code.0, &**reason), (1008, "keepalive timeout"));
+            assert_eq!((*cause, *deadline), ("keepalive-timeout", Some("keepalive-timeout")));
+            assert_eq!((*initiator, user.as_deref()), (Initiator::Clock, Some("b")));
+        }
+        other => panic!("{other:?}"),
+    }
+    world.advance(Duration::from_secs(535));
     assert_eq!(world.clients[alive].closed, None);
     assert_eq!(code(&world.call(alive, "health", json!({}))), "ok");
     let list = world.call(alive, "presence.list", json!({}));
