@@ -128,6 +128,7 @@ fn the_queue_is_bounded() {
     let refused = send(&mut world, "too many");
     assert_eq!(code(&refused), "RESOURCE_EXHAUSTED");
     assert_eq!(refused["error"]["retryable"], true);
+    assert_eq!(refused["error"]["retryAfterMs"], 1000);
     let stopped = world.call(at, "chat.abort", json!({"sessionKey": session}));
     assert_eq!(stopped["payload"]["runIds"].as_array().map(Vec::len), Some(17));
     let session = start(&mut world, at, "stuck");
@@ -260,6 +261,16 @@ fn nothing_is_acknowledged_before_it_is_stored() {
 }
 
 #[test]
+fn a_full_store_says_when_to_come_back() {
+    let mut world = World::new(1);
+    let at = world.login(0, "operator", "ann");
+    world.store_mode = StoreMode::Full;
+    let refused = world.call(at, "chat.send", json!({"message": "x"}));
+    assert_eq!(code(&refused), "RESOURCE_EXHAUSTED");
+    assert_eq!(refused["error"]["retryAfterMs"], 60_000);
+}
+
+#[test]
 fn agents_fail_and_hang() {
     let mut world = World::new(1);
     let at = world.login(0, "operator", "ann");
@@ -298,6 +309,32 @@ fn own_keys_are_taken_where_that_is_configured() {
     assert_eq!(code(&world.call_slow(at, "chat.send", params.clone())), "ok");
     let eve = world.login(0, "operator", "eve");
     assert_eq!(code(&world.call_slow(eve, "chat.send", params)), "FORBIDDEN");
+}
+
+#[test]
+fn a_key_that_two_take_at_once_is_the_firsts() {
+    let mut config = config();
+    config.create_sessions_on_send = true;
+    let mut world = World::with(1, config);
+    let [ann, eve] = ["ann", "eve"].map(|user| world.login(0, "operator", user));
+    let params = json!({"message": "mine", "sessionKey": "agent:echo:ws:direct:same"});
+    let text = json!({"type": "req", "id": "x", "method": "chat.send", "params": params});
+    // Both are looked up before either is there.
+    for at in [ann, eve] {
+        let now = world.now;
+        world.clients[at].client.outbox(now).text(&text.to_string()).expect("room");
+    }
+    world.advance(SECOND);
+    assert_eq!(code(&world.answer(ann, "x").expect("an answer")), "ok");
+    let refused = world.answer(eve, "x").expect("an answer");
+    assert_eq!(
+        (code(&refused), message(&refused)),
+        ("FORBIDDEN", "session does not belong to user")
+    );
+    assert!(world.events(eve, "agent").is_empty());
+    let history = world.call(ann, "chat.history", json!({"sessionKey": params["sessionKey"]}));
+    assert_eq!(history["payload"]["messages"].as_array().map(Vec::len), Some(2));
+    assert_eq!(world.nodes[0].pending(), 0);
 }
 
 #[test]
@@ -380,6 +417,7 @@ fn requests_without_an_answer_are_bounded() {
         .collect();
     let refused = world.answer(at, &ids[32]).expect("an answer");
     assert_eq!(code(&refused), "RESOURCE_EXHAUSTED");
+    assert_eq!(refused["error"]["retryAfterMs"], 1000);
     assert!(ids[..32].iter().all(|id| world.answer(at, id).is_none()));
 }
 

@@ -271,6 +271,49 @@ fn guessing_locks_an_address_out_but_never_the_own_machine() {
     assert_eq!(code(&world.call(at, "connect", json!({"token": "secret"}))), "ok");
 }
 
+/// A wrong bearer is one guess: neither an upgrade that is refused nor `connect` makes it another.
+#[cfg(feature = "deflate")]
+#[test]
+fn a_wrong_bearer_counts_once_with_compression_and_without() {
+    let failures = |world: &World| {
+        world.facts.iter().filter(|fact| matches!(fact, Fact::AuthFailed { .. })).count()
+    };
+    let request = |host: &str, token: &str| {
+        let request = ClientRequest::new(host, "/ws").expect("a request");
+        request.header("Authorization", &format!("Bearer {token}")).expect("a header")
+    };
+    for deflate in [None, Some(Deflate::default())] {
+        let mut config = config();
+        config.limits.deflate = deflate;
+        let mut world = World::with(1, config);
+        for _ in 0..20 {
+            let at = world.upgrade(0, "192.0.2.9", request("evil.example", "wrong"));
+            assert!(world.clients[at].answer.is_some());
+        }
+        assert_eq!(failures(&world), 0, "a refused upgrade tells nothing about its bearer");
+        for n in 1..=12 {
+            let at = world.upgrade(0, "192.0.2.9", request("localhost", "wrong"));
+            let answer = world.call(at, "connect", json!({}));
+            assert_eq!(code(&answer), "UNAUTHORIZED");
+            assert_eq!(answer["error"]["details"]["source"], "header");
+            assert_eq!(answer["error"]["retryAfterMs"].is_u64(), n > 10, "{n}: {answer}");
+            assert_eq!(failures(&world), n);
+            world.cut(at);
+        }
+        // On one connection each further try is one more.
+        for n in 1..=12 {
+            let at = match n {
+                1 => world.upgrade(0, "192.0.2.10", request("localhost", "wrong")),
+                _ => world.clients.len() - 1,
+            };
+            let answer = world.call(at, "connect", json!({}));
+            assert_eq!(answer["error"]["retryAfterMs"].is_u64(), n > 10, "{n}: {answer}");
+        }
+        let at = world.upgrade(0, "192.0.2.11", request("localhost", "secret"));
+        assert_eq!(code(&world.call(at, "connect", json!({}))), "ok");
+    }
+}
+
 #[test]
 fn connect_again_replaces_and_a_failure_logs_out() {
     let mut world = World::new(1);
@@ -346,7 +389,23 @@ fn a_large_message_before_login_closes_with_1009() {
 fn a_silent_client_lives_for_ten_minutes_and_a_dead_one_does_not() {
     let mut world = World::new(1);
     let alive = world.login(0, "secret", "a");
-    world.advance(Duration::from_secs(600));
+    let dead = world.login(0, "secret", "b");
+    world.clients[dead].mute = true;
+    // A Ping after 25 s of silence, less up to a tenth, and 35 s for its Pong.
+    world.advance(Duration::from_millis(57_400));
+    assert_eq!(world.clients[dead].closed, None);
+    world.advance(Duration::from_millis(2_600));
+    assert_eq!(world.clients[dead].closed, Some((1008, "keepalive timeout".into())));
+    world.advance(Duration::from_secs(5));
+    match world.closed_fact(dead) {
+        Some(Fact::Closed { code, reason, cause, deadline, initiator, user, .. }) => {
+            assert_eq!((code.0, &**reason), (1008, "keepalive timeout"));
+            assert_eq!((*cause, *deadline), ("keepalive-timeout", Some("keepalive-timeout")));
+            assert_eq!((*initiator, user.as_deref()), (Initiator::Clock, Some("b")));
+        }
+        other => panic!("{other:?}"),
+    }
+    world.advance(Duration::from_secs(535));
     assert_eq!(world.clients[alive].closed, None);
     assert_eq!(code(&world.call(alive, "health", json!({}))), "ok");
     let list = world.call(alive, "presence.list", json!({}));

@@ -41,6 +41,8 @@ pub(super) struct Conn {
     pub(super) connect_by: Option<Instant>,
     /// `Authorization: Bearer` of the upgrade request.
     pub(super) bearer: Option<Secret>,
+    /// It was found wrong at the upgrade, and that was counted.
+    pub(super) bearer_counted: bool,
     /// Who is logged in.
     pub(super) principal: Option<Principal>,
     /// Who was logged in last: for the record of the ending.
@@ -67,6 +69,7 @@ impl Conn {
             open: false,
             connect_by: None,
             bearer: None,
+            bearer_counted: false,
             principal: None,
             last_principal: None,
             seq: 0,

@@ -9,7 +9,7 @@ use super::json::Object;
 use super::methods::{self, Handler, Method};
 use super::params::Params;
 use super::principal::{Authenticated, Role};
-use super::refusal::{Code, Refusal, cut};
+use super::refusal::{Code, Refusal, SOON, cut};
 use super::send::{Cx, ReplyTo};
 use crate::event::{Cause, Initiator, Why};
 use crate::frame::CloseCode;
@@ -114,7 +114,7 @@ impl Gateway {
             Some(ReplyTo::Local { conn: id, id: Box::from(&*request.id), method, since: cx.now });
         let done = if crowded {
             let text = "too many requests of this connection have no answer yet";
-            Err(Refusal::new(Code::ResourceExhausted, text))
+            Err(Refusal::exhausted(text, SOON))
         } else {
             self.call(cx, id, method, who.as_ref(), request, &mut to)
         };
@@ -178,8 +178,7 @@ impl Gateway {
         if let Err(retry_after) = self.rate.spend(cx.now, user, method.cost) {
             let (user, method) = (user.clone(), method.name);
             self.note(Fact::RateLimited { conn, user, method, retry_after });
-            return Err(Refusal::new(Code::ResourceExhausted, "rate limit exceeded")
-                .retry_after(retry_after));
+            return Err(Refusal::exhausted("rate limit exceeded", retry_after));
         }
         let (user, cost) = (user.clone(), method.cost);
         self.publish(Route::Others, BusMessage::Spent { user, cost });

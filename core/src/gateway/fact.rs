@@ -48,7 +48,8 @@ pub enum Fact {
         /// Where that came from.
         source: Source,
     },
-    /// A `connect` was refused for its credential.
+    /// A `connect` was refused for its credential, or an upgrade brought a wrong one: a credential that
+    /// was found wrong at the upgrade is told once, not at the first `connect` again.
     AuthFailed {
         /// The connection.
         conn: ConnId,

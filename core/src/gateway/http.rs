@@ -67,13 +67,13 @@ impl Gateway {
                 self.page(cx.now, head).map(Some)
             }
         });
-        // Nothing is inflated for who has not logged in: only a credential that comes with the upgrade
-        // is known by now.
-        let plain = !(head.is_upgrade() && self.is_credible(cx.now, conn, bearer(head)));
         let Some((_, outbox)) = &mut cx.direct else { return };
         // The outbox has the request that this event brought: answering it cannot fail.
         match checked {
             Ok(None) => {
+                // Nothing is inflated for who has not logged in: only a credential that comes with
+                // the upgrade is known by now.
+                let plain = !self.is_credible(cx.now, conn, bearer(head));
                 if outbox.accept(&Accept { plain, ..Accept::default() }).is_ok() {
                     outbox.limit_messages(self.config.bounds().pre_auth_message);
                     self.accepted += 1;
@@ -121,10 +121,13 @@ impl Gateway {
             });
             if !known {
                 let text = printable(text);
-                let body = format!(
-                    "host {text} is not this gateway's; to be asked under that name, add it to \
-                     the configuration: allowed_hosts: [\"{text}\"]"
-                );
+                let body = match host {
+                    Some(_) => format!(
+                        "host {text} is not this gateway's; to be asked under that name, allow it \
+                         with --allow-host {text}"
+                    ),
+                    None => format!("host {text} is not this gateway's: it is no host"),
+                };
                 return Err(Refused { value: Some(text), ..Refused::new(403, Why::Host, body) });
             }
         }
@@ -244,10 +247,9 @@ impl Gateway {
 fn refuse_origin(text: &str, refusal: OriginRefusal) -> Refused {
     let text = printable(text);
     let body = match refusal {
-        OriginRefusal::NotAllowed => format!(
-            "origin {text} is not allowed; to allow it, add it to the configuration: \
-             allowed_origins: [\"{text}\"]"
-        ),
+        OriginRefusal::NotAllowed => {
+            format!("origin {text} is not allowed; allow it with --allow-origin {text}")
+        }
         OriginRefusal::Opaque => {
             "origin null is not allowed: a page from a file or a sandbox could be anybody's; \
              serve the page over HTTP"

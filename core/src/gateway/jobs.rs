@@ -5,7 +5,7 @@ use super::principal::Principal;
 use super::refusal::{Code, Refusal};
 use super::runs::Turn;
 use super::send::{Cx, ReplyTo};
-use super::session::Op;
+use super::session::{Op, not_yours};
 use super::work::{JobId, Outcome, Run, StoreError, StoreOutcome, StoreWork, Usage, Work};
 use super::{Action, Gateway, Timer, json};
 use std::sync::Arc;
@@ -152,9 +152,11 @@ impl Gateway {
                 self.store_failed = error != StoreError::Full;
                 self.note(Fact::StoreFailed { error: error.as_str() });
                 Err(match error {
-                    StoreError::Full => {
-                        Refusal::new(Code::ResourceExhausted, "the store has no room for this")
-                    }
+                    // Somebody has to make room, or other sessions have to go.
+                    StoreError::Full => Refusal::exhausted(
+                        "the store has no room for this",
+                        Duration::from_secs(60),
+                    ),
                     StoreError::Unavailable => unavailable(),
                 })
             }
@@ -213,6 +215,7 @@ impl Gateway {
 fn appended(outcome: &StoreOutcome) -> Result<u64, Refusal> {
     match outcome {
         StoreOutcome::Appended { id } => Ok(*id),
+        StoreOutcome::Taken => Err(not_yours()),
         _ => Err(gone()),
     }
 }

@@ -78,16 +78,20 @@ impl Gateway {
                 "user_id must have at most 255 bytes and no control characters",
             ));
         }
-        let Some(conn) = self.conns.get(&id) else {
+        let Some(conn) = self.conns.get_mut(&id) else {
             return Err(Refusal::new(Code::Internal, "the connection is gone"));
         };
         let (peer, address) = (conn.peer, conn.address);
+        let mut counted = false;
         let (offered, source) = match params.text("token")? {
             Some(token) if token.len() > MAX_TOKEN => {
                 return Err(Refusal::invalid("token is longer than 4096 bytes"));
             }
             Some(token) => (Some(Secret::new(&token)), Source::Params),
-            None if conn.bearer.is_some() => (conn.bearer.clone(), Source::Header),
+            None if conn.bearer.is_some() => {
+                counted = std::mem::take(&mut conn.bearer_counted);
+                (conn.bearer.clone(), Source::Header)
+            }
             None => (None, Source::Nowhere),
         };
         if self.config.raw.tokens.is_empty() {
@@ -109,14 +113,19 @@ impl Gateway {
         let credential = Credential::Token;
         // Who guesses waits; but nobody is locked out of their own machine by a retry loop.
         let loopback = peer.ip().to_canonical().is_loopback();
-        if !loopback && let Some(wait) = self.failures.locked(now, address, credential) {
-            let locked = Some(wait);
-            self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
+        let locked = self.failures.locked(now, address, credential);
+        if !loopback && let Some(wait) = locked {
+            if !counted {
+                self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
+            }
             return Err(locked_out(wait, source));
         }
         let Some(token) = self.config.token(&offered) else {
-            let locked = self.failures.count(now, address, credential);
-            self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
+            let mut locked = locked;
+            if !counted {
+                locked = self.failures.count(now, address, credential);
+                self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
+            }
             return Err(match locked {
                 Some(wait) => locked_out(wait, source),
                 None => wrong(source),
@@ -133,14 +142,16 @@ impl Gateway {
         Ok(principal)
     }
 
-    /// Whether an upgrade brings a credential that `connect` would accept. A wrong one counts as a
-    /// failure: the answer can be seen by the client.
+    /// Whether an upgrade that is accepted brings a credential that `connect` would accept, too. A
+    /// wrong one counts as a failure, because the client can see the answer; the first `connect` with
+    /// it is then no other one.
     pub(super) fn is_credible(&mut self, now: Instant, id: ConnId, bearer: Option<&str>) -> bool {
         let (Some(bearer), Some(conn)) = (bearer, self.conns.get(&id)) else { return false };
         if !self.config.raw.limits.compresses() {
             return false;
         }
-        let (address, loopback) = (conn.address, conn.peer.ip().to_canonical().is_loopback());
+        let (peer, address) = (conn.peer, conn.address);
+        let loopback = peer.ip().to_canonical().is_loopback();
         if !loopback && self.failures.locked(now, address, Credential::Token).is_some() {
             return false;
         }
@@ -148,7 +159,12 @@ impl Gateway {
             return true;
         }
         if !self.config.raw.tokens.is_empty() {
-            self.failures.count(now, address, Credential::Token);
+            let (credential, source) = (Credential::Token, Source::Header);
+            let locked = self.failures.count(now, address, credential);
+            self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
+            if let Some(conn) = self.conns.get_mut(&id) {
+                conn.bearer_counted = true;
+            }
         }
         false
     }

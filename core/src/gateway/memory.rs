@@ -92,10 +92,13 @@ impl MemoryStore {
         if cost > self.bounds.bytes {
             return StoreOutcome::Failed(StoreError::Full);
         }
-        match (self.sessions.contains_key(key), create) {
-            (true, _) => {}
-            (false, Some(new)) => self.create(key, new, at),
-            (false, None) => return StoreOutcome::Absent,
+        match (self.sessions.get(key), create) {
+            (Some(session), Some(new)) if session.info.owner != new.owner => {
+                return StoreOutcome::Taken;
+            }
+            (Some(_), _) => {}
+            (None, Some(new)) => self.create(key, new, at),
+            (None, None) => return StoreOutcome::Absent,
         }
         self.uses += 1;
         let session = self.sessions.get_mut(key).expect("it is there or was created");
@@ -245,6 +248,26 @@ mod tests {
         assert_eq!(page(None, 9, 20), (vec![4, 5], true));
         assert_eq!(page(None, 9, 1), (vec![5], true));
         assert_eq!(page(Some(1), 9, 99), (vec![], false));
+    }
+
+    #[test]
+    fn a_session_is_created_once() {
+        let mut store = MemoryStore::default();
+        append(&mut store, "a", "hello");
+        let size = store.size();
+        let mut create = |owner: &str| {
+            store.execute(StoreWork::Append {
+                session: "a".into(),
+                create: Some(NewSession { owner: owner.into(), agent: "echo".into() }),
+                author: Author::User,
+                text: "hello".into(),
+                label: None,
+                at: 7,
+            })
+        };
+        assert_eq!(create("eve"), StoreOutcome::Taken);
+        assert_eq!(create("u"), StoreOutcome::Appended { id: 2 });
+        assert!(store.size().1 > size.1);
     }
 
     #[test]

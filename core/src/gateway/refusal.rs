@@ -46,6 +46,9 @@ impl Code {
     }
 }
 
+/// When to ask again for room that comes back as soon as something else is done.
+pub(super) const SOON: Duration = Duration::from_secs(1);
+
 /// An error answer before it is written.
 #[derive(Debug, Clone)]
 pub(super) struct Refusal {
@@ -57,12 +60,20 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
+    /// Anything but [`Code::ResourceExhausted`], which says when to come back.
     pub(super) fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        debug_assert!(code != Code::ResourceExhausted, "see Refusal::exhausted");
         Self { code, message: message.into(), details: None, retry_after: None }
     }
 
     pub(super) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::InvalidRequest, message)
+    }
+
+    /// There is too much of something; it can be otherwise after `wait`.
+    pub(super) fn exhausted(message: impl Into<Cow<'static, str>>, wait: Duration) -> Self {
+        let (code, message) = (Code::ResourceExhausted, message.into());
+        Self { code, message, details: None, retry_after: Some(wait) }
     }
 
     pub(super) fn retry_after(mut self, after: Duration) -> Self {

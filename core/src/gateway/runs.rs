@@ -10,7 +10,7 @@ use super::idempotency::Key;
 use super::jobs::Job;
 use super::json::{self, Object};
 use super::principal::Principal;
-use super::refusal::{Code, Refusal};
+use super::refusal::{Code, Refusal, SOON};
 use super::send::{Body, Cx, ReplyTo};
 use super::session::{Op, Session};
 use super::work::{Author, JobId, Run, StoreOutcome, StoreWork, Usage};
@@ -96,7 +96,7 @@ impl Gateway {
             }
         };
         if !room {
-            let refusal = Refusal::new(Code::ResourceExhausted, "too many turns wait already");
+            let refusal = Refusal::exhausted("too many turns wait already", SOON);
             return self.answer_turn(cx, turn, &refusal.into(), false);
         }
         let live = self.live.entry(session.key.clone()).or_insert_with(|| Live {

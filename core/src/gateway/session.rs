@@ -79,7 +79,7 @@ impl Session {
         agent: &Arc<str>,
     ) -> Result<Self, Refusal> {
         if *owner != who.user && !who.role.sees_all() {
-            return Err(Refusal::new(Code::Forbidden, "session does not belong to user"));
+            return Err(not_yours());
         }
         let (key, owner, agent) = (key.clone(), owner.clone(), agent.clone());
         Ok(Self { key, owner, agent, fresh: false })
@@ -129,6 +129,10 @@ fn agent_of(key: &str) -> Option<&str> {
 /// The node that a run id names: `run-<node>-…`.
 fn run_node(run: &str) -> Option<NodeId> {
     run.strip_prefix("run-")?.split('-').next()?.parse().ok().map(NodeId)
+}
+
+pub(super) fn not_yours() -> Refusal {
+    Refusal::new(Code::Forbidden, "session does not belong to user")
 }
 
 fn not_found(key: &str) -> Refusal {
@@ -188,16 +192,20 @@ impl Gateway {
         outcome: Result<StoreOutcome, Refusal>,
     ) {
         let Some(key) = op.session().cloned() else { return };
-        let session = match outcome {
-            Ok(StoreOutcome::Opened(info)) => Session::check(who, &key, &info.owner, &info.agent),
-            Ok(_) => match &op {
+        let session = match (self.live.get(&key), outcome) {
+            (_, Err(refusal)) => Err(refusal),
+            // Somebody may have begun it since the store looked: then it is theirs.
+            (Some(live), Ok(_)) => Session::check(who, &key, &live.owner, &live.agent),
+            (None, Ok(StoreOutcome::Opened(info))) => {
+                Session::check(who, &key, &info.owner, &info.agent)
+            }
+            (None, Ok(_)) => match &op {
                 Op::Send(send) if self.config.raw.create_sessions_on_send => {
                     let agent = send.agent.as_deref().or(agent_of(&key));
                     self.agent(agent).map(|agent| Session::fresh(who, key, agent))
                 }
                 _ => Err(not_found(&key)),
             },
-            Err(refusal) => Err(refusal),
         };
         self.with_session(cx, who, session, op, to);
     }

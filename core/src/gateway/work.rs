@@ -9,8 +9,8 @@ pub struct JobId(pub u64);
 /// A piece of work.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Work {
-    /// For the store: one outcome, [`Outcome::Store`]. Works of one session must be executed in the
-    /// order in which they were started.
+    /// For the store: one outcome, [`Outcome::Store`]. Works of one session must be executed, and their
+    /// outcomes handed back, in the order in which they were started.
     Store(StoreWork),
     /// For an agent: any number of [`Outcome::Chunk`], then [`Outcome::Done`] or
     /// [`Outcome::Failed`].
@@ -70,11 +70,13 @@ pub enum StoreWork {
         /// The session's key.
         session: Arc<str>,
     },
-    /// Add a message and make it durable: [`StoreOutcome::Appended`] or [`StoreOutcome::Absent`].
+    /// Add a message and make it durable: [`StoreOutcome::Appended`], [`StoreOutcome::Absent`] or
+    /// [`StoreOutcome::Taken`].
     Append {
         /// The session's key.
         session: Arc<str>,
-        /// Create the session, unless it exists.
+        /// Create the session, unless it exists. One that exists with another owner must be left
+        /// alone: that is [`StoreOutcome::Taken`].
         create: Option<NewSession>,
         /// Who speaks.
         author: Author,
@@ -178,6 +180,8 @@ pub enum StoreOutcome {
     Opened(SessionInfo),
     /// The session is not there.
     Absent,
+    /// The session that was to be created is somebody else's.
+    Taken,
     /// The message is durable.
     Appended {
         /// Its id.

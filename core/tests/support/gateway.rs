@@ -29,6 +29,7 @@ impl Entropy for Counter {
 pub enum StoreMode {
     Works,
     Fails,
+    Full,
     Hangs,
 }
 
@@ -66,6 +67,8 @@ pub struct Client {
     pub server: Connection,
     /// The client's end does not read.
     pub stalled: bool,
+    /// Nothing that the client's end says arrives.
+    pub mute: bool,
     gone: bool,
     seq: u64,
     request: u64,
@@ -146,6 +149,7 @@ impl World {
             client: Connection::client(request, entropy, self.limits.clone(), self.now),
             server: Connection::server(self.limits.clone(), self.now),
             stalled: false,
+            mute: false,
             gone: false,
             seq: 0,
             request: 0,
@@ -319,13 +323,27 @@ impl World {
     fn pump(&mut self, at: usize) -> bool {
         let now = self.now;
         let Client {
-            node, id, client, server, messages, closed, answer, stalled, gone, seq, ..
+            node,
+            id,
+            client,
+            server,
+            messages,
+            closed,
+            answer,
+            stalled,
+            mute,
+            gone,
+            seq,
+            ..
         } = &mut self.clients[at];
         if *gone {
             return false;
         }
         let mut moved = false;
         let mut bytes = output(client, now);
+        if *mute {
+            bytes.clear();
+        }
         if !bytes.is_empty() && server.wants().read {
             moved = true;
             let mut turn = server.receive(now, &mut bytes);
@@ -407,6 +425,7 @@ impl World {
                 let outcome = match self.store_mode {
                     StoreMode::Works => self.store.execute(work),
                     StoreMode::Fails => StoreOutcome::Failed(StoreError::Unavailable),
+                    StoreMode::Full => StoreOutcome::Failed(StoreError::Full),
                     StoreMode::Hangs => return,
                 };
                 self.later(Duration::ZERO, node, job, Outcome::Store(outcome));
