@@ -14,7 +14,8 @@ pub struct ConnId(pub u64);
 /// block: what is slow belongs to another thread that sends back a message and
 /// [wakes](crate::Handle::wake) the loop.
 pub trait Handler {
-    /// A connection was accepted from, or connected to, `peer`.
+    /// A connection was accepted from `peer`. Connections that the application opens itself are not
+    /// announced: [`Connections::connect`] has given their id already.
     fn opened(&mut self, now: Instant, id: ConnId, peer: SocketAddr) {
         let _ = (now, id, peer);
     }

@@ -17,7 +17,9 @@ pub(crate) enum Incoming {
     Bus(BusMessage),
 }
 
-/// Where to put things for one loop. What waits in it is bounded by the jobs a gateway starts.
+/// Where to put things for one loop. Answers of the store are bounded by the jobs a gateway starts.
+/// Pieces of answers and messages of other loops have no bound here: a loop takes all that waits in
+/// every turn, so they pile up only while it is stuck.
 #[derive(Debug, Clone)]
 pub(crate) struct Mailbox {
     sender: Sender<Incoming>,

@@ -16,7 +16,10 @@ pub(crate) fn explain_bind(address: SocketAddr, error: &io::Error) -> Failure {
                     let command = PeerText(&command);
                     format!("it is held by pid {pid}: {command}\nStop that process or")
                 }
-                None => "the process that holds it belongs to another user.\nStop it or".into(),
+                // It may also have ended just now, or procfs is hidden.
+                None => "who holds it cannot be seen from here, perhaps because it belongs to \
+                         another user.\nStop it or"
+                    .into(),
             };
             format!("{address} is in use; {holder} choose another address with --listen.")
         }

@@ -13,6 +13,7 @@ use moorline_core::{Deflate, Entropy as _, Limits};
 use moorline_mio::{OsEntropy, Server, ServerOptions};
 use node::GatewayNode;
 use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Mutex;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -61,9 +62,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     announce(&server, &state, args, is_new.then_some(&token));
     tracing::info!(
         address = %server.local_addr(),
-        state_dir = %state.path().display(),
+        stateDir = %state.path().display(),
         loops = args.loops,
-        open_files,
+        openFiles = open_files,
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
@@ -107,8 +108,37 @@ fn announce(server: &Server, state: &StateDir, args: &ServeArgs, token: Option<&
         (None, Some(path)) => format!(" --state-dir {}", path.display()),
         (None, None) => String::new(),
     };
-    text += &format!("try: {program} chat ws://{}/ws{credential}\n", server.local_addr());
+    let address = reachable(server.local_addr());
+    text += &format!("try: {program} chat ws://{address}/ws{credential}\n");
     let mut out = std::io::stdout();
     // A closed stdout is no reason not to serve.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// An address that a client on this machine can connect to: "any" is one to listen on only.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_to_be_pasted_can_be_connected_to() {
+        for (listening, pasted) in [
+            ("0.0.0.0:1", "127.0.0.1:1"),
+            ("[::]:1", "[::1]:1"),
+            ("127.0.0.1:1", "127.0.0.1:1"),
+            ("192.0.2.1:1", "192.0.2.1:1"),
+        ] {
+            let address = reachable(listening.parse().expect("an address"));
+            assert_eq!(address.to_string(), pasted, "{listening}");
+        }
+    }
 }

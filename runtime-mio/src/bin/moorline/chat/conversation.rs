@@ -46,9 +46,21 @@ struct Message {
     /// The key makes the gateway run it once, however often it must be sent.
     key: String,
     text: String,
+    /// The run that answers it, once the gateway has named it. Others may chat in the session, too:
+    /// only this run's events are this line's answer.
+    run: Option<String>,
     /// Characters of the answer shown so far.
     shown: usize,
+    /// A connection was lost since it was sent: what streamed meanwhile is missing, so the rest is
+    /// shown in one piece at the end, which may have passed already.
+    interrupted: bool,
 }
+
+/// The ids of requests that are not messages.
+const CONNECT: &str = "connect";
+const ABORT: &str = "abort";
+const STATUS: &str = "status";
+const HISTORY: &str = "history";
 
 pub(super) struct Conversation {
     args: ChatArgs,
@@ -125,7 +137,11 @@ impl Conversation {
         {
             self.retry.reset();
         }
-        self.sent = false;
+        if std::mem::take(&mut self.sent)
+            && let Some(message) = self.queue.front_mut()
+        {
+            message.interrupted = true;
+        }
         let pause = self.retry.pause(self.hint.take());
         self.link = Link::Waiting(now + pause);
         say(&format!("{why}; next attempt in {:.1} s", pause.as_secs_f32()));
@@ -134,6 +150,7 @@ impl Conversation {
     /// Nothing more can come of trying.
     fn give_up(&mut self, why: String) {
         self.outcome = Outcome::Failed(why);
+        self.link = Link::Closing;
         self.handle.stop();
     }
 
@@ -168,10 +185,12 @@ impl Conversation {
         let Ok(frame) = serde_json::from_str::<Value>(text) else {
             return say("the gateway sent something that is not JSON");
         };
-        match frame["type"].as_str() {
-            Some("res") if frame["id"] == "connect" => self.logged_in(now, id, &frame),
-            Some("res") => self.answered(&frame),
-            Some("event") => self.happened(&frame),
+        match (frame["type"].as_str(), frame["id"].as_str()) {
+            (Some("res"), Some(CONNECT)) => self.logged_in(now, id, &frame),
+            (Some("res"), Some(STATUS)) => self.looked_up(&frame, outbox),
+            (Some("res"), Some(HISTORY)) => self.caught_up(&frame),
+            (Some("res"), _) => self.answered(&frame, outbox),
+            (Some("event"), _) => self.happened(&frame, outbox),
             _ => {}
         }
         self.send_next(outbox);
@@ -192,44 +211,47 @@ impl Conversation {
         ));
     }
 
-    fn answered(&mut self, frame: &Value) {
+    /// The gateway has taken the line on, or has not. It answers at once, so that the run is known
+    /// before its first event comes.
+    fn answered(&mut self, frame: &Value, outbox: &mut Outbox) {
         let Some(message) = self.queue.front_mut().filter(|message| frame["id"] == message.key)
         else {
             return;
         };
         let payload = &frame["payload"];
-        if payload["queued"] == true {
-            return;
+        if let Some(session) = payload["sessionKey"].as_str() {
+            self.session = Some(session.to_string());
         }
-        if frame["ok"] == true {
-            // What streamed is there already; without streaming this is the whole answer.
-            let content = payload["content"].as_str().unwrap_or_default();
-            let rest: String = content.chars().skip(message.shown).collect();
-            print(&format!("{}\n", terminal_text(&rest)));
-            if let Some(session) = payload["sessionKey"].as_str() {
-                self.session = Some(session.to_string());
-            }
-        } else {
+        if frame["ok"] != true {
             let error = &frame["error"];
             self.hint = error["retryAfterMs"].as_u64().map(Duration::from_millis);
             say(&format!("not answered: {}", error_of(frame)));
+            return self.done();
         }
-        self.queue.pop_front();
-        self.sent = false;
+        message.run = payload["runId"].as_str().map(str::to_string);
+        if let Some(content) = payload["content"].as_str() {
+            self.completed(content);
+        } else if message.interrupted {
+            self.look_up(outbox);
+        } else if payload["queued"] == true {
+            say("another answer is under way in this session, yours follows");
+        }
     }
 
-    fn happened(&mut self, frame: &Value) {
+    fn happened(&mut self, frame: &Value, outbox: &mut Outbox) {
         let payload = &frame["payload"];
         match (frame["event"].as_str(), payload["type"].as_str()) {
-            (Some("agent"), Some("chunk")) if self.is_ours(payload) => {
-                let content = payload["payload"]["content"].as_str().unwrap_or_default();
-                print(&terminal_text(content));
-                if let Some(message) = self.queue.front_mut() {
-                    message.shown += content.chars().count();
-                }
+            (Some("agent"), Some(kind)) if self.is_ours(payload) => {
+                self.run_happened(kind, &payload["payload"]);
             }
-            (Some("agent"), Some("run.started")) if self.session.is_none() && self.sent => {
-                self.session = payload["sessionKey"].as_str().map(str::to_string);
+            (Some("agent"), Some("run.completed" | "run.failed" | "run.cancelled"))
+                if self.queue.front().is_some_and(|message| message.interrupted)
+                    && payload["sessionKey"].as_str() == self.session.as_deref() =>
+            {
+                self.look_up(outbox);
+            }
+            (Some("chat.turn"), _) if payload["state"] == "cancelled" && self.is_ours(payload) => {
+                self.run_happened("run.cancelled", &Value::Null);
             }
             (Some("shutdown"), _) => {
                 self.hint = payload["restartExpectedMs"].as_u64().map(Duration::from_millis);
@@ -240,7 +262,92 @@ impl Conversation {
     }
 
     fn is_ours(&self, payload: &Value) -> bool {
-        self.sent && payload["sessionKey"].as_str() == self.session.as_deref()
+        let run = self.queue.front().and_then(|message| message.run.as_deref());
+        self.sent && run.is_some() && payload["runId"].as_str() == run
+    }
+
+    fn run_happened(&mut self, kind: &str, payload: &Value) {
+        let Some(message) = self.queue.front_mut() else { return };
+        let content = payload["content"].as_str().unwrap_or_default();
+        match kind {
+            "chunk" if !message.interrupted => {
+                print(&terminal_text(content));
+                message.shown += content.chars().count();
+            }
+            "run.completed" => self.completed(content),
+            "run.failed" => {
+                self.end_line();
+                say(&format!("not answered: {}", shown(&payload["error"])));
+                self.done();
+            }
+            "run.cancelled" => {
+                self.end_line();
+                say("stopped");
+                self.done();
+            }
+            _ => {}
+        }
+    }
+
+    /// What streamed is there already; without streaming this is the whole answer.
+    fn completed(&mut self, content: &str) {
+        let shown = self.queue.front().map_or(0, |message| message.shown);
+        let rest: String = content.chars().skip(shown).collect();
+        print(&format!("{}\n", terminal_text(&rest)));
+        self.done();
+    }
+
+    /// Ends the line of an answer that breaks off.
+    fn end_line(&self) {
+        if self.queue.front().is_some_and(|message| message.shown > 0) {
+            print("\n");
+        }
+    }
+
+    /// The first of the queue is answered, or never will be.
+    fn done(&mut self) {
+        self.queue.pop_front();
+        self.sent = false;
+    }
+
+    /// After a lost connection the run may have ended unheard: asks what the session does.
+    fn look_up(&self, outbox: &mut Outbox) {
+        // When the outbox is full, the next end of a run in this session asks again.
+        let _ = outbox.text(&request(
+            STATUS,
+            "chat.session.status",
+            json!({ "sessionKey": self.session }),
+        ));
+    }
+
+    fn looked_up(&mut self, frame: &Value, outbox: &mut Outbox) {
+        if !self.sent || frame["payload"]["isRunning"] == true {
+            // Ours, or one before ours: its end is an event.
+            return;
+        }
+        let _ = outbox.text(&request(
+            HISTORY,
+            "chat.history",
+            json!({ "sessionKey": self.session, "limit": 10 }),
+        ));
+    }
+
+    /// The run has ended unheard: its answer is the history's last, unless others went on.
+    fn caught_up(&mut self, frame: &Value) {
+        let Some(message) = self.queue.front().filter(|_| self.sent) else { return };
+        let messages = frame["payload"]["messages"].as_array().map_or(&[][..], |all| all);
+        let last = |role| messages.iter().rfind(|message| message["role"] == role);
+        let answer = last("assistant").and_then(|answer| answer["content"].as_str());
+        match (last("user"), answer) {
+            (Some(asked), Some(answer)) if asked["content"] == *message.text => {
+                self.completed(answer);
+            }
+            _ => {
+                self.end_line();
+                say("this was answered while the connection was lost: see the session's history");
+                self.done();
+            }
+        }
     }
 
     fn send_next(&mut self, outbox: &mut Outbox) {
@@ -262,6 +369,7 @@ impl Conversation {
                 "idempotencyKey": message.key,
                 "agentId": self.args.agent,
                 "sessionKey": self.session,
+                "ack": true,
             }),
         );
         // A full outbox empties when the gateway reads; the next event tries again.
@@ -286,7 +394,9 @@ impl Conversation {
                     text => self.queue.push_back(Message {
                         key: random_key(),
                         text: text.to_string(),
+                        run: None,
                         shown: 0,
+                        interrupted: false,
                     }),
                 },
                 Err(TryRecvError::Empty) => return,
@@ -300,7 +410,9 @@ impl Conversation {
 
     fn abort(&mut self, connections: &mut Connections<'_>) {
         let (Link::Open(id, _), Some(session)) = (&self.link, &self.session) else { return };
-        let abort = request("abort", "chat.abort", json!({ "sessionKey": session }));
+        let run = self.queue.front().and_then(|message| message.run.as_deref());
+        let params = json!({ "sessionKey": session, "runId": run });
+        let abort = request(ABORT, "chat.abort", params);
         if let Some(outbox) = connections.outbox(*id) {
             // It goes out with the next write; when it cannot be queued the run goes on.
             let _ = outbox.text(&abort);
@@ -314,7 +426,7 @@ impl Handler for Conversation {
             Event::Open => {
                 let login = json!({ "token": self.token, "user_id": self.args.user });
                 // The first message always has room.
-                let _ = outbox.text(&request("connect", "connect", login));
+                let _ = outbox.text(&request(CONNECT, "connect", login));
             }
             Event::Response(response) => {
                 let body = String::from_utf8_lossy(response.body());

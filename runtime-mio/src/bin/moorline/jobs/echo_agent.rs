@@ -1,4 +1,5 @@
-//! The built-in agent's thread: it says what it was told, a word at a time, to any number of users.
+//! The built-in agent's thread: it says what it was told, a few words at a time, to any
+//! number of users.
 
 use super::{Incoming, Job, Mailbox};
 use moorline_core::gateway::{Outcome, Run, Usage, echo_chunks};
@@ -8,8 +9,12 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The pause between two words: slow enough to see that it streams.
+/// The pause between two pieces: slow enough to see that it streams.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// With the pause this makes ten seconds for the longest text, far below the limit of a run. Up to
+/// this many words a piece is one word.
+const PIECES: usize = 500;
 
 #[derive(Debug)]
 pub(super) enum Task {
@@ -27,14 +32,32 @@ pub(super) fn start(mailboxes: Vec<Mailbox>) -> io::Result<Sender<Task>> {
 struct EchoAgent {
     mailboxes: Vec<Mailbox>,
     runs: BTreeMap<Job, Speech>,
-    /// When each run says its next word.
+    /// When each run says its next piece.
     due: BTreeSet<(Instant, Job)>,
 }
 
 struct Speech {
     run: Run,
+    /// Bytes said so far.
     said: usize,
+    words_per_piece: usize,
     due: Instant,
+}
+
+impl Speech {
+    fn new(run: Run, due: Instant) -> Self {
+        let words_per_piece = words_per_piece(&run.message);
+        Self { run, said: 0, words_per_piece, due }
+    }
+}
+
+fn words_per_piece(text: &str) -> usize {
+    echo_chunks(text).count().div_ceil(PIECES)
+}
+
+/// The first words of a text; none when it is empty.
+fn piece(text: &str, words: usize) -> &str {
+    &text[..echo_chunks(text).take(words).map(str::len).sum()]
 }
 
 impl EchoAgent {
@@ -48,7 +71,7 @@ impl EchoAgent {
                 Ok(Task::Start(job, run)) => {
                     let due = Instant::now();
                     self.due.insert((due, job));
-                    self.runs.insert(job, Speech { run, said: 0, due });
+                    self.runs.insert(job, Speech::new(run, due));
                 }
                 Ok(Task::Cancel(job)) => {
                     if let Some(speech) = self.runs.remove(&job) {
@@ -68,23 +91,46 @@ impl EchoAgent {
         {
             self.due.pop_first();
             let Some(speech) = self.runs.get_mut(&job) else { continue };
-            let word = echo_chunks(&speech.run.message[speech.said..]).next().map(str::to_string);
-            match word {
-                Some(word) => {
-                    speech.said += word.len();
-                    speech.due = now + PAUSE;
-                    self.due.insert((speech.due, job));
-                    let chunk = Outcome::Chunk(word);
-                    self.mailboxes[job.node].put(Incoming::Outcome(job.id, chunk));
-                }
-                None => {
+            let piece = piece(&speech.run.message[speech.said..], speech.words_per_piece);
+            match piece {
+                "" => {
                     let content = speech.run.message.to_string();
                     self.runs.remove(&job);
                     // It has no model, so it takes no tokens.
                     let done = Outcome::Done { content, usage: Usage::default() };
                     self.mailboxes[job.node].put(Incoming::Outcome(job.id, done));
                 }
+                piece => {
+                    let chunk = Outcome::Chunk(piece.to_string());
+                    speech.said += piece.len();
+                    speech.due = now + PAUSE;
+                    self.due.insert((speech.due, job));
+                    self.mailboxes[job.node].put(Incoming::Outcome(job.id, chunk));
+                }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_said_whole_in_pieces_that_end_at_words_and_are_not_too_many() {
+        for (words, pieces) in [(0, 0), (1, 1), (500, 500), (501, 251), (90_000, 500)] {
+            let text = "word ".repeat(words);
+            let size = words_per_piece(&text);
+            let mut rest = text.as_str();
+            let mut count = 0;
+            while !rest.is_empty() {
+                let piece = piece(rest, size);
+                assert!(!piece.is_empty());
+                assert!(rest[piece.len()..].is_empty() || rest[piece.len()..].starts_with('w'));
+                rest = &rest[piece.len()..];
+                count += 1;
+            }
+            assert_eq!(count, pieces, "{words} words");
         }
     }
 }

@@ -1,18 +1,22 @@
 //! Facts become log lines: the gateway knows what happened, this decides how loud it is.
 
 use crate::peer_text::PeerText;
-use moorline_core::gateway::Fact;
+use moorline_core::Initiator;
+use moorline_core::gateway::{ConnId, Fact, Why};
 use tracing::{debug, info, warn};
 
-pub(super) fn log(fact: &Fact) {
+/// Logs a fact of the gateway `node`. A connection has the name that clients are told as its `connId`:
+/// its number alone is that of another connection at every other node.
+pub(super) fn log(node: usize, fact: &Fact) {
+    let name = |conn: &ConnId| format!("{node}-{conn}");
     match fact {
-        Fact::Connected { conn, peer } => debug!(conn = conn.0, %peer, "connected"),
+        Fact::Connected { conn, peer } => debug!(conn = name(conn), %peer, "connected"),
         Fact::Refused { conn, peer, status, why, value } => {
             let value = value.as_deref().map(|value| PeerText(value).to_string());
-            info!(conn = conn.0, %peer, status, ?why, value, "refused");
+            info!(conn = name(conn), %peer, status, why = why_word(*why), value, "refused");
         }
         Fact::Authenticated { conn, user, role, credential, source } => info!(
-            conn = conn.0,
+            conn = name(conn),
             user = %PeerText(user),
             role = role.as_str(),
             credential = credential.as_str(),
@@ -20,7 +24,7 @@ pub(super) fn log(fact: &Fact) {
             "logged in"
         ),
         Fact::AuthFailed { conn, peer, credential, source, locked } => warn!(
-            conn = conn.0,
+            conn = name(conn),
             %peer,
             credential = credential.as_str(),
             source = source.as_str(),
@@ -28,15 +32,15 @@ pub(super) fn log(fact: &Fact) {
             "login refused"
         ),
         Fact::RateLimited { conn, user, method, retry_after } => debug!(
-            conn = conn.0,
+            conn = name(conn),
             user = %PeerText(user),
             method,
             retryAfterMs = retry_after.as_millis() as u64,
             "rate limited"
         ),
-        Fact::InvalidFrame { conn, strikes } => debug!(conn = conn.0, strikes, "invalid frame"),
+        Fact::InvalidFrame { conn, strikes } => debug!(conn = name(conn), strikes, "invalid frame"),
         Fact::Called { conn, method, error, duration } => debug!(
-            conn = conn.0,
+            conn = name(conn),
             method,
             error = error.map(|error| error.as_str()),
             tookMs = duration.as_millis() as u64,
@@ -64,12 +68,12 @@ pub(super) fn log(fact: &Fact) {
             macro_rules! closed {
                 ($level:ident) => {
                     $level!(
-                        conn = conn.0,
+                        conn = name(conn),
                         %peer,
                         code = code.0,
                         reason = %PeerText(reason),
                         cause,
-                        initiator = ?initiator,
+                        initiator = initiator_word(*initiator),
                         durationMs = duration.as_millis() as u64,
                         deadline,
                         user = user.as_deref().map(|user| PeerText(user).to_string()),
@@ -84,5 +88,30 @@ pub(super) fn log(fact: &Fact) {
             if *cause == "http" { closed!(debug) } else { closed!(info) }
         }
         other => info!(?other, "a fact without words"),
+    }
+}
+
+fn why_word(why: Why) -> &'static str {
+    match why {
+        Why::Host => "host",
+        Why::Origin => "origin",
+        Why::QueryCredential => "query-credential",
+        Why::Credential => "credential",
+        Why::Draining => "draining",
+        Why::Connections => "connections",
+        Why::PreAuth => "pre-auth",
+        Why::UpgradeRequired => "upgrade-required",
+        Why::Method => "method",
+        Why::NotFound => "not-found",
+        Why::NotReady => "not-ready",
+        _ => "other",
+    }
+}
+
+fn initiator_word(initiator: Initiator) -> &'static str {
+    match initiator {
+        Initiator::Peer => "peer",
+        Initiator::Local => "local",
+        Initiator::Clock => "clock",
     }
 }

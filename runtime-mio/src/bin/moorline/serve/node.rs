@@ -55,7 +55,7 @@ impl GatewayNode {
                 Action::Start { job, work } => self.jobs.begin(self.index, job, work),
                 Action::Cancel { job } => self.jobs.cancel(self.index, job),
                 Action::Publish { to, message } => self.publish(to, &message),
-                Action::Note(fact) => facts::log(&fact),
+                Action::Note(fact) => facts::log(self.index, &fact),
             }
         }
     }
