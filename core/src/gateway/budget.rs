@@ -20,7 +20,8 @@ impl Address {
     }
 }
 
-/// Sockets that are not logged in. As large as their number.
+/// Sockets that are not logged in. As large as their number. An address counts for no more than its own
+/// bound in the total: one that opens thousands keeps nobody else out.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
     total: usize,
@@ -28,14 +29,19 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn enter(&mut self, address: Address) {
-        self.total += 1;
-        *self.by_address.entry(address).or_default() += 1;
+    pub(super) fn enter(&mut self, address: Address, bounds: &Bounds) {
+        let count = self.by_address.entry(address).or_default();
+        *count += 1;
+        if *count <= limit(address, bounds) {
+            self.total += 1;
+        }
     }
 
-    pub(super) fn leave(&mut self, address: Address) {
-        self.total = self.total.saturating_sub(1);
+    pub(super) fn leave(&mut self, address: Address, bounds: &Bounds) {
         if let Some(count) = self.by_address.get_mut(&address) {
+            if *count <= limit(address, bounds) {
+                self.total = self.total.saturating_sub(1);
+            }
             *count -= 1;
             if *count == 0 {
                 self.by_address.remove(&address);
@@ -50,17 +56,20 @@ impl Budget {
     /// Which bound a socket of this address, already entered, exceeds.
     pub(super) fn exceeded(&self, address: Address, bounds: &Bounds) -> Option<&'static str> {
         let here = self.by_address.get(&address).copied().unwrap_or_default();
-        let limit = match address {
-            Address::V4(_) => bounds.pre_auth_v4,
-            Address::V6(_) => bounds.pre_auth_v6,
-        };
-        if here > limit {
+        if here > limit(address, bounds) {
             Some("too many connections from this address that are not logged in")
         } else if self.total > bounds.pre_auth {
             Some("too many connections that are not logged in")
         } else {
             None
         }
+    }
+}
+
+fn limit(address: Address, bounds: &Bounds) -> usize {
+    match address {
+        Address::V4(_) => bounds.pre_auth_v4,
+        Address::V6(_) => bounds.pre_auth_v6,
     }
 }
 
@@ -81,19 +90,34 @@ mod tests {
         let bounds = Bounds { pre_auth: 3, pre_auth_v4: 2, pre_auth_v6: 3, ..Bounds::default() };
         let (a, b) = (Address::V4(1), Address::V6(2));
         let mut budget = Budget::default();
-        budget.enter(a);
-        budget.enter(a);
+        budget.enter(a, &bounds);
+        budget.enter(a, &bounds);
         assert_eq!(budget.exceeded(a, &bounds), None);
-        budget.enter(a);
+        budget.enter(a, &bounds);
         assert!(budget.exceeded(a, &bounds).is_some_and(|why| why.contains("this address")));
-        budget.leave(a);
-        budget.enter(b);
+        budget.leave(a, &bounds);
+        budget.enter(b, &bounds);
         assert_eq!(budget.exceeded(b, &bounds), None);
-        budget.enter(b);
+        budget.enter(b, &bounds);
         assert!(budget.exceeded(b, &bounds).is_some_and(|why| !why.contains("this address")));
         for address in [a, a, b, b] {
-            budget.leave(address);
+            budget.leave(address, &bounds);
         }
         assert_eq!((budget.total(), budget.by_address.len()), (0, 0));
+    }
+
+    #[test]
+    fn an_address_over_its_bound_takes_no_more_of_the_total() {
+        let bounds = Bounds { pre_auth: 5, pre_auth_v4: 2, ..Bounds::default() };
+        let mut budget = Budget::default();
+        for _ in 0..1000 {
+            budget.enter(Address::V4(1), &bounds);
+        }
+        budget.enter(Address::V4(2), &bounds);
+        assert_eq!((budget.total(), budget.exceeded(Address::V4(2), &bounds)), (3, None));
+        for _ in 0..1000 {
+            budget.leave(Address::V4(1), &bounds);
+        }
+        assert_eq!(budget.total(), 1);
     }
 }

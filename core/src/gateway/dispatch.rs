@@ -36,7 +36,7 @@ impl Gateway {
         self.disarm_connect(id);
         let Some(conn) = self.conns.remove(&id) else { return };
         if conn.budgeted {
-            self.budget.leave(conn.address);
+            self.budget.leave(conn.address, self.config.bounds());
         }
         if conn.accepted {
             self.accepted -= 1;
@@ -87,7 +87,7 @@ impl Gateway {
             Ok(request) => self.dispatch(cx, id, &request),
             Err(refusal) => {
                 self.refuse_frame(cx, id, "", &refusal);
-                self.strike(cx, id);
+                self.strike(cx, id, "too many invalid frames");
             }
         }
     }
@@ -99,7 +99,7 @@ impl Gateway {
         if who.is_none() && request.method != "connect" {
             let refusal = Refusal::new(Code::Unauthorized, "first request must be 'connect'");
             self.refuse_frame(cx, id, &request.id, &refusal);
-            return self.strike(cx, id);
+            return self.strike(cx, id, "too many invalid frames");
         }
         let Some(method) = methods::find(&request.method) else {
             let text = format!("unknown method: {}", cut(&request.method, 128));
@@ -122,6 +122,10 @@ impl Gateway {
             && let Some(to) = to
         {
             self.reply_error(cx, to, &refusal);
+            // Guessing on one socket ends, wherever it comes from.
+            if who.is_none() && method.role.is_none() && refusal.code == Code::Unauthorized {
+                self.strike(cx, id, "too many refused logins");
+            }
         }
     }
 
@@ -185,14 +189,14 @@ impl Gateway {
         Ok(())
     }
 
-    /// Counts what was not a request; too many end the connection.
-    fn strike(&mut self, cx: &mut Cx<'_>, id: ConnId) {
+    /// Counts what was not a request, or a login that was refused; too many end the connection.
+    fn strike(&mut self, cx: &mut Cx<'_>, id: ConnId, reason: &'static str) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.strikes += 1;
         let strikes = conn.strikes;
         self.note(Fact::InvalidFrame { conn: id, strikes });
         if strikes >= self.config.bounds().strikes {
-            self.close(cx, id, CloseCode::POLICY, "too many invalid frames", None);
+            self.close(cx, id, CloseCode::POLICY, reason, None);
         }
     }
 }

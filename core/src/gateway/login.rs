@@ -186,7 +186,7 @@ impl Gateway {
         let active = self.ms(cx.now);
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if std::mem::take(&mut conn.budgeted) {
-            self.budget.leave(conn.address);
+            self.budget.leave(conn.address, self.config.bounds());
         }
         if let Some(outbox) = cx.outbox(id) {
             outbox.limit_messages(u32::MAX);
@@ -221,7 +221,7 @@ impl Gateway {
         let by = now + self.config.bounds().connect_within;
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if !std::mem::replace(&mut conn.budgeted, true) {
-            self.budget.enter(conn.address);
+            self.budget.enter(conn.address, self.config.bounds());
         }
         if let Some(old) = conn.connect_by.replace(by) {
             self.timers.remove(&(old, Timer::Connect(id)));

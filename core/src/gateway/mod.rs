@@ -283,7 +283,7 @@ impl Gateway {
     pub fn connected(&mut self, now: Instant, conn: ConnId, peer: SocketAddr) {
         let mut state = Conn::new(peer, now, self.ms(now));
         state.budgeted = true;
-        self.budget.enter(state.address);
+        self.budget.enter(state.address, self.config.bounds());
         self.note(Fact::Connected { conn, peer });
         self.conns.insert(conn, state);
         // Beyond what can be of use to anybody: not even a request is read.

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 pub(crate) fn run(args: &EchoArgs) -> Result<(), Failure> {
-    log::init(args.log_format);
+    let _log = log::init(args.log_format);
     open_files::raise_limit();
     let options = ServerOptions {
         loops: usize::from(args.loops),
@@ -95,7 +95,7 @@ impl Echo {
             conn = id.0,
             peer = opened.map(|(_, peer)| peer.to_string()),
             code = cause.close_code().0,
-            reason = %PeerText(&reason),
+            reason = PeerText(&reason).to_string(),
             cause = cause.name(),
             durationMs = opened.map(|(at, _)| now.duration_since(at).as_millis() as u64),
             "closed"

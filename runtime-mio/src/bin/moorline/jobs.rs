@@ -6,7 +6,7 @@ mod store;
 use moorline_core::gateway::{BusMessage, JobId, Outcome, Work};
 use moorline_mio::Handle;
 use std::io;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 
 /// What reaches a loop from other threads.
 #[derive(Debug)]
@@ -17,27 +17,58 @@ pub(crate) enum Incoming {
     Bus(BusMessage),
 }
 
-/// Where to put things for one loop. Answers of the store are bounded by the jobs a gateway starts.
-/// Pieces of answers and messages of other loops have no bound here: a loop takes all that waits in
-/// every turn, so they pile up only while it is stuck.
+/// Outcomes that wait for a loop. A store or an agent that is faster than the loop waits, too.
+const WAITING: usize = 1024;
+
+/// Where to put things for one loop.
 #[derive(Debug, Clone)]
 pub(crate) struct Mailbox {
-    sender: Sender<Incoming>,
+    outcomes: SyncSender<(JobId, Outcome)>,
+    bus: Sender<BusMessage>,
     handle: Handle,
 }
 
+/// What was put into a [`Mailbox`].
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    outcomes: Receiver<(JobId, Outcome)>,
+    bus: Receiver<BusMessage>,
+}
+
 impl Mailbox {
-    pub(crate) fn new(handle: Handle) -> (Self, Receiver<Incoming>) {
-        let (sender, receiver) = mpsc::channel();
-        (Self { sender, handle }, receiver)
+    pub(crate) fn new(handle: Handle) -> (Self, Inbox) {
+        let (outcomes, done) = mpsc::sync_channel(WAITING);
+        let (bus, said) = mpsc::channel();
+        (Self { outcomes, bus, handle }, Inbox { outcomes: done, bus: said })
     }
 
-    /// Puts it there and wakes the loop.
-    pub(crate) fn put(&self, incoming: Incoming) {
+    /// Hands an outcome over; blocks while the loop has many to take. Not to be called on a loop.
+    fn hand_over(&self, id: JobId, outcome: Outcome) {
         // It fails when the loop has ended: nobody waits for the answer.
-        if self.sender.send(incoming).is_ok() {
+        if self.outcomes.send((id, outcome)).is_ok() {
             self.handle.wake();
         }
+    }
+
+    /// Says something to the loop, from another one: it never blocks, and so is not bounded here but by
+    /// what gateways say to each other.
+    pub(crate) fn say(&self, message: BusMessage) {
+        if self.bus.send(message).is_ok() {
+            self.handle.wake();
+        }
+    }
+
+    /// Makes the loop look into its inbox again.
+    pub(crate) fn wake(&self) {
+        self.handle.wake();
+    }
+}
+
+impl Inbox {
+    /// The next message; other loops' come first, they are the ones that cannot wait.
+    pub(crate) fn take(&self) -> Option<Incoming> {
+        let said = self.bus.try_recv().ok().map(Incoming::Bus);
+        said.or_else(|| self.outcomes.try_recv().ok().map(|(id, done)| Incoming::Outcome(id, done)))
     }
 }
 

@@ -15,7 +15,13 @@ impl fmt::Display for PeerText<'_> {
         let shown = &self.0[..self.0.floor_char_boundary(MAX)];
         for c in shown.chars() {
             match c {
-                '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => {
+                '\u{AD}'
+                | '\u{61C}'
+                | '\u{200B}'..='\u{200F}'
+                | '\u{2028}'..='\u{202E}'
+                | '\u{2060}'..='\u{206F}'
+                | '\u{FEFF}'
+                | '\u{E0000}'..='\u{E007F}' => {
                     write!(f, "{}", c.escape_unicode())?;
                 }
                 c if c.is_control() => write!(f, "{}", c.escape_default())?,

@@ -18,7 +18,7 @@ use std::sync::Mutex;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
-    log::init(args.log_format);
+    let _log = log::init(args.log_format);
     let open_files = open_files::raise_limit();
     // The address first: it takes a moment, and nothing was touched when somebody else has it.
     let limits = Limits { deflate: args.deflate.then(Deflate::default), ..Limits::default() };

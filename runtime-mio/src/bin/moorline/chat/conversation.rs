@@ -166,6 +166,11 @@ impl Conversation {
             },
             other => format!("the connection ended: {other}"),
         };
+        if matches!(cause, Cause::Peer(CloseCode::TOO_BIG, _)) && self.sent {
+            // Sent again it would be refused again.
+            say("this line is too long for the gateway, it is not sent again");
+            self.done();
+        }
         let for_good = match cause {
             Cause::Peer(code, reason) => {
                 code == CloseCode::POLICY && reason == "revoked" || code == CloseCode::PROTOCOL
@@ -224,6 +229,15 @@ impl Conversation {
         }
         if frame["ok"] != true {
             let error = &frame["error"];
+            if error["code"] == "NOT_FOUND"
+                && self.args.session.is_none()
+                && self.session.take().is_some()
+            {
+                say("the gateway does not know this conversation any more, a new one begins");
+                message.key = random_key();
+                self.sent = false;
+                return;
+            }
             self.hint = error["retryAfterMs"].as_u64().map(Duration::from_millis);
             say(&format!("not answered: {}", error_of(frame)));
             return self.done();

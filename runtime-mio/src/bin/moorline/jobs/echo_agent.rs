@@ -1,7 +1,7 @@
 //! The built-in agent's thread: it says what it was told, a few words at a time, to any
 //! number of users.
 
-use super::{Incoming, Job, Mailbox};
+use super::{Job, Mailbox};
 use moorline_core::gateway::{Outcome, Run, Usage, echo_chunks};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -98,14 +98,14 @@ impl EchoAgent {
                     self.runs.remove(&job);
                     // It has no model, so it takes no tokens.
                     let done = Outcome::Done { content, usage: Usage::default() };
-                    self.mailboxes[job.node].put(Incoming::Outcome(job.id, done));
+                    self.mailboxes[job.node].hand_over(job.id, done);
                 }
                 piece => {
                     let chunk = Outcome::Chunk(piece.to_string());
                     speech.said += piece.len();
                     speech.due = now + PAUSE;
                     self.due.insert((speech.due, job));
-                    self.mailboxes[job.node].put(Incoming::Outcome(job.id, chunk));
+                    self.mailboxes[job.node].hand_over(job.id, chunk);
                 }
             }
         }

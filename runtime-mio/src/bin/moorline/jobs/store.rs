@@ -1,6 +1,6 @@
 //! The store's thread. Sessions live in memory.
 
-use super::{Incoming, Job, Mailbox};
+use super::{Job, Mailbox};
 use moorline_core::gateway::{MemoryStore, Outcome, StoreWork};
 use std::io;
 use std::sync::mpsc::{self, Sender};
@@ -18,7 +18,7 @@ pub(super) fn start(mailboxes: Vec<Mailbox>) -> io::Result<Sender<Task>> {
         let mut store = MemoryStore::default();
         for Task { job, work } in tasks {
             let outcome = store.execute(work);
-            mailboxes[job.node].put(Incoming::Outcome(job.id, Outcome::Store(outcome)));
+            mailboxes[job.node].hand_over(job.id, Outcome::Store(outcome));
         }
     })?;
     Ok(sender)

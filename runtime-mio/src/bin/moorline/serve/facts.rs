@@ -17,7 +17,7 @@ pub(super) fn log(node: usize, fact: &Fact) {
         }
         Fact::Authenticated { conn, user, role, credential, source } => info!(
             conn = name(conn),
-            user = %PeerText(user),
+            user = PeerText(user).to_string(),
             role = role.as_str(),
             credential = credential.as_str(),
             source = source.as_str(),
@@ -33,7 +33,7 @@ pub(super) fn log(node: usize, fact: &Fact) {
         ),
         Fact::RateLimited { conn, user, method, retry_after } => debug!(
             conn = name(conn),
-            user = %PeerText(user),
+            user = PeerText(user).to_string(),
             method,
             retryAfterMs = retry_after.as_millis() as u64,
             "rate limited"
@@ -71,7 +71,7 @@ pub(super) fn log(node: usize, fact: &Fact) {
                         conn = name(conn),
                         %peer,
                         code = code.0,
-                        reason = %PeerText(reason),
+                        reason = PeerText(reason).to_string(),
                         cause,
                         initiator = initiator_word(*initiator),
                         durationMs = duration.as_millis() as u64,

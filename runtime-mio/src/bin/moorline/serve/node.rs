@@ -1,7 +1,7 @@
 //! One loop's gateway, and what it asks for.
 
 use super::facts;
-use crate::jobs::{Incoming, Jobs, Mailbox};
+use crate::jobs::{Inbox, Incoming, Jobs, Mailbox};
 use moorline_core::gateway::{self, Action, Gateway, Route, deliver};
 use moorline_core::{CloseCode, Event, Frame, Outbox};
 use moorline_mio::{ConnId, Connections, Handler};
@@ -9,14 +9,16 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::mpsc::Receiver;
 use std::time::Instant;
+
+/// Messages of other threads that a loop takes in one turn.
+const INBOX: usize = 64;
 
 /// Hands events to the gateway and carries out its actions.
 pub(super) struct GatewayNode {
     index: usize,
     gateway: Gateway,
-    inbox: Receiver<Incoming>,
+    inbox: Inbox,
     jobs: Jobs,
     /// All loops', this one's included.
     mailboxes: Vec<Mailbox>,
@@ -34,7 +36,7 @@ impl GatewayNode {
     pub(super) fn new(
         index: usize,
         gateway: Gateway,
-        inbox: Receiver<Incoming>,
+        inbox: Inbox,
         jobs: Jobs,
         mailboxes: Vec<Mailbox>,
     ) -> Self {
@@ -86,7 +88,7 @@ impl GatewayNode {
                 Route::Others => index != self.index,
             };
             if wanted {
-                mailbox.put(Incoming::Bus(message.clone()));
+                mailbox.say(message.clone());
             }
         }
     }
@@ -115,11 +117,24 @@ impl Handler for GatewayNode {
 
     fn turn(&mut self, now: Instant, connections: &mut Connections<'_>) {
         self.gateway.set_loop_delay(now.elapsed());
-        while let Ok(incoming) = self.inbox.try_recv() {
-            match incoming {
-                Incoming::Outcome(job, outcome) => self.gateway.handle_result(now, job, outcome),
-                Incoming::Bus(message) => self.gateway.handle_message(now, message),
+        // The sockets have their turn between: what is left over waits.
+        let mut more = true;
+        for _ in 0..INBOX {
+            match self.inbox.take() {
+                Some(Incoming::Outcome(job, outcome)) => {
+                    self.gateway.handle_result(now, job, outcome);
+                }
+                Some(Incoming::Bus(message)) => self.gateway.handle_message(now, message),
+                None => {
+                    more = false;
+                    break;
+                }
             }
+            self.take_actions(None);
+            self.say(connections);
+        }
+        if more {
+            self.mailboxes[self.index].wake();
         }
         self.gateway.handle_deadline(now);
         self.take_actions(None);
