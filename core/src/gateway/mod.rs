@@ -330,7 +330,7 @@ impl Gateway {
             match timer {
                 Timer::Connect(conn) => {
                     let (code, reason) = (CloseCode::POLICY, "handshake timeout");
-                    self.close(cx, conn, code, reason, Some("connect-timeout"));
+                    self.close(cx, conn, code, reason, Some(crate::event::Why::Handshake.name()));
                 }
                 Timer::Job(job) => self.job_expired(cx, job),
                 Timer::Call(call) => self.call_expired(cx, call),
