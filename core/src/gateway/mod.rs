@@ -344,7 +344,8 @@ impl Gateway {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// How late the loop is, for `/ready`: the time from when a turn could begin to when it did.
+    /// How late the loop is, for `/ready`: how long its present turn has run so far, which is how long
+    /// whatever became ready meanwhile has waited.
     pub fn set_loop_delay(&mut self, delay: Duration) {
         self.loop_delay = delay;
     }
