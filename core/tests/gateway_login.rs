@@ -341,9 +341,9 @@ fn who_does_not_log_in_is_closed_after_ten_seconds() {
     world.advance(Duration::from_millis(1));
     assert_eq!(world.clients[at].closed, Some((1008, "handshake timeout".into())));
     match world.closed_fact(at) {
-        Some(Fact::Closed { code, reason, deadline, initiator, duration, user, .. }) => {
+        Some(Fact::Closed { code, reason, cause, deadline, initiator, duration, user, .. }) => {
             assert_eq!((code.0, &**reason), (1008, "handshake timeout"));
-            assert_eq!(*deadline, Some("connect-timeout"));
+            assert_eq!((*cause, *deadline), ("handshake-timeout", Some("handshake-timeout")));
             assert_eq!(*initiator, Initiator::Clock);
             assert_eq!(*duration, Duration::from_secs(10));
             assert_eq!(*user, None);
@@ -412,30 +412,168 @@ fn a_silent_client_lives_for_ten_minutes_and_a_dead_one_does_not() {
     assert_eq!(list["payload"]["presence"][0]["idleMs"], 0);
 }
 
+/// A way to end a connection: what happens, and the record of it.
+type Ending = (&'static str, fn(&mut World) -> usize, u16, &'static str, &'static str, Initiator);
+
+/// All of them, but that of a host that does not drain its turns.
+const ENDINGS: &[Ending] = {
+    use Initiator::{Clock, Local, Peer};
+    &[
+        // Before there is a WebSocket.
+        ("refused host", |w| http(w, "/ws", "evil.example"), 1006, "HTTP 403", "http", Local),
+        ("page", |w| http(w, "/health", "localhost"), 1006, "HTTP 200", "http", Local),
+        ("no page", |w| http(w, "/no", "localhost"), 1006, "HTTP 404", "http", Local),
+        (
+            "bad request",
+            |w| said(w, b"\r\nnonsense\r\n\r\n"),
+            1006,
+            "malformed request",
+            "upgrade",
+            Peer,
+        ),
+        ("no request", |w| w.socket(0), 1006, "handshake timeout", "handshake-timeout", Clock),
+        ("half a request", |w| cut(w, b"GET / HT"), 1006, "without a Close", "eof", Peer),
+        ("crowd", crowd, 1013, "try again later", "local", Local),
+        // Before login.
+        ("no connect", |w| w.open(0), 1008, "handshake timeout", "handshake-timeout", Clock),
+        ("large before login", |w| large(w, false), 1009, "exceeds 16384", "local", Local),
+        // After it.
+        ("no requests", strikes, 1008, "too many invalid frames", "local", Local),
+        ("large message", |w| large(w, true), 1009, "exceeds 524288", "limit", Peer),
+        ("fragments", fragments, 1008, "1024 fragments", "limit", Peer),
+        ("unmasked frame", |w| fed(w, b"\x81\x00"), 1002, "mask", "protocol", Peer),
+        ("not UTF-8", |w| fed(w, b"\x81\x81\0\0\0\0\xff"), 1007, "UTF-8", "protocol", Peer),
+        ("unfinished", unfinished, 1008, "message timeout", "message-timeout", Clock),
+        ("no Pongs", |w| fed(w, b""), 1008, "keepalive timeout", "keepalive-timeout", Clock),
+        ("full outbox", full_outbox, 1008, "slow consumer", "local", Local),
+        ("no reading", no_reading, 1008, "slow consumer", "slow-reader", Clock),
+        ("shutdown", |w| shutdown(w, false), 1001, "going away", "local", Local),
+        ("shutdown unanswered", |w| shutdown(w, true), 1001, "going away", "local", Local),
+        ("peer's Close", |w| fed(w, b"\x88\x85\0\0\0\0\x03\xe8bye"), 1000, "bye", "peer", Peer),
+        ("empty Close", |w| fed(w, b"\x88\x80\0\0\0\0"), 1005, "", "peer", Peer),
+        ("cut", |w| cut(w, b""), 1006, "without a Close", "eof", Peer),
+    ]
+};
+
 #[test]
 fn every_ending_has_one_record() {
-    let mut world = World::new(1);
-    let code_of = |world: &World, at| match world.closed_fact(at) {
-        Some(Fact::Closed { code, reason, cause, initiator, requests, failed, .. }) => {
-            (code.0, reason.to_string(), *cause, *initiator, *requests, *failed)
+    for (name, end, code, reason, cause, initiator) in ENDINGS {
+        let mut world = World::new(1);
+        let at = end(&mut world);
+        world.advance(Duration::from_secs(70));
+        for client in &mut world.clients {
+            client.stalled = false;
         }
-        other => panic!("{other:?}"),
-    };
-    let now = world.now;
-    let at = world.login(0, "secret", "a");
-    world.call(at, "no.params", json!({}));
-    world.call(at, "chat.send", json!({}));
-    world.clients[at].client.close(now, CloseCode::NORMAL, "bye");
-    world.settle();
-    let expected = (1000, "bye".into(), "peer", Initiator::Peer, 2, 1);
-    assert_eq!(code_of(&world, at), expected);
-    let at = world.login(0, "secret", "a");
+        world.advance(Duration::from_secs(10));
+        let Some(Fact::Closed {
+            code: sent,
+            reason: text,
+            cause: word,
+            initiator: who,
+            deadline,
+            ..
+        }) = world.closed_fact(at)
+        else {
+            panic!("{name}: no record")
+        };
+        assert_eq!((sent.0, *word, *who), (*code, *cause, *initiator), "{name}: {text}");
+        assert!(text.contains(reason), "{name}: {text}");
+        let expected = (*initiator == Initiator::Clock).then_some(*cause);
+        assert_eq!(*deadline, expected, "{name}");
+        for other in 0..world.clients.len() {
+            if world.closed_fact(other).is_none() {
+                world.cut(other);
+            }
+        }
+        let connected = world.facts.iter().filter(|f| matches!(f, Fact::Connected { .. })).count();
+        let closed = world.facts.iter().filter(|f| matches!(f, Fact::Closed { .. })).count();
+        assert_eq!(connected, closed, "{name}");
+        assert_eq!(world.nodes[0].connections(), (0, 0), "{name}");
+    }
+}
+
+fn said(world: &mut World, bytes: &[u8]) -> usize {
+    let at = world.socket(0);
+    world.feed(at, bytes);
+    at
+}
+
+fn http(world: &mut World, path: &str, host: &str) -> usize {
+    said(world, format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())
+}
+
+/// Says this before the transport is cut; nothing is a login.
+fn cut(world: &mut World, bytes: &[u8]) -> usize {
+    let at = if bytes.is_empty() { world.login(0, "secret", "a") } else { said(world, bytes) };
     world.cut(at);
-    assert_eq!(code_of(&world, at).0, 1006);
-    let request = ClientRequest::new("evil.example", "/ws").expect("a request");
-    let at = world.upgrade(0, "127.0.0.1", request);
-    assert_eq!(code_of(&world, at).2, "http");
-    let connected = world.facts.iter().filter(|f| matches!(f, Fact::Connected { .. })).count();
-    let closed = world.facts.iter().filter(|f| matches!(f, Fact::Closed { .. })).count();
-    assert_eq!((connected, closed), (3, 3));
+    at
+}
+
+fn fed(world: &mut World, bytes: &[u8]) -> usize {
+    let at = world.login(0, "secret", "a");
+    world.feed(at, bytes);
+    at
+}
+
+fn crowd(world: &mut World) -> usize {
+    let mut config = config();
+    (config.bounds.connections, config.bounds.pre_auth) = (1, 1);
+    *world = World::with(1, config);
+    (0..4).map(|_| world.socket(0)).last().expect("the fourth")
+}
+
+fn large(world: &mut World, login: bool) -> usize {
+    let at = if login { world.login(0, "secret", "a") } else { world.open(0) };
+    world.send_text(at, &"x".repeat(if login { 600 * 1024 } else { 20 * 1024 }));
+    at
+}
+
+fn strikes(world: &mut World) -> usize {
+    let at = world.login(0, "secret", "a");
+    for _ in 0..16 {
+        world.send_text(at, "nonsense");
+    }
+    at
+}
+
+fn fragments(world: &mut World) -> usize {
+    let mut bytes = b"\x01\x81\0\0\0\0x".to_vec();
+    bytes.extend(b"\x00\x81\0\0\0\0x".repeat(1024));
+    fed(world, &bytes)
+}
+
+fn unfinished(world: &mut World) -> usize {
+    fed(world, b"\x01\x81\0\0\0\0x")
+}
+
+fn full_outbox(world: &mut World) -> usize {
+    let slow = world.login(0, "operator", "ann");
+    let fast = world.login(0, "operator", "ann");
+    world.clients[slow].stalled = true;
+    for _ in 0..2 {
+        world.request(fast, "chat.send", json!({"message": "x".repeat(300 * 1024)}));
+        world.advance(Duration::from_secs(1));
+    }
+    world.clients[slow].stalled = false;
+    slow
+}
+
+fn no_reading(world: &mut World) -> usize {
+    let at = world.login(0, "secret", "a");
+    world.clients[at].stalled = true;
+    world.request(at, "health", json!({}));
+    // It lives: its Pings arrive.
+    for _ in 0..6 {
+        world.feed(at, b"\x89\x80\0\0\0\0");
+        world.advance(Duration::from_secs(10));
+    }
+    at
+}
+
+fn shutdown(world: &mut World, mute: bool) -> usize {
+    let at = world.login(0, "secret", "a");
+    world.clients[at].mute = mute;
+    world.nodes[0].shutdown(world.now, "test");
+    world.settle();
+    at
 }

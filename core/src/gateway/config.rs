@@ -86,7 +86,9 @@ pub struct GatewayConfig {
     pub bounds: Bounds,
 }
 
-/// Bounds on everything that peers can make grow.
+/// Bounds on everything that peers can make grow. Each is one node's: the places of those who are not
+/// logged in and the counts of wrong credentials, too, so with `n` nodes an address can have up to `n`
+/// times as many. What a user spends ([`Bounds::burst`]) is told to the other nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
     /// WebSocket connections of this node. Default 10,000: half of what common limits on open files

@@ -61,7 +61,7 @@ impl Gateway {
             peer: conn.peer,
             code,
             reason,
-            cause: cause.name(),
+            cause: deadline.unwrap_or(cause.name()),
             initiator,
             duration: cx.now.saturating_duration_since(conn.since),
             deadline,

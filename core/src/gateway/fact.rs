@@ -124,7 +124,8 @@ pub enum Fact {
         code: CloseCode,
         /// The reason sent or received, or what went wrong.
         reason: Cow<'static, str>,
-        /// One word; a fixed set (see [`Cause::name`](crate::Cause::name)).
+        /// One word; a fixed set (see [`Cause::name`](crate::Cause::name)). Who does not log in in time
+        /// has `handshake-timeout`, too.
         cause: &'static str,
         /// Who ended it.
         initiator: Initiator,

@@ -330,7 +330,7 @@ impl Gateway {
             match timer {
                 Timer::Connect(conn) => {
                     let (code, reason) = (CloseCode::POLICY, "handshake timeout");
-                    self.close(cx, conn, code, reason, Some("connect-timeout"));
+                    self.close(cx, conn, code, reason, Some(crate::event::Why::Handshake.name()));
                 }
                 Timer::Job(job) => self.job_expired(cx, job),
                 Timer::Call(call) => self.call_expired(cx, call),
@@ -344,7 +344,8 @@ impl Gateway {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// How late the loop is, for `/ready`: the time from when a turn could begin to when it did.
+    /// How late the loop is, for `/ready`: how long its present turn has run so far, which is how long
+    /// whatever became ready meanwhile has waited.
     pub fn set_loop_delay(&mut self, delay: Duration) {
         self.loop_delay = delay;
     }

@@ -136,6 +136,10 @@ impl World {
 
     /// A client that has sent this upgrade request.
     pub fn upgrade(&mut self, node: usize, peer: &str, request: ClientRequest) -> usize {
+        self.connect(node, peer, request, false)
+    }
+
+    fn connect(&mut self, node: usize, peer: &str, request: ClientRequest, mute: bool) -> usize {
         let at = self.clients.len();
         let id = ConnId(at as u64 + 1);
         let peer: SocketAddr = format!("{peer}:4000").parse().expect("an address");
@@ -149,7 +153,7 @@ impl World {
             client: Connection::client(request, entropy, self.limits.clone(), self.now),
             server: Connection::server(self.limits.clone(), self.now),
             stalled: false,
-            mute: false,
+            mute,
             gone: false,
             seq: 0,
             request: 0,
@@ -157,6 +161,24 @@ impl World {
         self.nodes[node].connected(self.now, id, peer);
         self.settle();
         at
+    }
+
+    /// A socket on which nothing was said.
+    pub fn socket(&mut self, node: usize) -> usize {
+        let request = ClientRequest::new("localhost:18790", "/ws").expect("a request");
+        self.connect(node, "127.0.0.1", request, true)
+    }
+
+    /// Bytes arrive that no client of ours would send; from now on it says nothing itself.
+    pub fn feed(&mut self, at: usize, bytes: &[u8]) {
+        let Client { node, id, server, mute, .. } = &mut self.clients[at];
+        *mute = true;
+        let mut bytes = bytes.to_vec();
+        let mut turn = server.receive(self.now, &mut bytes);
+        while let Some((event, outbox)) = turn.next_event() {
+            self.nodes[*node].handle(self.now, *id, event, outbox);
+        }
+        self.settle();
     }
 
     /// An open WebSocket that is not logged in; the challenge was read.
@@ -352,7 +374,15 @@ impl World {
             }
         }
         // What was sent while nobody read would be lost here; no test does that.
-        let mut bytes = if *stalled { Vec::new() } else { output(server, now) };
+        let mut bytes = if *stalled {
+            if !server.outbox(now).is_empty() {
+                // The kernel would have blocked.
+                server.outbox(now).written(now, 0);
+            }
+            Vec::new()
+        } else {
+            output(server, now)
+        };
         if !bytes.is_empty() {
             moved = true;
             let mut turn = client.receive(now, &mut bytes);
