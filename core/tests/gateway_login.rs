@@ -436,7 +436,7 @@ const ENDINGS: &[Ending] = {
         ("crowd", crowd, 1013, "try again later", "local", Local),
         // Before login.
         ("no connect", |w| w.open(0), 1008, "handshake timeout", "handshake-timeout", Clock),
-        ("large before login", |w| large(w, false), 1009, "exceeds 16384", "local", Local),
+        ("large before login", |w| large(w, false), 1009, "exceeds 16384", "limit", Peer),
         // After it.
         ("no requests", strikes, 1008, "too many invalid frames", "local", Local),
         ("large message", |w| large(w, true), 1009, "exceeds 524288", "limit", Peer),
@@ -445,7 +445,7 @@ const ENDINGS: &[Ending] = {
         ("not UTF-8", |w| fed(w, b"\x81\x81\0\0\0\0\xff"), 1007, "UTF-8", "protocol", Peer),
         ("unfinished", unfinished, 1008, "message timeout", "message-timeout", Clock),
         ("no Pongs", |w| fed(w, b""), 1008, "keepalive timeout", "keepalive-timeout", Clock),
-        ("full outbox", full_outbox, 1008, "slow consumer", "local", Local),
+        ("full outbox", full_outbox, 1008, "slow consumer", "slow-reader", Clock),
         ("no reading", no_reading, 1008, "slow consumer", "slow-reader", Clock),
         ("shutdown", |w| shutdown(w, false), 1001, "going away", "local", Local),
         ("shutdown unanswered", |w| shutdown(w, true), 1001, "going away", "local", Local),

@@ -303,6 +303,11 @@ async fn run(client: Client, options: ReconnectOptions, shared: Arc<Shared>) {
                 Ending::Closed(closed)
             }
             Ok(Err(error)) => {
+                // An attempt that fails as the application closes is no reason of its own.
+                let closed = shared.lock().close.as_ref().map(|(code, _)| *code);
+                if let Some(code) = closed {
+                    break Ending::Closed(Cause::Local(code).into());
+                }
                 if let Some(wait) = retry_after(&error) {
                     backoff.hint(Instant::now(), wait);
                 }

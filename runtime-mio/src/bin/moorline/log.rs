@@ -11,7 +11,6 @@ const WAITING: usize = 8192;
 
 /// Sets up logging. `MOORLINE_LOG` (or `RUST_LOG`) chooses levels, such as `debug`; default `info`.
 /// Lines are written by a thread of their own, the last of them when the guard is dropped.
-#[must_use]
 pub(crate) fn init(format: LogFormat) -> WorkerGuard {
     let filter = EnvFilter::try_from_env("MOORLINE_LOG")
         .or_else(|_| EnvFilter::try_from_default_env())
