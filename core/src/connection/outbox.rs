@@ -48,7 +48,8 @@ pub struct Outbox {
     /// Owned bytes in wire form; those before `sent` have left.
     pub(super) tail: Vec<u8>,
     pub(super) sent: usize,
-    /// Data bytes that have not left: the tail's and the shared ones. Control bytes do not count.
+    /// Data bytes that have not left: the tail's and the shared ones, control frames that were sent in
+    /// order included. Those that wait apart in `backlog` do not count.
     pub(super) queued: usize,
     /// Data bytes of the frame under way: control frames pass after them. 0 at a frame boundary.
     pub(super) rest: usize,

@@ -1,8 +1,8 @@
 //! How many sockets may be there without being logged in.
 
 use super::config::Bounds;
+use core::net::IpAddr;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 /// What counts as one place: an IPv4 address, or an IPv6 /64, which is what one customer has.
 #[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,8 +3,8 @@
 use super::origin::{Host, OriginRule};
 use super::principal::Role;
 use crate::limits::Limits;
+use core::net::SocketAddr;
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A text that must not be shown: it has neither `Debug` nor `Display`, so nothing can print it.

@@ -4,9 +4,9 @@ use super::budget::Address;
 use super::config::Secret;
 use super::principal::Principal;
 use crate::frame::CloseCode;
+use core::net::SocketAddr;
 use std::borrow::Cow;
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 /// A connection, as the host numbers it. Never used twice within a process.

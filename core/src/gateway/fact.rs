@@ -5,8 +5,8 @@ use super::principal::Role;
 use super::refusal::Code;
 use crate::event::Initiator;
 use crate::frame::CloseCode;
+use core::net::SocketAddr;
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -122,6 +122,7 @@ use budget::Budget;
 use bus::Call;
 use config::Checked;
 use conn::Conn;
+use core::net::SocketAddr;
 use idempotency::Idempotency;
 use jobs::Pending;
 use json::Object;
@@ -132,7 +133,6 @@ use send::Cx;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
 //! Origins and hosts: parsed, normalised and then compared whole. Nothing is compared by prefix.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A host as it stands in a URL, without its port.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use super::json::{self, Object};
 use super::principal::Role;
 use super::send::Cx;
 use super::{Gateway, Timer};
+use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

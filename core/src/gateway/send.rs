@@ -66,13 +66,13 @@ impl From<Refusal> for Body {
 }
 
 /// Sends a message that was encoded before. When the peer reads so slowly that there is no room for
-/// it, the connection is closed with 1008 `slow consumer`: nothing is dropped silently.
+/// it, the connection is given up with 1008 `slow consumer`: nothing is dropped silently.
 pub fn deliver(outbox: &mut Outbox, frame: &Frame) {
     let sent = outbox.send(frame);
-    close_if_full(outbox, sent);
+    give_up_if_full(outbox, sent);
 }
 
-fn close_if_full(outbox: &mut Outbox, sent: Result<(), SendError>) {
+fn give_up_if_full(outbox: &mut Outbox, sent: Result<(), SendError>) {
     if let Err(SendError::Full { .. }) = sent {
         outbox.give_up();
     }
@@ -180,7 +180,7 @@ impl Gateway {
         match cx.outbox(conn) {
             Some(outbox) => {
                 let sent = outbox.text(text);
-                close_if_full(outbox, sent);
+                give_up_if_full(outbox, sent);
             }
             None if self.conns.get(&conn).is_some_and(|conn| conn.closing.is_none()) => {
                 self.actions.push_back(Action::Send { to: conn, frame: Frame::text(text) });
