@@ -438,6 +438,7 @@ const ENDINGS: &[Ending] = {
         ("no connect", |w| w.open(0), 1008, "handshake timeout", "handshake-timeout", Clock),
         ("large before login", |w| large(w, false), 1009, "exceeds 16384", "limit", Peer),
         // After it.
+        ("guesses", guesses, 1008, "too many refused logins", "local", Local),
         ("no requests", strikes, 1008, "too many invalid frames", "local", Local),
         ("large message", |w| large(w, true), 1009, "exceeds 524288", "limit", Peer),
         ("fragments", fragments, 1008, "1024 fragments", "limit", Peer),
@@ -532,6 +533,17 @@ fn strikes(world: &mut World) -> usize {
     let at = world.login(0, "secret", "a");
     for _ in 0..16 {
         world.send_text(at, "nonsense");
+    }
+    at
+}
+
+fn guesses(world: &mut World) -> usize {
+    let at = world.open(0);
+    for round in 0..16 {
+        assert_eq!(world.clients[at].closed, None, "after {round} of them");
+        let guess = json!({ "token": format!("guess {round}") });
+        let answer = world.call(at, "connect", guess);
+        assert_eq!(code(&answer), "UNAUTHORIZED", "each is answered, the last one, too");
     }
     at
 }
