@@ -479,9 +479,10 @@ fn a_shutdown_says_goodbye() {
     let answer = world.answer(clients[0], &waiting).expect("an answer");
     assert_eq!(answer["payload"]["cancelled"], true);
     assert_eq!(world.cancelled, 1);
-    world.advance(SECOND);
+    // Links may be wanted back for a while.
+    world.advance(SECOND * 121);
     for node in &world.nodes {
-        assert_eq!((node.connections(), node.pending()), ((0, 0), 0));
+        assert_eq!((node.connections(), node.pending(), node.links()), ((0, 0), 0, (0, 0, 0)));
         assert_eq!(node.deadline(), None);
     }
 }
@@ -495,7 +496,7 @@ fn a_reader_that_stops_is_closed_and_others_go_on() {
     world.advance(SECOND);
     world.clients[slow].stalled = true;
     let text = "x".repeat(300 * 1024);
-    for _ in 0..2 {
+    for _ in 0..4 {
         let id = world.request(fast, "chat.send", json!({"message": text, "sessionKey": session}));
         world.advance(SECOND);
         assert_eq!(code(&world.answer(fast, &id).expect("an answer")), "ok");
@@ -556,6 +557,7 @@ fn churn_leaves_nothing_behind() {
             (state >> 33) as usize % below
         };
         let mut alive: Vec<usize> = Vec::new();
+        let mut users = std::collections::BTreeMap::new();
         let mut sessions = vec![String::from("agent:echo:ws:direct:none")];
         for _ in 0..300 {
             let pick = random(alive.len().max(1));
@@ -564,10 +566,16 @@ fn churn_leaves_nothing_behind() {
                 (0 | 1, _) | (_, None) => {
                     let user = ["ann", "eve"][random(2)];
                     alive.push(world.login(random(3), "operator", user));
+                    users.insert(world.clients.len() - 1, user.to_string());
                 }
                 (2, Some(at)) => {
                     world.cut(at);
                     alive.retain(|other| *other != at);
+                    if random(2) == 0 {
+                        let user = users[&at].clone();
+                        alive.push(world.resume(random(3), at, "operator", &user).0);
+                        users.insert(world.clients.len() - 1, user);
+                    }
                 }
                 (3 | 4, Some(at)) => {
                     let agent = ["echo", "stuck", "broken"][random(3)];
@@ -601,6 +609,7 @@ fn churn_leaves_nothing_behind() {
         world.advance(SECOND * 40 * 1800);
         for node in &world.nodes {
             assert_eq!((node.connections(), node.pending()), ((0, 0), 0), "seed {seed}");
+            assert_eq!(node.links(), (0, 0, 0), "seed {seed}");
             assert_eq!(node.deadline(), None, "seed {seed}");
         }
         for at in 0..world.clients.len() {

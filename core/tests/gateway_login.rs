@@ -99,7 +99,9 @@ fn the_connect_answer_describes_the_gateway() {
     assert_eq!(hello["snapshot"]["presence"][0]["userId"], "root");
     assert_eq!(hello["snapshot"]["agents"][0]["id"], "echo");
     assert_eq!(hello["snapshot"]["health"]["status"], "ok");
-    assert!(hello.get("resume").is_none());
+    assert_eq!(hello["resume"]["windowMs"], 120_000);
+    assert_eq!(hello["resume"]["resumed"], false);
+    assert_eq!(hello["resume"]["gap"], false);
 }
 
 #[test]
@@ -562,7 +564,7 @@ fn full_outbox(world: &mut World) -> usize {
     let slow = world.login(0, "operator", "ann");
     let fast = world.login(0, "operator", "ann");
     world.clients[slow].stalled = true;
-    for _ in 0..2 {
+    for _ in 0..4 {
         world.request(fast, "chat.send", json!({"message": "x".repeat(300 * 1024)}));
         world.advance(Duration::from_secs(1));
     }

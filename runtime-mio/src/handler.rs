@@ -23,6 +23,12 @@ pub trait Handler {
     /// The connection has an event. Answer into its outbox.
     fn event(&mut self, now: Instant, id: ConnId, event: Event<'_>, outbox: &mut Outbox);
 
+    /// A write has emptied the connection's outbox: the place to go on with what waits for a peer that
+    /// reads slowly.
+    fn flushed(&mut self, now: Instant, id: ConnId, outbox: &mut Outbox) {
+        let _ = (now, id, outbox);
+    }
+
     /// Once in every turn of the loop, after all events: the place to take messages of other threads
     /// and to send to other connections.
     fn turn(&mut self, now: Instant, connections: &mut Connections<'_>) {

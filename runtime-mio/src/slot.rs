@@ -133,7 +133,11 @@ impl Slot {
             match written {
                 Ok(count) => {
                     self.writable = count == offered;
-                    self.connection.outbox(now).written(now, count);
+                    let outbox = self.connection.outbox(now);
+                    outbox.written(now, count);
+                    if outbox.is_empty() && outbox.is_open() {
+                        handler.flushed(now, self.id, outbox);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.writable = false;

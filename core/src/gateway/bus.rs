@@ -4,9 +4,12 @@
 //! be gone: calls have a time limit. With one node nothing is ever said.
 
 use super::conn::ConnId;
+use super::link::{Attached, LinkId};
 use super::presence::Entry;
 use super::principal::Principal;
 use super::refusal::{Code, Refusal};
+use super::resume::{Claim, Resumed};
+use super::ring::Event;
 use super::send::{Body, Cx, ReplyTo};
 use super::session::Op;
 use super::{Gateway, Timer};
@@ -109,12 +112,93 @@ pub enum BusMessage {
     },
     /// An event for these users.
     Event {
+        /// The sender.
+        from: NodeId,
         /// The users.
         users: Vec<Arc<str>>,
-        /// The event's name.
-        event: &'static str,
-        /// The event's payload, as JSON.
-        payload: Arc<str>,
+        /// The event.
+        event: Event,
+    },
+    /// A link was made at the sender: which runs of its user are under way at you?
+    Arrived {
+        /// The sender.
+        from: NodeId,
+        /// The link.
+        link: LinkId,
+        /// Its user.
+        user: Arc<str>,
+    },
+    /// These are, and what they have said so far.
+    UnderWay {
+        /// The sender.
+        from: NodeId,
+        /// The link that asked.
+        link: LinkId,
+        /// One or two events for each run.
+        events: Vec<Event>,
+    },
+    /// A client has come to the sender for a link of the receiver.
+    Resume {
+        /// The sender.
+        from: NodeId,
+        /// The connection there.
+        conn: ConnId,
+        /// Who it is.
+        who: Principal,
+        /// What it offers.
+        claim: Claim,
+    },
+    /// The link is the connection's from now on, or cannot be.
+    Resumed {
+        /// The sender.
+        from: NodeId,
+        /// The connection.
+        conn: ConnId,
+        /// What came of it.
+        link: Option<Resumed>,
+    },
+    /// A link's message for a connection of the receiver.
+    Deliver {
+        /// The connection.
+        conn: ConnId,
+        /// The link.
+        link: LinkId,
+        /// The message.
+        text: Arc<str>,
+    },
+    /// So much of what was delivered has been sent.
+    Left {
+        /// The connection.
+        conn: ConnId,
+        /// The link.
+        link: LinkId,
+        /// Bytes.
+        bytes: u64,
+    },
+    /// The connection has ended, or has another login.
+    Detached {
+        /// The sender.
+        from: NodeId,
+        /// The connection.
+        conn: ConnId,
+        /// The link.
+        link: LinkId,
+        /// Whether its client may come back.
+        keep: bool,
+    },
+    /// The link was resumed by another connection: close this one.
+    Replaced {
+        /// The connection.
+        conn: ConnId,
+        /// The link.
+        link: LinkId,
+    },
+    /// The connection's peer does not read what its link says: end it.
+    GiveUp {
+        /// The connection.
+        conn: ConnId,
+        /// The link.
+        link: LinkId,
     },
     /// This user has spent some of its rate.
     Spent {
@@ -153,6 +237,7 @@ impl Gateway {
     pub(super) fn handle_bus(&mut self, cx: &mut Cx<'_>, message: BusMessage) {
         match message {
             BusMessage::Join { node } => {
+                self.node_restarted(cx, node);
                 let there = self.presence.of_node(self.node.id());
                 if !there.is_empty() {
                     let (from, gone) = (self.node.id(), Vec::new());
@@ -185,8 +270,27 @@ impl Gateway {
                     self.reply_body(cx, to, &body);
                 }
             }
-            BusMessage::Event { users, event, payload } => {
-                self.event_here(cx, &users, event, &payload);
+            BusMessage::Event { from, users, event } => self.event_here(cx, from, &users, &event),
+            BusMessage::Arrived { from, link, user } => {
+                let events = self.runs_so_far(&user);
+                let message = BusMessage::UnderWay { from: self.node.id(), link, events };
+                self.publish(Route::Node(from), message);
+            }
+            BusMessage::UnderWay { from, link, events } => self.caught_up(cx, from, link, events),
+            BusMessage::Resume { from, conn, who, claim } => {
+                self.resume_for(cx, from, conn, &who, &claim);
+            }
+            BusMessage::Resumed { from, conn, link } => self.resumed(cx, from, conn, link),
+            BusMessage::Deliver { conn, link, text } => self.delivered(cx, conn, link, &text),
+            BusMessage::Left { conn, link, bytes } => self.left_elsewhere(cx, link, conn, bytes),
+            BusMessage::Detached { from, conn, link, keep } => {
+                self.link_detached(cx, link, Attached::There(from, conn), keep);
+            }
+            BusMessage::Replaced { conn, link } => self.replaced(cx, conn, link),
+            BusMessage::GiveUp { conn, link } => {
+                if self.is_served(conn, link) {
+                    self.give_up(cx, conn);
+                }
             }
             BusMessage::Spent { user, cost } => self.rate.spent_elsewhere(cx.now, &user, cost),
         }
@@ -201,45 +305,14 @@ impl Gateway {
         }
     }
 
-    /// Sends an event to these users, wherever they are connected.
-    pub(super) fn event(
-        &mut self,
-        cx: &mut Cx<'_>,
-        users: &[Arc<str>],
-        event: &'static str,
-        payload: &str,
-    ) {
-        self.event_here(cx, users, event, payload);
+    /// Gives an event to these users, wherever they are connected.
+    pub(super) fn event(&mut self, cx: &mut Cx<'_>, users: &[Arc<str>], event: &Event) {
+        let from = self.node.id();
+        self.event_here(cx, from, users, event);
         if self.node.count > 1 {
-            let (users, payload) = (users.to_vec(), payload.into());
-            self.publish(Route::Others, BusMessage::Event { users, event, payload });
+            let (users, event) = (users.to_vec(), event.clone());
+            self.publish(Route::Others, BusMessage::Event { from, users, event });
         }
-    }
-
-    fn event_here(
-        &mut self,
-        cx: &mut Cx<'_>,
-        users: &[Arc<str>],
-        event: &'static str,
-        payload: &str,
-    ) {
-        for (at, user) in users.iter().enumerate() {
-            if users[..at].contains(user) {
-                continue;
-            }
-            // One at a time, because sending needs the whole gateway.
-            let mut after = None;
-            while let Some(conn) = self.next_conn_of(user, after) {
-                self.send_event(cx, conn, event, payload);
-                after = Some(conn);
-            }
-        }
-    }
-
-    fn next_conn_of(&self, user: &str, after: Option<ConnId>) -> Option<ConnId> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let conns = self.users.get(user)?;
-        conns.range((after.map_or(Unbounded, Excluded), Unbounded)).next().copied()
     }
 }
 

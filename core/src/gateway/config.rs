@@ -143,6 +143,22 @@ pub struct Bounds {
     pub run_within: Duration,
     /// Another node must take a request within this time. Default 10 s.
     pub call_within: Duration,
+    /// How long the link of a connection that has ended waits for its client. Default 120 s: a
+    /// laptop that changes networks, a phone in a tunnel. Zero: nothing can be resumed.
+    pub resume_within: Duration,
+    /// Bytes of events that a link keeps for its client. Default 1 MiB. When more have to wait, a
+    /// client that reads too slowly is closed, and one that is away is told of the gap.
+    pub link_bytes: usize,
+    /// Events that a link keeps. Default 4,096.
+    pub link_events: usize,
+    /// Links without a connection. Default: as many as `connections`, so that all can come back
+    /// after a cut. More make the oldest go, of the user who has more than half of them first.
+    pub detached_links: usize,
+    /// Bytes that all links keep. Default 128 MiB. More make links without a connection go, the
+    /// oldest first.
+    pub links_bytes: usize,
+    /// Bytes of an agent's answer. Default 8 MiB. More fail the run.
+    pub answer_bytes: usize,
     /// Entries in lists of who is connected. Default 256.
     pub presence_listed: usize,
     /// The loop may be late by this much and still be ready. Default 1 s.
@@ -210,6 +226,12 @@ impl Bounds {
             store_within: Duration::from_secs(30),
             run_within: Duration::from_secs(30 * 60),
             call_within: Duration::from_secs(10),
+            resume_within: Duration::from_secs(120),
+            link_bytes: 1024 * 1024,
+            link_events: 4096,
+            detached_links: connections,
+            links_bytes: 128 * 1024 * 1024,
+            answer_bytes: 8 * 1024 * 1024,
             presence_listed: 256,
             loop_delay: Duration::from_secs(1),
         }

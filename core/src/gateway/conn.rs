@@ -2,7 +2,9 @@
 
 use super::budget::Address;
 use super::config::Secret;
+use super::link::LinkAt;
 use super::principal::Principal;
+use super::resume::Resuming;
 use crate::frame::CloseCode;
 use core::net::SocketAddr;
 use std::borrow::Cow;
@@ -47,8 +49,14 @@ pub(super) struct Conn {
     pub(super) principal: Option<Principal>,
     /// Who was logged in last: for the record of the ending.
     pub(super) last_principal: Option<Principal>,
-    /// The number of the event queued last: contiguous, because it is given after every filter.
-    pub(super) seq: u64,
+    /// What its events come from.
+    pub(super) link: Option<LinkAt>,
+    /// Bytes of events of another node's link that have not been reported as left.
+    pub(super) delivered: u64,
+    /// A `connect` that waits for the link's node.
+    pub(super) resuming: Option<Resuming>,
+    /// Its peer does not read: the ending is under way.
+    pub(super) given_up: bool,
     pub(super) strikes: u32,
     /// Requests without an answer yet.
     pub(super) in_flight: usize,
@@ -72,7 +80,10 @@ impl Conn {
             bearer_counted: false,
             principal: None,
             last_principal: None,
-            seq: 0,
+            link: None,
+            delivered: 0,
+            resuming: None,
+            given_up: false,
             strikes: 0,
             in_flight: 0,
             requests: 0,

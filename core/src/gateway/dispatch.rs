@@ -28,11 +28,13 @@ impl Gateway {
         self.await_connect(cx.now, id);
         let mut payload = String::new();
         Object::new(&mut payload).str("nonce", &nonce).num("ts", ts).end();
-        self.send_event(cx, id, "connect.challenge", &payload);
+        self.send_unnumbered(cx, id, "connect.challenge", &payload);
     }
 
     pub(super) fn closed(&mut self, cx: &mut Cx<'_>, id: ConnId, cause: Cause<'_>) {
-        self.log_out(cx, id);
+        // A client that says goodbye does not come back for its events.
+        let keep = !matches!(cause, Cause::Peer(CloseCode::NORMAL, _));
+        self.log_out(cx, id, keep);
         self.disarm_connect(id);
         let Some(conn) = self.conns.remove(&id) else { return };
         if conn.budgeted {

@@ -62,6 +62,15 @@ pub enum Fact {
         /// The address is locked out for this long.
         locked: Option<Duration>,
     },
+    /// A client came back for the events of an earlier connection.
+    Resumed {
+        /// The connection.
+        conn: ConnId,
+        /// Events that it had missed, and was sent.
+        replayed: usize,
+        /// They were not there any more: it started anew.
+        gap: bool,
+    },
     /// A request was answered `RESOURCE_EXHAUSTED` because its user asks too often.
     RateLimited {
         /// The connection.

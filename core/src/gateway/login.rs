@@ -10,6 +10,7 @@ use super::params::Params;
 use super::presence::{Entry, conn_name};
 use super::principal::{Principal, Role};
 use super::refusal::{Code, Refusal};
+use super::resume::{Hello, Wanted};
 use super::send::{Cx, ReplyTo};
 use super::{Gateway, Timer};
 use std::borrow::Cow;
@@ -36,19 +37,19 @@ pub(super) fn connect(
 ) -> Result<(), Refusal> {
     let Some(ReplyTo::Local { conn, .. }) = to else { return Ok(()) };
     let conn = *conn;
-    match gateway.authenticate(cx.now, conn, &params) {
-        Ok(principal) => {
-            gateway.log_in(cx, conn, principal.clone());
+    let done = Wanted::of(&params)
+        .and_then(|wanted| Ok((gateway.authenticate(cx.now, conn, &params)?, wanted)));
+    match done {
+        Ok((principal, wanted)) => {
+            let keep = matches!(wanted, Wanted::Back(..));
+            gateway.log_in(cx, conn, principal.clone(), keep);
             if let Some(to) = to.take() {
-                let now = cx.now;
-                gateway.reply_ok(cx, to, |gateway, out| {
-                    gateway.write_hello(out, now, conn, &principal);
-                });
+                gateway.link_up(cx, conn, principal, wanted, to);
             }
             Ok(())
         }
         Err(refusal) => {
-            if gateway.log_out(cx, conn) {
+            if gateway.log_out(cx, conn, false) {
                 gateway.await_connect(cx.now, conn);
             }
             Err(refusal)
@@ -180,8 +181,9 @@ impl Gateway {
         self.note(Fact::Authenticated { conn, user, role, credential, source });
     }
 
-    fn log_in(&mut self, cx: &mut Cx<'_>, id: ConnId, principal: Principal) {
-        self.log_out(cx, id);
+    /// `keep`: the link of the login before, if there is one, may be wanted back.
+    fn log_in(&mut self, cx: &mut Cx<'_>, id: ConnId, principal: Principal, keep: bool) {
+        self.log_out(cx, id, keep);
         self.disarm_connect(id);
         let active = self.ms(cx.now);
         let Some(conn) = self.conns.get_mut(&id) else { return };
@@ -195,20 +197,17 @@ impl Gateway {
         conn.principal = Some(principal.clone());
         conn.last_principal = Some(principal.clone());
         let Principal { user, role } = principal;
-        self.users.entry(user.clone()).or_default().insert(id);
         self.presence_enter(cx.now, Entry { conn: id, user, role, since, active, peer });
     }
 
-    /// Says whether anybody was logged in.
-    pub(super) fn log_out(&mut self, cx: &mut Cx<'_>, id: ConnId) -> bool {
+    /// Says whether anybody was logged in. `keep`: the client may come back for its link.
+    pub(super) fn log_out(&mut self, cx: &mut Cx<'_>, id: ConnId, keep: bool) -> bool {
         let Some(conn) = self.conns.get_mut(&id) else { return false };
-        let Some(Principal { user, .. }) = conn.principal.take() else { return false };
-        if let Some(conns) = self.users.get_mut(&user) {
-            conns.remove(&id);
-            if conns.is_empty() {
-                self.users.remove(&user);
-            }
+        if conn.principal.take().is_none() {
+            return false;
         }
+        self.stop_resuming(cx, id);
+        self.detach(cx, id, keep);
         if let Some(outbox) = cx.outbox(id) {
             outbox.limit_messages(self.config.bounds().pre_auth_message);
         }
@@ -235,7 +234,14 @@ impl Gateway {
         }
     }
 
-    fn write_hello(&self, out: &mut String, now: Instant, id: ConnId, who: &Principal) {
+    pub(super) fn write_hello(
+        &self,
+        out: &mut String,
+        now: Instant,
+        id: ConnId,
+        who: &Principal,
+        hello: &Hello,
+    ) {
         let config = &self.config.raw;
         let limits = &config.limits;
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -252,6 +258,13 @@ impl Gateway {
                     .str("version", &config.version)
                     .str("connId", &conn_name(self.node.id(), id))
                     .str("instance", &self.instance)
+            })
+            .object("resume", |o| {
+                o.str("token", &hello.token)
+                    .num("windowMs", ms(config.bounds.resume_within))
+                    .bool("resumed", hello.resumed)
+                    .num("replayed", hello.replayed as u64)
+                    .bool("gap", hello.gap)
             })
             .object("policy", |o| {
                 o.num("maxPayload", u64::from(limits.message))

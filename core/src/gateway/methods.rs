@@ -55,8 +55,8 @@ pub fn methods() -> &'static [Method] {
 }
 
 /// The event names that a client can see.
-pub(super) const EVENTS: [&str; 5] =
-    ["connect.challenge", "agent", "chat.turn", "presence", "shutdown"];
+pub(super) const EVENTS: [&str; 6] =
+    ["connect.challenge", "agent", "chat.turn", "presence", "lagged", "shutdown"];
 
 pub(super) fn find(name: &str) -> Option<&'static Method> {
     METHODS.iter().find(|method| method.name == name)
@@ -115,6 +115,7 @@ static METHODS: &[Method] = &[
             param("user_id", "text"),
             param("locale", "text"),
             param("protocol", "number"),
+            param("resume", "object"),
         ],
         handler: Handler::Open(login::connect),
     },

@@ -8,7 +8,7 @@
 //!   the clock ──── handle_deadline ────▶ └─────────┘ ──▶ deadline
 //! ```
 //!
-//! A host owns the sockets and does three things after every turn of a connection and after every
+//! A host owns the sockets, says when an outbox has been emptied, and does three things after every turn of a connection and after every
 //! other call, in this order: it takes all actions with [`Gateway::poll_action`] until there is none,
 //! it writes what the outboxes hold, and it arms one timer for [`Gateway::deadline`]. Taking the
 //! actions before anything else happens keeps the events of a connection in their order.
@@ -42,6 +42,11 @@
 //!                     outbox.close(code, &reason);
 //!                 }
 //!             }
+//!             Action::GiveUp { conn } => {
+//!                 if let Some(outbox) = host.outbox(conn) {
+//!                     outbox.give_up();
+//!                 }
+//!             }
 //!             Action::Start { job, work } => host.start(job, work),
 //!             Action::Cancel { job } => host.cancel(job),
 //!             Action::Publish { to, message } => host.publish(to, message),
@@ -65,6 +70,7 @@
 //! | `login` `principal` `rate` | who it is, what they may do, how often |
 //! | `chat` `session` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `memory` | what needs I/O, and a store in memory |
+//! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
 //! | `bus` `presence` | many nodes, and who is connected to them |
 //! | `send` `json` `refusal` `fact` | what leaves |
 
@@ -82,6 +88,7 @@ mod idempotency;
 mod intake;
 mod jobs;
 mod json;
+mod link;
 mod login;
 mod memory;
 mod methods;
@@ -91,6 +98,8 @@ mod presence;
 mod principal;
 mod rate;
 mod refusal;
+mod resume;
+mod ring;
 mod runs;
 mod send;
 mod session;
@@ -102,12 +111,15 @@ pub use config::{Agent, Bounds, ConfigError, GatewayConfig, Secret, Token};
 pub use conn::ConnId;
 pub use echo::echo_chunks;
 pub use fact::{Credential, Fact, Source, Why};
+pub use link::LinkId;
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
 pub use params::Param;
 pub use presence::Entry;
 pub use principal::{Principal, Role};
 pub use refusal::Code;
+pub use resume::{Claim, Resumed};
+pub use ring::Event as LinkEvent;
 pub use send::deliver;
 pub use session::{Op, Send};
 pub use work::{
@@ -126,6 +138,7 @@ use core::net::SocketAddr;
 use idempotency::Idempotency;
 use jobs::Pending;
 use json::Object;
+use link::{LinkAt, Links};
 use presence::Presence;
 use rate::{Failures, RateLimit};
 use runs::Live;
@@ -157,6 +170,11 @@ pub enum Action {
         code: CloseCode,
         /// The reason.
         reason: Cow<'static, str>,
+    },
+    /// Call [`Outbox::give_up`] for the connection: its peer does not read.
+    GiveUp {
+        /// The connection.
+        conn: ConnId,
     },
     /// Do this elsewhere and hand what comes of it to [`Gateway::handle_result`].
     Start {
@@ -193,8 +211,7 @@ pub struct Gateway {
     conns: BTreeMap<ConnId, Conn>,
     /// WebSockets that were accepted and have not ended.
     accepted: usize,
-    /// The connections of each user who is logged in.
-    users: BTreeMap<Arc<str>, BTreeSet<ConnId>>,
+    links: Links,
     budget: Budget,
     failures: Failures,
     rate: RateLimit,
@@ -223,6 +240,8 @@ enum Timer {
     Connect(ConnId),
     Job(JobId),
     Call(CallId),
+    Resume(ConnId),
+    Link(LinkId),
     Presence,
 }
 
@@ -256,7 +275,7 @@ impl Gateway {
             instance: String::new(),
             conns: BTreeMap::new(),
             accepted: 0,
-            users: BTreeMap::new(),
+            links: Links::default(),
             budget: Budget::default(),
             presence: Presence::default(),
             live: BTreeMap::new(),
@@ -310,6 +329,14 @@ impl Gateway {
         }
     }
 
+    /// Everything that was queued for a connection has been given to the kernel. Events that wait for a
+    /// client that reads slowly go on now, merged as far as they can be. Call it whenever a write has
+    /// emptied the connection's outbox.
+    pub fn handle_flushed(&mut self, now: Instant, conn: ConnId, outbox: &mut Outbox) {
+        let cx = &mut Cx { now, direct: Some((conn, outbox)) };
+        self.conn_flushed(cx, conn);
+    }
+
     /// A job has an outcome. What is not awaited any more is ignored.
     pub fn handle_result(&mut self, now: Instant, job: JobId, outcome: Outcome) {
         self.job_result(&mut Cx::at(now), job, outcome);
@@ -334,6 +361,8 @@ impl Gateway {
                 }
                 Timer::Job(job) => self.job_expired(cx, job),
                 Timer::Call(call) => self.call_expired(cx, call),
+                Timer::Resume(conn) => self.resume_expired(cx, conn),
+                Timer::Link(link) => self.link_due(cx, link),
                 Timer::Presence => self.presence_due(cx),
             }
         }
@@ -361,8 +390,12 @@ impl Gateway {
         let mut payload = String::new();
         Object::new(&mut payload).str("reason", reason).raw("restartExpectedMs", "null").end();
         let conns: Vec<_> = self.conns.keys().copied().collect();
+        let event = LinkEvent::plain("shutdown", &payload);
         for conn in conns {
-            self.send_event(cx, conn, "shutdown", &payload);
+            match self.conns.get(&conn).and_then(|state| state.link) {
+                Some(LinkAt::Here(link)) => self.link_event(cx, link, event.clone()),
+                _ => self.send_unnumbered(cx, conn, "shutdown", &payload),
+            }
             self.close(cx, conn, CloseCode::GOING_AWAY, "going away", None);
         }
     }
@@ -381,6 +414,11 @@ impl Gateway {
     /// Sockets, and how many of them are WebSockets.
     pub fn connections(&self) -> (usize, usize) {
         (self.conns.len(), self.accepted)
+    }
+
+    /// Links, how many of them have no connection, and the bytes of events that they keep.
+    pub fn links(&self) -> (usize, usize, usize) {
+        self.links.size()
     }
 
     /// Runs that are under way or wait, jobs, and calls to other nodes: 0 when nothing is going on.

@@ -79,6 +79,19 @@ impl<'a> Params<'a> {
         }
     }
 
+    /// The members of an object, if it is there.
+    pub(super) fn nested(
+        &self,
+        name: &str,
+        spec: &'static [Param],
+    ) -> Result<Option<Self>, Refusal> {
+        match self.value(name).filter(|raw| raw.get() != "null") {
+            None => Ok(None),
+            Some(raw) if raw.get().starts_with('{') => Self::parse(Some(raw), spec).map(Some),
+            Some(_) => Err(Refusal::invalid(format!("{name} must be an object"))),
+        }
+    }
+
     /// Whether something that is not empty was given.
     pub(super) fn has(&self, name: &str) -> bool {
         self.value(name).is_some_and(|raw| !matches!(raw.get(), "null" | "[]" | "\"\""))

@@ -68,6 +68,18 @@ impl Presence {
         });
     }
 
+    /// The payload of an event that tells everything.
+    pub(super) fn write_all(&self, out: &mut String, now_ms: u64, limit: usize) {
+        let mut object = Object::new(out);
+        self.write_list(object.key("presence"), now_ms, limit);
+        object
+            .raw("left", "[]")
+            .num("total", self.entries.len() as u64)
+            .bool("complete", self.entries.len() <= limit)
+            .bool("snapshot", true)
+            .end();
+    }
+
     /// The payload of an event about these changes.
     fn write_changes(&self, out: &mut String, changes: &BTreeSet<Key>, now_ms: u64) {
         let listed = || changes.iter().take(CHANGES);
@@ -188,9 +200,9 @@ impl Gateway {
         }
         let mut payload = String::new();
         self.presence.write_changes(&mut payload, &changed, self.ms(cx.now));
-        let conns: Vec<_> = self.users.values().flatten().copied().collect();
-        for conn in conns {
-            self.send_event(cx, conn, "presence", &payload);
+        let links: Vec<_> = self.links.iter().map(|(id, _)| id).collect();
+        for link in links {
+            self.link_presence(cx, link, &payload);
         }
     }
 }

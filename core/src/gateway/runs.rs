@@ -11,6 +11,7 @@ use super::jobs::Job;
 use super::json::{self, Object};
 use super::principal::Principal;
 use super::refusal::{Code, Refusal, SOON};
+use super::ring::{Event, RunName};
 use super::send::{Body, Cx, ReplyTo};
 use super::session::{Op, Session};
 use super::work::{Author, JobId, Run, StoreOutcome, StoreWork, Usage};
@@ -53,10 +54,11 @@ struct RunState {
     stage: Stage,
     job: JobId,
     since: Instant,
+    name: Arc<RunName>,
     /// The number of the run's last event.
     seq: u64,
-    /// It has said something.
-    talking: bool,
+    /// What it has said so far, for who comes later.
+    text: String,
 }
 
 #[derive(Debug, Copy, Clone, PartialEq)]
@@ -193,17 +195,41 @@ impl Gateway {
             let session = session.clone();
             (Stage::Context, self.start_store(cx, work, Job::Context { session }))
         };
-        let mut message = String::new();
-        Object::new(&mut message).str("message", &turn.text).end();
         let queued = turn.queued;
-        let state = RunState { turn, stage, job, since: cx.now, seq: 0, talking: false };
+        let message = started(&turn);
         if let Some(live) = self.live.get_mut(session) {
-            live.run = Some(state);
+            let name = Arc::new(RunName {
+                run: turn.run.clone(),
+                agent: turn.agent.clone(),
+                session: session.clone(),
+                owner: live.owner.clone(),
+            });
+            let (since, text) = (cx.now, String::new());
+            live.run = Some(RunState { turn, stage, job, since, name, seq: 0, text });
         }
         if queued {
             self.turn_event(cx, session, Which::Running, "running");
         }
-        self.run_event(cx, session, "run.started", Some(&message));
+        self.run_event(cx, session, "run.started", Some(&message), false);
+    }
+
+    /// What a client that has just come needs to know about this user's runs at this node: that each
+    /// has begun, and in one piece what it has said.
+    pub(super) fn runs_so_far(&self, user: &str) -> Vec<Event> {
+        let mut events = Vec::new();
+        for live in self.live.values() {
+            let Some(run) = &live.run else { continue };
+            if *live.owner != *user && *run.turn.user != *user {
+                continue;
+            }
+            let mut payload = String::new();
+            run.name.write(&mut payload, "run.started", 1, Some(&started(&run.turn)));
+            events.push(Event::of_run(&run.name, &payload, false));
+            if !run.text.is_empty() {
+                events.push(Event::chunk(run.name.clone(), run.seq, 0, &run.text));
+            }
+        }
+        events
     }
 
     /// The agent's history was read.
@@ -250,12 +276,29 @@ impl Gateway {
     }
 
     pub(super) fn run_chunk(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, text: &str) {
-        if let Some(run) = self.live.get_mut(session).and_then(|live| live.run.as_mut()) {
-            run.talking = true;
+        let most = self.config.bounds().answer_bytes;
+        let Some(live) = self.live.get_mut(session) else { return };
+        let Some(run) = &mut live.run else { return };
+        if run.text.len() + text.len() > most {
+            return self.stop_talking(cx, session);
         }
-        let mut payload = String::with_capacity(text.len() + 16);
-        Object::new(&mut payload).str("content", text).end();
-        self.run_event(cx, session, "chunk", Some(&payload));
+        run.seq += 1;
+        let event = Event::chunk(run.name.clone(), run.seq, run.text.len() as u64, text);
+        run.text.push_str(text);
+        let users = [live.owner.clone(), run.turn.user.clone()];
+        self.event(cx, &users, &event);
+    }
+
+    /// The agent says more than a client could be given.
+    fn stop_talking(&mut self, cx: &mut Cx<'_>, session: &Arc<str>) {
+        let job = self.live.get(session).and_then(|live| live.run.as_ref()).map(|run| run.job);
+        if let Some(job) = job {
+            self.drop_job(job);
+            self.actions.push_back(Action::Cancel { job });
+        }
+        let most = self.config.bounds().answer_bytes;
+        let error = format!("the agent's answer has more than {most} bytes");
+        self.run_failed(cx, session, Code::Internal, error);
     }
 
     /// The agent is done: its answer is made durable before anybody is told.
@@ -266,6 +309,9 @@ impl Gateway {
         content: String,
         usage: Usage,
     ) {
+        if content.len() > self.config.bounds().answer_bytes {
+            return self.stop_talking(cx, session);
+        }
         let work = StoreWork::Append {
             session: session.clone(),
             create: None,
@@ -327,7 +373,8 @@ impl Gateway {
             "failed" => "run.failed",
             _ => "run.cancelled",
         };
-        self.run_event(cx, session, kind, Some(payload.as_str()).filter(|json| !json.is_empty()));
+        let payload = Some(payload.as_str()).filter(|json| !json.is_empty());
+        self.run_event(cx, session, kind, payload, true);
         if self.is_run_queued(session) {
             self.turn_event(cx, session, Which::Running, state);
         }
@@ -455,7 +502,7 @@ impl Gateway {
         let run = run.map(|state| {
             let phase = match state.stage {
                 Stage::Saving => "saving",
-                _ if state.talking => "answering",
+                _ if !state.text.is_empty() => "answering",
                 _ => "thinking",
             };
             (state.turn.run.clone(), phase)
@@ -513,24 +560,22 @@ impl Gateway {
     }
 
     /// An `agent` event of the session's run, for its owner and for who started it.
-    fn run_event(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, kind: &str, inner: Option<&str>) {
+    fn run_event(
+        &mut self,
+        cx: &mut Cx<'_>,
+        session: &Arc<str>,
+        kind: &str,
+        inner: Option<&str>,
+        ends: bool,
+    ) {
         let Some(live) = self.live.get_mut(session) else { return };
         let Some(run) = &mut live.run else { return };
         run.seq += 1;
         let mut payload = String::with_capacity(256 + inner.map_or(0, str::len));
-        let mut object = Object::new(&mut payload)
-            .str("type", kind)
-            .str("agentId", &run.turn.agent)
-            .str("runId", &run.turn.run)
-            .str("sessionKey", session)
-            .str("userId", &live.owner)
-            .num("seq", run.seq);
-        if let Some(inner) = inner {
-            object = object.raw("payload", inner);
-        }
-        object.end();
+        run.name.write(&mut payload, kind, run.seq, inner);
+        let event = Event::of_run(&run.name, &payload, ends);
         let users = [live.owner.clone(), run.turn.user.clone()];
-        self.event(cx, &users, "agent", &payload);
+        self.event(cx, &users, &event);
     }
 
     fn turn_event(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, which: Which, state: &str) {
@@ -548,8 +593,15 @@ impl Gateway {
             .str("runId", &turn.run)
             .end();
         let users = [live.owner.clone(), turn.user.clone()];
-        self.event(cx, &users, "chat.turn", &payload);
+        self.event(cx, &users, &Event::plain("chat.turn", &payload));
     }
+}
+
+/// The inner payload of `run.started`.
+fn started(turn: &Turn) -> String {
+    let mut payload = String::new();
+    Object::new(&mut payload).str("message", &turn.text).end();
+    payload
 }
 
 #[derive(Debug, Copy, Clone)]

@@ -78,6 +78,16 @@ fn give_up_if_full(outbox: &mut Outbox, sent: Result<(), SendError>) {
     }
 }
 
+/// The whole message of an event.
+pub(super) fn write_event(out: &mut String, name: &str, payload: &str, seq: Option<u64>) {
+    let event = json::Object::new(out).str("type", "event").str("event", name);
+    let event = event.raw("payload", payload);
+    match seq {
+        Some(seq) => event.num("seq", seq).end(),
+        None => event.end(),
+    }
+}
+
 impl Gateway {
     /// Answers with the payload that `fill` writes.
     pub(super) fn reply_ok(
@@ -156,27 +166,25 @@ impl Gateway {
         self.give_back(out);
     }
 
-    /// Sends an event with this payload and the connection's next number.
-    pub(super) fn send_event(&mut self, cx: &mut Cx<'_>, conn: ConnId, name: &str, payload: &str) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
-        if state.closing.is_some() || !state.open {
+    /// Sends an event that belongs to the connection itself, not to a login: it has no number.
+    pub(super) fn send_unnumbered(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        name: &str,
+        payload: &str,
+    ) {
+        if self.conns.get(&conn).is_none_or(|state| state.closing.is_some() || !state.open) {
             return;
         }
-        state.seq += 1;
-        let seq = state.seq;
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
-        json::Object::new(&mut out)
-            .str("type", "event")
-            .str("event", name)
-            .raw("payload", payload)
-            .num("seq", seq)
-            .end();
+        write_event(&mut out, name, payload, None);
         self.send_text(cx, conn, &out);
         self.give_back(out);
     }
 
-    fn send_text(&mut self, cx: &mut Cx<'_>, conn: ConnId, text: &str) {
+    pub(super) fn send_text(&mut self, cx: &mut Cx<'_>, conn: ConnId, text: &str) {
         match cx.outbox(conn) {
             Some(outbox) => {
                 let sent = outbox.text(text);
@@ -211,7 +219,8 @@ impl Gateway {
             }
         }
         state.closing = Some(Closing { code, reason, deadline });
-        self.log_out(cx, conn);
+        // Who is sent away for the gateway's sake may come back to the same events.
+        self.log_out(cx, conn, matches!(code, CloseCode::GOING_AWAY | CloseCode::RESTART));
         self.disarm_connect(conn);
     }
 
@@ -226,7 +235,7 @@ impl Gateway {
     }
 
     /// The scratch is kept, unless one large answer has made it so.
-    fn give_back(&mut self, scratch: String) {
+    pub(super) fn give_back(&mut self, scratch: String) {
         const KEEP: usize = 64 * 1024;
         if scratch.capacity() <= KEEP {
             self.scratch = scratch;

@@ -70,7 +70,10 @@ pub struct Client {
     /// Nothing that the client's end says arrives.
     pub mute: bool,
     gone: bool,
-    seq: u64,
+    /// The number of the last event.
+    pub seq: u64,
+    /// For the next resume.
+    pub resume: String,
     request: u64,
 }
 
@@ -156,6 +159,7 @@ impl World {
             mute,
             gone: false,
             seq: 0,
+            resume: String::new(),
             request: 0,
         });
         self.nodes[node].connected(self.now, id, peer);
@@ -200,7 +204,27 @@ impl World {
         let at = self.open(node);
         let hello = self.call(at, "connect", json!({"token": token, "user_id": user}));
         assert_eq!(hello["ok"], true, "{hello}");
+        self.remember(at, &hello);
         at
+    }
+
+    /// Takes the resume token of a connect answer.
+    fn remember(&mut self, at: usize, hello: &Value) {
+        let token = hello["payload"]["resume"]["token"].as_str().expect("a token");
+        self.clients[at].resume = token.into();
+    }
+
+    /// A new connection that wants back the link of an earlier one; gives it and the answer's
+    /// `resume`.
+    pub fn resume(&mut self, node: usize, old: usize, token: &str, user: &str) -> (usize, Value) {
+        let at = self.open(node);
+        self.clients[at].seq = self.clients[old].seq;
+        let resume = json!({"token": self.clients[old].resume, "lastSeq": self.clients[old].seq});
+        let params = json!({"token": token, "user_id": user, "resume": resume});
+        let hello = self.call(at, "connect", params);
+        assert_eq!(hello["ok"], true, "{hello}");
+        self.remember(at, &hello);
+        (at, hello["payload"]["resume"].clone())
     }
 
     pub fn send_text(&mut self, at: usize, text: &str) {
@@ -385,14 +409,24 @@ impl World {
         };
         if !bytes.is_empty() {
             moved = true;
+            self.nodes[*node].handle_flushed(now, *id, server.outbox(now));
             let mut turn = client.receive(now, &mut bytes);
             while let Some((event, _)) = turn.next_event() {
                 match event {
                     Event::Text(text) => {
                         let message: Value = serde_json::from_str(text).expect("JSON");
-                        if message["type"] == "event" {
-                            assert_eq!(message["seq"], *seq + 1, "contiguous: {message}");
-                            *seq += 1;
+                        if message["payload"]["type"] == "hello-ok"
+                            && message["payload"]["resume"]["resumed"] == false
+                        {
+                            *seq = 0;
+                        }
+                        if message["type"] == "event" && message.get("seq").is_some() {
+                            let first = match message["event"].as_str() {
+                                Some("lagged") => &message["payload"]["from"],
+                                _ => &message["seq"],
+                            };
+                            assert_eq!(*first, *seq + 1, "contiguous: {message}");
+                            *seq = message["seq"].as_u64().expect("a number");
                         }
                         messages.push_back(message);
                     }
@@ -450,6 +484,10 @@ impl World {
             Action::Close { conn, code, reason } => {
                 let client = self.clients.iter_mut().find(|client| client.id == conn);
                 client.expect("a client").server.close(now, code, &reason);
+            }
+            Action::GiveUp { conn } => {
+                let client = self.clients.iter_mut().find(|client| client.id == conn);
+                client.expect("a client").server.outbox(now).give_up();
             }
             Action::Start { job, work: Work::Store(work) } => {
                 let outcome = match self.store_mode {

@@ -31,6 +31,9 @@ pub(super) fn log(node: usize, fact: &Fact) {
             lockedMs = locked.map(|locked| locked.as_millis() as u64),
             "login refused"
         ),
+        Fact::Resumed { conn, replayed, gap } => {
+            info!(conn = name(conn), replayed, gap, "resumed");
+        }
         Fact::RateLimited { conn, user, method, retry_after } => debug!(
             conn = name(conn),
             user = PeerText(user).to_string(),

@@ -30,6 +30,7 @@ pub(super) struct GatewayNode {
 enum Later {
     Send(Frame),
     Close(CloseCode, Cow<'static, str>),
+    GiveUp,
 }
 
 impl GatewayNode {
@@ -51,9 +52,16 @@ impl GatewayNode {
                     Some((id, outbox)) if id.0 == to.0 => deliver(outbox, &frame),
                     _ => self.say_later(to, Later::Send(frame)),
                 },
-                Action::Close { conn, code, reason } => {
-                    self.say_later(conn, Later::Close(code, reason));
-                }
+                Action::Close { conn, code, reason } => match &mut own {
+                    Some((id, outbox)) if id.0 == conn.0 && outbox.is_open() => {
+                        outbox.close(code, &reason);
+                    }
+                    _ => self.say_later(conn, Later::Close(code, reason)),
+                },
+                Action::GiveUp { conn } => match &mut own {
+                    Some((id, outbox)) if id.0 == conn.0 => outbox.give_up(),
+                    _ => self.say_later(conn, Later::GiveUp),
+                },
                 Action::Start { job, work } => self.jobs.begin(self.index, job, work),
                 Action::Cancel { job } => self.jobs.cancel(self.index, job),
                 Action::Publish { to, message } => self.publish(to, &message),
@@ -66,6 +74,21 @@ impl GatewayNode {
         self.later.entry(ConnId(conn.0)).or_default().push(later);
     }
 
+    /// What was said to this connection before its turn.
+    fn say_before(&mut self, id: ConnId, outbox: &mut Outbox) {
+        if !self.later.is_empty() {
+            for later in self.later.remove(&id).unwrap_or_default() {
+                match later {
+                    Later::Send(frame) => deliver(outbox, &frame),
+                    Later::Close(code, reason) if outbox.is_open() => outbox.close(code, &reason),
+                    Later::GiveUp => outbox.give_up(),
+                    // What is still HTTP is closed from outside its turn.
+                    close @ Later::Close(..) => self.later.entry(id).or_default().push(close),
+                }
+            }
+        }
+    }
+
     fn say(&mut self, connections: &mut Connections<'_>) {
         for (id, said) in std::mem::take(&mut self.later) {
             for later in said {
@@ -76,6 +99,11 @@ impl GatewayNode {
                         }
                     }
                     Later::Close(code, reason) => connections.close(id, code, &reason),
+                    Later::GiveUp => {
+                        if let Some(outbox) = connections.outbox(id) {
+                            outbox.give_up();
+                        }
+                    }
                 }
             }
         }
@@ -101,17 +129,14 @@ impl Handler for GatewayNode {
     }
 
     fn event(&mut self, now: Instant, id: ConnId, event: Event<'_>, outbox: &mut Outbox) {
-        if !self.later.is_empty() {
-            for later in self.later.remove(&id).unwrap_or_default() {
-                match later {
-                    Later::Send(frame) => deliver(outbox, &frame),
-                    Later::Close(code, reason) if outbox.is_open() => outbox.close(code, &reason),
-                    // What is still HTTP is closed from outside its turn.
-                    close @ Later::Close(..) => self.later.entry(id).or_default().push(close),
-                }
-            }
-        }
+        self.say_before(id, outbox);
         self.gateway.handle(now, gateway::ConnId(id.0), event, outbox);
+        self.take_actions(Some((id, outbox)));
+    }
+
+    fn flushed(&mut self, now: Instant, id: ConnId, outbox: &mut Outbox) {
+        self.say_before(id, outbox);
+        self.gateway.handle_flushed(now, gateway::ConnId(id.0), outbox);
         self.take_actions(Some((id, outbox)));
     }
 

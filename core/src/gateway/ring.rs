@@ -1,0 +1,356 @@
+//! A link's events: numbered, merged while they wait, kept for a while after they were sent.
+//!
+//! ```text
+//! | sent, kept for a resume ... | not sent yet: chunks of a run merge here |
+//!                               ^ the next to send                         ^ `seq`, the last number
+//! ```
+//!
+//! Every number is given once and stands for one event, or for nothing any more: then it is in a
+//! hole, which the client is told of with a `lagged` event.
+
+use super::json::Object;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// An event, before it has a number.
+#[derive(Debug, Clone)]
+pub struct Event(pub(super) Kind);
+
+#[derive(Debug, Clone)]
+pub(super) enum Kind {
+    /// Never merged and never left out.
+    Plain {
+        name: &'static str,
+        payload: Arc<str>,
+        /// The run whose end this is: it tells the whole text.
+        ends: Option<Arc<RunName>>,
+    },
+    /// A piece of a run's text: pieces that wait become one.
+    Chunk(Arc<Chunk>),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Chunk {
+    pub(super) run: Arc<RunName>,
+    /// The run's own count of its events.
+    pub(super) seq: u64,
+    /// Bytes of the run's text before this piece.
+    pub(super) offset: u64,
+    pub(super) text: String,
+}
+
+/// What every event of a run says about it.
+#[derive(Debug)]
+pub(super) struct RunName {
+    pub(super) run: Arc<str>,
+    pub(super) agent: Arc<str>,
+    pub(super) session: Arc<str>,
+    /// The session's owner.
+    pub(super) owner: Arc<str>,
+}
+
+impl RunName {
+    /// The payload of an `agent` event.
+    pub(super) fn write(&self, out: &mut String, kind: &str, seq: u64, inner: Option<&str>) {
+        let object = self.head(out, kind, seq);
+        match inner {
+            Some(inner) => object.raw("payload", inner).end(),
+            None => object.end(),
+        }
+    }
+
+    fn head<'a>(&self, out: &'a mut String, kind: &str, seq: u64) -> Object<'a> {
+        Object::new(out)
+            .str("type", kind)
+            .str("agentId", &self.agent)
+            .str("runId", &self.run)
+            .str("sessionKey", &self.session)
+            .str("userId", &self.owner)
+            .num("seq", seq)
+    }
+}
+
+impl Event {
+    pub(super) fn plain(name: &'static str, payload: &str) -> Self {
+        Self(Kind::Plain { name, payload: payload.into(), ends: None })
+    }
+
+    /// An `agent` event.
+    pub(super) fn of_run(run: &Arc<RunName>, payload: &str, ends: bool) -> Self {
+        let ends = ends.then(|| run.clone());
+        Self(Kind::Plain { name: "agent", payload: payload.into(), ends })
+    }
+
+    pub(super) fn chunk(run: Arc<RunName>, seq: u64, offset: u64, text: &str) -> Self {
+        Self(Kind::Chunk(Arc::new(Chunk { run, seq, offset, text: text.into() })))
+    }
+
+    fn cost(&self) -> usize {
+        ENTRY
+            + match &self.0 {
+                Kind::Plain { payload, .. } => payload.len(),
+                Kind::Chunk(chunk) => chunk.text.len(),
+            }
+    }
+
+    /// The whole message.
+    fn write(&self, out: &mut String, seq: u64) {
+        let mut object = Object::new(out).str("type", "event");
+        match &self.0 {
+            Kind::Plain { name, payload, .. } => {
+                object = object.str("event", name).raw("payload", payload);
+            }
+            Kind::Chunk(chunk) => {
+                object = object.str("event", "agent");
+                let out = object.key("payload");
+                let inner = chunk.run.head(out, "chunk", chunk.seq);
+                inner
+                    .object("payload", |o| {
+                        o.str("content", &chunk.text).num("offset", chunk.offset)
+                    })
+                    .end();
+            }
+        }
+        object.num("seq", seq).end();
+    }
+}
+
+/// What an event costs besides its text.
+const ENTRY: usize = size_of::<Entry>() + 32;
+
+/// How far back a piece looks for the one before it.
+const MERGE_WITHIN: usize = 16;
+
+#[derive(Debug)]
+struct Entry {
+    /// The first number; more than one only in a hole.
+    from: u64,
+    to: u64,
+    at: Instant,
+    /// None: a hole.
+    event: Option<Event>,
+}
+
+impl Entry {
+    fn cost(&self) -> usize {
+        self.event.as_ref().map_or(ENTRY, Event::cost)
+    }
+}
+
+/// The events of one link.
+#[derive(Debug, Default)]
+pub(super) struct Ring {
+    entries: VecDeque<Entry>,
+    /// Entries at the back that were not sent.
+    unsent: usize,
+    /// What the entries cost.
+    bytes: usize,
+    unsent_bytes: usize,
+    /// The number given last.
+    seq: u64,
+}
+
+impl Ring {
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.unsent == 0
+    }
+
+    pub(super) fn unsent_bytes(&self) -> usize {
+        self.unsent_bytes
+    }
+
+    /// Takes an event in: it gets the next number, unless it is the continuation of a piece that
+    /// still waits.
+    pub(super) fn push(&mut self, now: Instant, event: Event) {
+        if let Kind::Chunk(chunk) = &event.0
+            && self.merge(chunk)
+        {
+            return;
+        }
+        self.seq += 1;
+        self.keep(Entry { from: self.seq, to: self.seq, at: now, event: Some(event) });
+    }
+
+    fn keep(&mut self, entry: Entry) {
+        let cost = entry.cost();
+        self.bytes += cost;
+        self.unsent += 1;
+        self.unsent_bytes += cost;
+        self.entries.push_back(entry);
+    }
+
+    fn merge(&mut self, piece: &Chunk) -> bool {
+        let waiting = self.entries.iter_mut().rev().take(self.unsent.min(MERGE_WITHIN));
+        for entry in waiting {
+            match &mut entry.event {
+                Some(Event(Kind::Chunk(waiting))) if waiting.run.run == piece.run.run => {
+                    if waiting.offset + waiting.text.len() as u64 != piece.offset {
+                        return false;
+                    }
+                    let waiting = Arc::make_mut(waiting);
+                    waiting.text.push_str(&piece.text);
+                    waiting.seq = piece.seq;
+                    self.bytes += piece.text.len();
+                    self.unsent_bytes += piece.text.len();
+                    return true;
+                }
+                Some(Event(Kind::Chunk(_))) => {}
+                // What is not a piece may be of the same run, and stays where it is.
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    /// The next number, for an event that is sent at once and not kept: a later one says more.
+    pub(super) fn pass(&mut self, now: Instant) -> u64 {
+        debug_assert!(self.is_caught_up(), "what waits comes first");
+        self.seq += 1;
+        match self.entries.back_mut() {
+            Some(Entry { to, at, event: None, .. }) if *to + 1 == self.seq => {
+                (*to, *at) = (self.seq, now);
+            }
+            _ => {
+                self.keep(Entry { from: self.seq, to: self.seq, at: now, event: None });
+                self.sent();
+            }
+        }
+        self.seq
+    }
+
+    /// Writes the next message that was not sent, and counts it as sent.
+    pub(super) fn next_unsent(&mut self, out: &mut String) -> bool {
+        if self.unsent == 0 {
+            return false;
+        }
+        let entry = &self.entries[self.entries.len() - self.unsent];
+        match &entry.event {
+            Some(event) => event.write(out, entry.to),
+            None => Object::new(out)
+                .str("type", "event")
+                .str("event", "lagged")
+                .object("payload", |o| {
+                    o.num("count", entry.to - entry.from + 1)
+                        .num("from", entry.from)
+                        .num("to", entry.to)
+                })
+                .num("seq", entry.to)
+                .end(),
+        }
+        self.sent();
+        true
+    }
+
+    fn sent(&mut self) {
+        let cost = self.entries[self.entries.len() - self.unsent].cost();
+        self.unsent -= 1;
+        self.unsent_bytes -= cost;
+    }
+
+    /// The client has everything up to this number: all after it is to be sent again. Gives how many
+    /// entries that are, or nothing when some of it is not there any more.
+    pub(super) fn rewind(&mut self, last: u64) -> Option<usize> {
+        let first = self.entries.front().map_or(self.seq + 1, |entry| entry.from);
+        if last > self.seq || last + 1 < first {
+            return None;
+        }
+        let known = self.entries.partition_point(|entry| entry.to <= last);
+        if let Some(entry) = self.entries.get_mut(known) {
+            // The client has seen the beginning of a hole.
+            entry.from = entry.from.max(last + 1);
+        }
+        self.unsent = self.entries.len() - known;
+        self.unsent_bytes = self.entries.range(known..).map(Entry::cost).sum();
+        Some(self.unsent)
+    }
+
+    /// Forgets what was sent longer ago than this. Gives when the next will be forgotten.
+    pub(super) fn expire(&mut self, now: Instant, within: Duration) -> Option<Instant> {
+        while self.entries.len() > self.unsent {
+            let due = self.entries.front()?.at + within;
+            if due > now {
+                return Some(due);
+            }
+            self.drop_first();
+        }
+        None
+    }
+
+    /// Forgets what was sent.
+    pub(super) fn forget_sent(&mut self) {
+        while self.entries.len() > self.unsent {
+            self.drop_first();
+        }
+    }
+
+    /// Forgets until no more is held than this. Of what waits, the pieces of runs go first whose end
+    /// waits, too, and tells their whole text. Says whether anything else that waited had to go; the
+    /// newest entry always stays.
+    pub(super) fn make_room(&mut self, bytes: usize, entries: usize) -> bool {
+        let full = |ring: &Self| ring.bytes > bytes || ring.entries.len() > entries;
+        while full(self) && self.entries.len() > self.unsent {
+            self.drop_first();
+        }
+        if !full(self) {
+            return false;
+        }
+        self.hollow();
+        let mut lost = false;
+        while full(self) && self.entries.len() > 1 {
+            self.drop_first();
+            lost = true;
+        }
+        lost
+    }
+
+    /// Makes holes of the pieces of runs whose end waits, too.
+    fn hollow(&mut self) {
+        let ended: BTreeSet<Arc<str>> = self
+            .entries
+            .iter()
+            .filter_map(|entry| match &entry.event {
+                Some(Event(Kind::Plain { ends: Some(run), .. })) => Some(run.run.clone()),
+                _ => None,
+            })
+            .collect();
+        let mut kept: VecDeque<Entry> = VecDeque::with_capacity(self.entries.len());
+        for mut entry in self.entries.drain(..) {
+            if let Some(Event(Kind::Chunk(chunk))) = &entry.event
+                && ended.contains(&chunk.run.run)
+            {
+                entry.event = None;
+            }
+            match kept.back_mut() {
+                Some(hole) if hole.event.is_none() && entry.event.is_none() => hole.to = entry.to,
+                _ => kept.push_back(entry),
+            }
+        }
+        self.entries = kept;
+        self.unsent = self.entries.len();
+        self.bytes = self.entries.iter().map(Entry::cost).sum();
+        self.unsent_bytes = self.bytes;
+    }
+
+    fn drop_first(&mut self) {
+        let waits = self.entries.len() == self.unsent;
+        let Some(entry) = self.entries.pop_front() else { return };
+        self.bytes -= entry.cost();
+        if waits {
+            self.unsent -= 1;
+            self.unsent_bytes -= entry.cost();
+        }
+        if self.entries.is_empty() {
+            // No heap while idle.
+            self.entries = VecDeque::new();
+        }
+    }
+}
