@@ -1,6 +1,9 @@
 //! The store that keeps nothing: sessions in memory, bounded, as a pure value.
 
+mod records;
+
 use super::work::{Author, Message, NewSession, SessionInfo, StoreError, StoreOutcome, StoreWork};
+use records::Records;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -13,11 +16,21 @@ pub struct MemoryBounds {
     pub messages: usize,
     /// Bytes of all texts. Default 256 MiB. More make the sessions that were idle longest go.
     pub bytes: usize,
+    /// Records. Default 100,000. More are refused.
+    pub records: usize,
+    /// Bytes of all records. Default 64 MiB. More are refused.
+    pub record_bytes: usize,
 }
 
 impl Default for MemoryBounds {
     fn default() -> Self {
-        Self { sessions: 10_000, messages: 10_000, bytes: 256 * 1024 * 1024 }
+        Self {
+            sessions: 10_000,
+            messages: 10_000,
+            bytes: 256 * 1024 * 1024,
+            records: 100_000,
+            record_bytes: 64 * 1024 * 1024,
+        }
     }
 }
 
@@ -32,6 +45,7 @@ pub struct MemoryStore {
     /// Counts uses: an order that a clock which stands still cannot blur.
     uses: u64,
     bytes: usize,
+    records: Records,
 }
 
 #[derive(Debug)]
@@ -71,12 +85,18 @@ impl MemoryStore {
             StoreWork::List { owner, agent, limit, offset } => {
                 self.list(owner.as_deref(), agent.as_deref(), limit, offset)
             }
+            StoreWork::Put { records, at } => {
+                self.records.put(records, at, (self.bounds.records, self.bounds.record_bytes))
+            }
+            StoreWork::Remove { kind, key, at } => self.records.remove(kind, key, at),
+            StoreWork::Clear { kind, at } => self.records.clear(kind, at),
+            StoreWork::Load { at } => self.records.load(at),
         }
     }
 
-    /// Sessions, and bytes held for them.
+    /// Sessions, and bytes held for them and for records.
     pub fn size(&self) -> (usize, usize) {
-        (self.sessions.len(), self.bytes)
+        (self.sessions.len(), self.bytes + self.records.bytes())
     }
 
     fn append(
@@ -272,7 +292,8 @@ mod tests {
 
     #[test]
     fn each_bound_holds_and_idle_sessions_go_first() {
-        let bounds = MemoryBounds { sessions: 3, messages: 2, bytes: 4000 };
+        let bounds =
+            MemoryBounds { sessions: 3, messages: 2, bytes: 4000, ..MemoryBounds::default() };
         let mut store = MemoryStore::new(bounds);
         for key in ["a", "b", "c", "a", "d"] {
             append(&mut store, key, "hello");

@@ -64,7 +64,7 @@
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
 //! | `login` `principal` `rate` | who it is, what they may do, how often |
 //! | `chat` `session` `runs` `idempotency` | conversations |
-//! | `jobs` `work` `memory` | what needs I/O, and a store in memory |
+//! | `jobs` `work` `record` `memory` | what needs I/O, and a store in memory |
 //! | `bus` `presence` | many nodes, and who is connected to them |
 //! | `send` `json` `refusal` `fact` | what leaves |
 
@@ -90,6 +90,7 @@ mod params;
 mod presence;
 mod principal;
 mod rate;
+mod record;
 mod refusal;
 mod runs;
 mod send;
@@ -107,6 +108,7 @@ pub use methods::{Method, methods, methods_markdown};
 pub use params::Param;
 pub use presence::Entry;
 pub use principal::{Principal, Role};
+pub use record::{Record, RecordKind};
 pub use refusal::Code;
 pub use send::deliver;
 pub use session::{Op, Send};

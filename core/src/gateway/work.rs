@@ -1,5 +1,6 @@
 //! What needs I/O, as data: the host executes it elsewhere and hands the outcome back.
 
+use super::record::{Record, RecordKind};
 use std::sync::Arc;
 
 /// Names one piece of work until its last outcome.
@@ -110,6 +111,36 @@ pub enum StoreWork {
         /// Leave out so many.
         offset: usize,
     },
+    /// Make records durable, all of them or none: [`StoreOutcome::Stored`]. Each takes the place of
+    /// one with the same kind and key.
+    Put {
+        /// The records.
+        records: Vec<Record>,
+        /// When.
+        at: u64,
+    },
+    /// Forget a record: [`StoreOutcome::Removed`], with whether it was there.
+    Remove {
+        /// Its kind.
+        kind: RecordKind,
+        /// Its key.
+        key: Arc<str>,
+        /// When.
+        at: u64,
+    },
+    /// Forget all records of a kind: [`StoreOutcome::Removed`], with whether there was one.
+    Clear {
+        /// The kind.
+        kind: RecordKind,
+        /// When.
+        at: u64,
+    },
+    /// Read all records that have not expired, by kind and key: [`StoreOutcome::Loaded`]. For the
+    /// start.
+    Load {
+        /// When.
+        at: u64,
+    },
 }
 
 /// A session to be created.
@@ -201,6 +232,12 @@ pub enum StoreOutcome {
         /// How many there are without limit and offset.
         total: usize,
     },
+    /// The records are durable.
+    Stored,
+    /// What was to be forgotten is, durably; `false`: it was not there.
+    Removed(bool),
+    /// Records.
+    Loaded(Vec<Record>),
     /// Nothing was done.
     Failed(StoreError),
 }
