@@ -64,7 +64,7 @@
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
 //! | `login` `principal` `rate` | who it is, what they may do, how often |
 //! | `chat` `session` `runs` `idempotency` | conversations |
-//! | `jobs` `work` `record` `memory` | what needs I/O, and a store in memory |
+//! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `bus` `presence` | many nodes, and who is connected to them |
 //! | `send` `json` `refusal` `fact` | what leaves |
 
@@ -92,6 +92,7 @@ mod principal;
 mod rate;
 mod record;
 mod refusal;
+mod request;
 mod runs;
 mod send;
 mod session;
@@ -110,6 +111,7 @@ pub use presence::Entry;
 pub use principal::{Principal, Role};
 pub use record::{Record, RecordKind};
 pub use refusal::Code;
+pub use request::{Fingerprint, Known, Mark, RunEnd};
 pub use send::deliver;
 pub use session::{Op, Send};
 pub use work::{

@@ -116,6 +116,7 @@ impl Gateway {
             text: turn.text.clone(),
             label: None,
             at: self.ms(cx.now),
+            mark: None,
         };
         self.start_store(cx, work, Job::Append { session: session.key.clone(), turn });
     }
@@ -273,6 +274,7 @@ impl Gateway {
             text: content.as_str().into(),
             label: None,
             at: self.ms(cx.now),
+            mark: None,
         };
         let job =
             self.start_store(cx, work, Job::Save { session: session.clone(), content, usage });

@@ -239,6 +239,7 @@ impl Gateway {
                     text,
                     label,
                     at: self.ms(cx.now),
+                    mark: None,
                 };
                 self.start_store(cx, work, Job::Inject { to });
             }
