@@ -6,6 +6,7 @@ use super::json::{self, Object};
 use super::params::Params;
 use super::principal::Authenticated;
 use super::refusal::Refusal;
+use super::request::Fingerprint;
 use super::send::{Cx, ReplyTo};
 use super::session::{Op, Send};
 use super::work::{SessionInfo, StoreWork};
@@ -36,11 +37,14 @@ pub(super) fn send(
     if params.has("media") {
         return Err(Refusal::invalid("media is not supported: nothing can be uploaded yet"));
     }
+    let text: Arc<str> = Arc::from(&*params.required("message")?);
+    let idempotency = key(&params, "idempotencyKey", MAX_IDEMPOTENCY_KEY)?;
     let op = Op::Send(Send {
-        text: Arc::from(&*params.required("message")?),
         session: key(&params, "sessionKey", MAX_KEY)?,
         agent: key(&params, "agentId", MAX_KEY)?,
-        key: key(&params, "idempotencyKey", MAX_IDEMPOTENCY_KEY)?,
+        print: idempotency.is_some().then(|| Fingerprint::of(&text)),
+        key: idempotency,
+        text,
         ack: params.flag("ack")?.unwrap_or(false),
     });
     route(gateway, cx, who, op, to)

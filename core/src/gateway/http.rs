@@ -86,6 +86,7 @@ impl Gateway {
             Ok(Some((status, body))) => {
                 let _ = outbox.respond(&Response::json(status, &body));
                 if status != 200 {
+                    self.probe_store(cx);
                     self.refused(conn, status, Why::NotReady, None);
                 }
             }

@@ -1,6 +1,9 @@
 //! The same key, the same run, the same answer: what makes a retry harmless.
 
 use super::config::Bounds;
+use super::principal::Principal;
+use super::refusal::Refusal;
+use super::request::Fingerprint;
 use super::send::{Body, ReplyTo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,6 +11,18 @@ use std::time::{Duration, Instant};
 
 /// A user's key.
 pub(super) type Key = (Arc<str>, Arc<str>);
+
+/// What makes a request have its effect once.
+#[derive(Debug, Clone)]
+pub(super) struct Once {
+    pub(super) key: Key,
+    /// Of its text: a key stands for one.
+    pub(super) print: Fingerprint,
+    /// It said which session it is for.
+    pub(super) named: bool,
+    /// Who asks.
+    pub(super) who: Principal,
+}
 
 /// Keys, bounded per user in number and time, and in all in bytes. What is still under way is never
 /// forgotten: it is bounded by the runs and their queues.
@@ -29,6 +44,9 @@ struct Kept {
     serial: u64,
     since: Instant,
     bytes: usize,
+    print: Fingerprint,
+    /// As soon as it is known.
+    session: Option<Arc<str>>,
     state: State,
 }
 
@@ -49,8 +67,10 @@ pub(super) enum Met {
     Nothing(ReplyTo),
     /// An answer.
     Answer(ReplyTo, Body),
-    /// The same request under way: it was added to those that wait.
-    Running,
+    /// The same request under way: this one may wait for it.
+    Running(ReplyTo),
+    /// Another request with the same key.
+    Conflict(ReplyTo, Refusal),
 }
 
 /// What an entry costs besides its answer.
@@ -70,28 +90,58 @@ impl Idempotency {
         }
     }
 
-    pub(super) fn meet(&mut self, now: Instant, key: &Key, ack: bool, to: ReplyTo) -> Met {
+    pub(super) fn meet(
+        &mut self,
+        now: Instant,
+        once: &Once,
+        session: Option<&Arc<str>>,
+        ack: bool,
+        to: ReplyTo,
+    ) -> Met {
         self.expire(now);
-        if let Some(kept) = self.kept.get_mut(key) {
-            return match &mut kept.state {
+        let key = &once.key;
+        if let Some(kept) = self.kept.get(key) {
+            if kept.print != once.print {
+                return Met::Conflict(to, other_text());
+            }
+            if let (Some(asked), Some(session)) = (session, &kept.session)
+                && asked != session
+            {
+                return Met::Conflict(to, other_session());
+            }
+            return match &kept.state {
                 State::Done(body) => Met::Answer(to, body.clone()),
                 State::Running { started: Some(body), .. } if ack => Met::Answer(to, body.clone()),
-                State::Running { waiting, .. } => {
-                    waiting.push((to, ack));
-                    Met::Running
-                }
+                State::Running { .. } => Met::Running(to),
             };
         }
         let serial = self.next;
         self.next += 1;
         let bytes = key.0.len() + key.1.len() + OVERHEAD;
         let state = State::Running { started: None, waiting: Vec::new() };
-        self.kept.insert(key.clone(), Kept { serial, since: now, bytes, state });
+        let (print, session) = (once.print, session.cloned());
+        let kept = Kept { serial, since: now, bytes, print, session, state };
+        self.kept.insert(key.clone(), kept);
         self.order.insert(serial, key.clone());
         self.users.entry(key.0.clone()).or_default().insert(serial);
         self.bytes += bytes;
         self.make_room(&key.0);
         Met::Nothing(to)
+    }
+
+    /// The session that it is for.
+    pub(super) fn found(&mut self, key: &Key, session: &Arc<str>) {
+        if let Some(kept) = self.kept.get_mut(key) {
+            kept.session = Some(session.clone());
+        }
+    }
+
+    /// This waits for what is under way, with `ack` only for its start.
+    pub(super) fn wait(&mut self, key: &Key, to: ReplyTo, ack: bool) {
+        let Some(kept) = self.kept.get_mut(key) else { return };
+        if let State::Running { waiting, .. } = &mut kept.state {
+            waiting.push((to, ack));
+        }
     }
 
     /// It has begun: gives those who waited for that only.
@@ -122,8 +172,13 @@ impl Idempotency {
 
     /// It never began: gives those who waited; a retry may begin it.
     pub(super) fn forget(&mut self, key: &Key) -> Vec<ReplyTo> {
+        self.abandon(key).into_iter().map(|(to, _)| to).collect()
+    }
+
+    /// It is done elsewhere: gives those who waited, with `true` only for its start.
+    pub(super) fn abandon(&mut self, key: &Key) -> Vec<(ReplyTo, bool)> {
         match self.remove(key).map(|kept| kept.state) {
-            Some(State::Running { waiting, .. }) => waiting.into_iter().map(|(to, _)| to).collect(),
+            Some(State::Running { waiting, .. }) => waiting,
             _ => Vec::new(),
         }
     }
@@ -176,13 +231,27 @@ impl Idempotency {
     }
 }
 
+pub(super) fn other_text() -> Refusal {
+    Refusal::invalid("idempotencyKey was used with another message")
+}
+
+pub(super) fn other_session() -> Refusal {
+    Refusal::invalid("idempotencyKey was used in another session")
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::bus::{CallId, NodeId};
+    use super::super::principal::Role;
     use super::*;
 
     fn to() -> ReplyTo {
         ReplyTo::Remote { node: NodeId(0), call: CallId(0) }
+    }
+
+    fn once(key: &Key) -> Once {
+        let who = Principal { user: key.0.clone(), role: Role::Operator };
+        Once { key: key.clone(), print: Fingerprint::of("x"), named: false, who }
     }
 
     fn body(text: &str) -> Body {
@@ -198,22 +267,32 @@ mod tests {
         let mut keys = Idempotency::new(&bounds);
         let key = |user: &str, n: usize| (Arc::from(user), Arc::from(n.to_string()));
         for n in 0..100 {
-            assert!(matches!(keys.meet(now, &key("a", n), false, to()), Met::Nothing(_)));
+            assert!(matches!(
+                keys.meet(now, &once(&key("a", n)), None, false, to()),
+                Met::Nothing(_)
+            ));
             keys.finish(&key("a", n), &body("done"));
             assert!(keys.kept.len() <= 10);
         }
-        assert!(matches!(keys.meet(now, &key("a", 99), false, to()), Met::Answer(..)));
+        assert!(matches!(keys.meet(now, &once(&key("a", 99)), None, false, to()), Met::Answer(..)));
         for n in 0..100 {
             let user = n.to_string();
-            keys.meet(now, &key(&user, 0), false, to());
+            keys.meet(now, &once(&key(&user, 0)), None, false, to());
             keys.finish(&key(&user, 0), &body(&"x".repeat(1000)));
             assert!(keys.bytes <= 10_000);
         }
-        keys.meet(now, &key("b", 0), false, to());
+        keys.meet(now, &once(&key("b", 0)), None, false, to());
         let later = now + Duration::from_secs(300);
-        assert!(matches!(keys.meet(later, &key("b", 0), false, to()), Met::Running));
+        assert!(matches!(
+            keys.meet(later, &once(&key("b", 0)), None, false, to()),
+            Met::Running(_)
+        ));
+        keys.wait(&key("b", 0), to(), false);
         assert_eq!(keys.finish(&key("b", 0), &body("done")).len(), 1);
-        assert!(matches!(keys.meet(later, &key("b", 0), false, to()), Met::Nothing(_)));
+        assert!(matches!(
+            keys.meet(later, &once(&key("b", 0)), None, false, to()),
+            Met::Nothing(_)
+        ));
         assert_eq!(keys.forget(&key("b", 0)).len(), 0);
         assert_eq!((keys.kept.len(), keys.order.len(), keys.users.len(), keys.bytes), (0, 0, 0, 0));
     }

@@ -1,6 +1,7 @@
 //! Work under way: what each outcome is for.
 
 use super::fact::Fact;
+use super::idempotency::other_text;
 use super::principal::Principal;
 use super::refusal::{Code, Refusal};
 use super::runs::Turn;
@@ -53,6 +54,10 @@ pub(super) enum Job {
     Status {
         to: ReplyTo,
     },
+    /// An ending is kept with its idempotency key; nobody waits for it.
+    Settle,
+    /// Whether the store works again; nobody waits for it.
+    Probe,
 }
 
 pub(super) struct Pending {
@@ -98,6 +103,14 @@ impl Gateway {
         let oldest = self.store_jobs.first().and_then(|id| self.jobs.get(id));
         !self.store_failed
             && oldest.is_none_or(|job| now.saturating_duration_since(job.since) < LATE)
+    }
+
+    /// Somebody asks whether the gateway is ready, which it is not while the store fails. Who is told so
+    /// sends nothing that would show that it works again, so it is tried now.
+    pub(super) fn probe_store(&mut self, cx: &Cx<'_>) {
+        if self.store_failed && self.store_jobs.is_empty() {
+            self.start_store(cx, StoreWork::Probe, Job::Probe);
+        }
     }
 
     pub(super) fn job_result(&mut self, cx: &mut Cx<'_>, id: JobId, outcome: Outcome) {
@@ -170,10 +183,13 @@ impl Gateway {
     fn store_result(&mut self, cx: &mut Cx<'_>, job: Job, outcome: Result<StoreOutcome, Refusal>) {
         match job {
             Job::Check { who, op, to } => self.checked(cx, &who, op, to, outcome),
-            Job::Append { session, turn } => {
-                let outcome = outcome.and_then(|outcome| appended(&outcome));
-                self.turn_appended(cx, &session, turn, outcome);
-            }
+            Job::Append { session, turn } => match outcome {
+                Ok(StoreOutcome::Known(known)) => self.turn_known(cx, &session, turn, *known),
+                outcome => {
+                    let outcome = outcome.and_then(|outcome| appended(&outcome));
+                    self.turn_appended(cx, &session, turn, outcome);
+                }
+            },
             Job::Context { session } => self.run_context(cx, &session, outcome),
             Job::Save { session, content, usage } => {
                 let outcome = outcome.and_then(|outcome| appended(&outcome));
@@ -207,7 +223,7 @@ impl Gateway {
                 Ok(_) => self.reply_error(cx, to, &unavailable()),
                 Err(refusal) => self.reply_error(cx, to, &refusal),
             },
-            Job::Run { .. } => {}
+            Job::Run { .. } | Job::Settle | Job::Probe => {}
         }
     }
 }
@@ -216,6 +232,7 @@ fn appended(outcome: &StoreOutcome) -> Result<u64, Refusal> {
     match outcome {
         StoreOutcome::Appended { id } => Ok(*id),
         StoreOutcome::Taken => Err(not_yours()),
+        StoreOutcome::Conflict => Err(other_text()),
         _ => Err(gone()),
     }
 }

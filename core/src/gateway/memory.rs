@@ -1,6 +1,12 @@
 //! The store that keeps nothing: sessions in memory, bounded, as a pure value.
 
-use super::work::{Author, Message, NewSession, SessionInfo, StoreError, StoreOutcome, StoreWork};
+mod records;
+mod requests;
+
+use super::request::{Known, Mark, RunEnd};
+use super::work::{Message, NewSession, SessionInfo, StoreError, StoreOutcome, StoreWork};
+use records::Records;
+use requests::{Request, Requests};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -13,11 +19,28 @@ pub struct MemoryBounds {
     pub messages: usize,
     /// Bytes of all texts. Default 256 MiB. More make the sessions that were idle longest go.
     pub bytes: usize,
+    /// Idempotency keys of one user. Default 1,000. More make those that expire first go.
+    pub keys: usize,
+    /// Bytes of all idempotency keys with their answers. Default 64 MiB. More make those that expire
+    /// first go.
+    pub key_bytes: usize,
+    /// Records. Default 100,000. More are refused.
+    pub records: usize,
+    /// Bytes of all records. Default 64 MiB. More are refused.
+    pub record_bytes: usize,
 }
 
 impl Default for MemoryBounds {
     fn default() -> Self {
-        Self { sessions: 10_000, messages: 10_000, bytes: 256 * 1024 * 1024 }
+        Self {
+            sessions: 10_000,
+            messages: 10_000,
+            bytes: 256 * 1024 * 1024,
+            keys: 1000,
+            key_bytes: 64 * 1024 * 1024,
+            records: 100_000,
+            record_bytes: 64 * 1024 * 1024,
+        }
     }
 }
 
@@ -32,6 +55,8 @@ pub struct MemoryStore {
     /// Counts uses: an order that a clock which stands still cannot blur.
     uses: u64,
     bytes: usize,
+    requests: Requests,
+    records: Records,
 }
 
 #[derive(Debug)]
@@ -59,8 +84,13 @@ impl MemoryStore {
                 Some(session) => StoreOutcome::Opened(session.info.clone()),
                 None => StoreOutcome::Absent,
             },
-            StoreWork::Append { session, create, author, text, label, at } => {
-                self.append(&session, create, author, text, label, at)
+            StoreWork::Append { session, create, author, text, label, at, mark } => {
+                let message = Message { id: 0, author, text, label, at };
+                self.append(&session, create, message, mark)
+            }
+            StoreWork::Settle { user, key, end, at, expires } => {
+                self.end((user, key), end, at, expires);
+                StoreOutcome::Stored
             }
             StoreWork::History { session, before, limit, bytes } => {
                 match self.sessions.get(&session) {
@@ -71,24 +101,57 @@ impl MemoryStore {
             StoreWork::List { owner, agent, limit, offset } => {
                 self.list(owner.as_deref(), agent.as_deref(), limit, offset)
             }
+            StoreWork::Patch { session, label } => match self.sessions.get_mut(&session) {
+                Some(session) => {
+                    let cost = |label: &Option<String>| label.as_ref().map_or(0, String::len);
+                    let (old, new) = (cost(&session.info.label), cost(&label));
+                    session.bytes = session.bytes - old + new;
+                    self.bytes = self.bytes - old + new;
+                    session.info.label = label;
+                    StoreOutcome::Opened(session.info.clone())
+                }
+                None => StoreOutcome::Absent,
+            },
+            StoreWork::Delete { session } => StoreOutcome::Removed(self.remove(&session)),
+            StoreWork::Reset { session } => self.trim(&session, 0),
+            StoreWork::Compact { session, keep } => self.trim(&session, keep),
+            StoreWork::Probe => StoreOutcome::Stored,
+            StoreWork::Put { records, at } => {
+                self.records.put(records, at, (self.bounds.records, self.bounds.record_bytes))
+            }
+            StoreWork::Remove { kind, key, at } => self.records.remove(kind, key, at),
+            StoreWork::Clear { kind, at } => self.records.clear(kind, at),
+            StoreWork::Load { at } => self.records.load(at),
         }
     }
 
-    /// Sessions, and bytes held for them.
+    /// Sessions, and bytes held for them, for idempotency keys and for records.
     pub fn size(&self) -> (usize, usize) {
-        (self.sessions.len(), self.bytes)
+        let bytes = self.bytes + self.requests.bytes() + self.records.bytes();
+        (self.sessions.len(), bytes)
     }
 
     fn append(
         &mut self,
         key: &Arc<str>,
         create: Option<NewSession>,
-        author: Author,
-        text: Arc<str>,
-        label: Option<String>,
-        at: u64,
+        mut message: Message,
+        mark: Option<Mark>,
     ) -> StoreOutcome {
-        let cost = text.len() + label.as_ref().map_or(0, String::len) + OVERHEAD;
+        if let Some(Mark::Begin { user, key, print, .. }) = &mark
+            && let Some(request) = self.requests.get(&(user.clone(), key.clone()), message.at)
+        {
+            return match self.sessions.get(&request.session) {
+                Some(session) if request.print == *print => StoreOutcome::Known(Box::new(Known {
+                    session: session.info.clone(),
+                    message: request.message,
+                    run: request.run.clone(),
+                    end: request.end.clone(),
+                })),
+                _ => StoreOutcome::Conflict,
+            };
+        }
+        let cost = cost(&message);
         if cost > self.bounds.bytes {
             return StoreOutcome::Failed(StoreError::Full);
         }
@@ -97,7 +160,7 @@ impl MemoryStore {
                 return StoreOutcome::Taken;
             }
             (Some(_), _) => {}
-            (None, Some(new)) => self.create(key, new, at),
+            (None, Some(new)) => self.create(key, new, message.at),
             (None, None) => return StoreOutcome::Absent,
         }
         self.uses += 1;
@@ -107,7 +170,9 @@ impl MemoryStore {
         self.by_use.insert((session.used, key.clone()));
         let id = session.next_id;
         session.next_id += 1;
-        session.messages.push_back(Message { id, author, text, label, at });
+        message.id = id;
+        let (at, text) = (message.at, message.text.clone());
+        session.messages.push_back(message);
         session.info.messages += 1;
         session.info.updated = at;
         session.bytes += cost;
@@ -115,8 +180,26 @@ impl MemoryStore {
         while session.messages.len() > self.bounds.messages.max(1) {
             self.bytes -= session.drop_oldest();
         }
+        match mark {
+            Some(Mark::Begin { user, key: name, print, run, expires }) => {
+                let session = key.clone();
+                let request = Request { print, session, message: id, run, end: None, expires };
+                let (keys, bytes) = (self.bounds.keys, self.bounds.key_bytes);
+                self.requests.insert((user, name), request, keys, bytes);
+            }
+            Some(Mark::End { user, key, usage, expires }) => {
+                let end = RunEnd::Completed { message: id, content: text, usage };
+                self.end((user, key), end, at, expires);
+            }
+            None => {}
+        }
         self.evict(key);
         StoreOutcome::Appended { id }
+    }
+
+    fn end(&mut self, name: requests::Name, end: RunEnd, at: u64, expires: u64) {
+        let (keys, bytes) = (self.bounds.keys, self.bounds.key_bytes);
+        self.requests.end(name, end, (at, expires), keys, bytes);
     }
 
     fn create(&mut self, key: &Arc<str>, new: NewSession, at: u64) {
@@ -124,6 +207,7 @@ impl MemoryStore {
             key: key.clone(),
             owner: new.owner,
             agent: new.agent,
+            label: None,
             messages: 0,
             created: at,
             updated: at,
@@ -140,10 +224,8 @@ impl MemoryStore {
         while self.sessions.len() > self.bounds.sessions.max(1) || self.bytes > self.bounds.bytes {
             let oldest = self.by_use.first().cloned();
             match oldest {
-                Some((used, key)) if key != *keep => {
-                    self.by_use.remove(&(used, key.clone()));
-                    let session = self.sessions.remove(&key);
-                    self.bytes -= session.map_or(0, |session| session.bytes);
+                Some((_, key)) if key != *keep => {
+                    self.remove(&key);
                 }
                 _ => {
                     let Some(session) = self.sessions.get_mut(keep) else { return };
@@ -154,6 +236,27 @@ impl MemoryStore {
                 }
             }
         }
+    }
+
+    fn remove(&mut self, key: &Arc<str>) -> bool {
+        let Some(session) = self.sessions.remove(key) else { return false };
+        self.by_use.remove(&(session.used, key.clone()));
+        self.bytes -= session.bytes;
+        self.requests.drop_session(key);
+        true
+    }
+
+    /// Removes all but the newest messages.
+    fn trim(&mut self, key: &Arc<str>, keep: u64) -> StoreOutcome {
+        let Some(session) = self.sessions.get_mut(key) else { return StoreOutcome::Absent };
+        let before = session.info.messages;
+        while session.info.messages > keep {
+            self.bytes -= session.drop_oldest();
+        }
+        let left = session.info.messages;
+        let first = session.messages.front().map_or(session.next_id, |message| message.id);
+        self.requests.drop_unanswered(key, first);
+        StoreOutcome::Trimmed { removed: before - left, left }
     }
 
     fn list(
@@ -200,16 +303,21 @@ impl Session {
     }
 
     fn drop_oldest(&mut self) -> usize {
-        let dropped = self.messages.pop_front().map_or(0, |message| {
-            message.text.len() + message.label.as_ref().map_or(0, String::len) + OVERHEAD
-        });
+        let Some(message) = self.messages.pop_front() else { return 0 };
+        let dropped = cost(&message);
+        self.info.messages -= 1;
         self.bytes -= dropped;
         dropped
     }
 }
 
+fn cost(message: &Message) -> usize {
+    message.text.len() + message.label.as_ref().map_or(0, String::len) + OVERHEAD
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::work::Author;
     use super::*;
 
     fn append(store: &mut MemoryStore, session: &str, text: &str) -> StoreOutcome {
@@ -220,6 +328,7 @@ mod tests {
             text: text.into(),
             label: None,
             at: 7,
+            mark: None,
         })
     }
 
@@ -263,6 +372,7 @@ mod tests {
                 text: "hello".into(),
                 label: None,
                 at: 7,
+                mark: None,
             })
         };
         assert_eq!(create("eve"), StoreOutcome::Taken);
@@ -272,7 +382,8 @@ mod tests {
 
     #[test]
     fn each_bound_holds_and_idle_sessions_go_first() {
-        let bounds = MemoryBounds { sessions: 3, messages: 2, bytes: 4000 };
+        let bounds =
+            MemoryBounds { sessions: 3, messages: 2, bytes: 4000, ..MemoryBounds::default() };
         let mut store = MemoryStore::new(bounds);
         for key in ["a", "b", "c", "a", "d"] {
             append(&mut store, key, "hello");

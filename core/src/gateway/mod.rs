@@ -69,7 +69,7 @@
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
 //! | `login` `principal` `rate` | who it is, what they may do, how often |
 //! | `chat` `session` `runs` `idempotency` | conversations |
-//! | `jobs` `work` `memory` | what needs I/O, and a store in memory |
+//! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
 //! | `bus` `presence` | many nodes, and who is connected to them |
 //! | `send` `json` `refusal` `fact` | what leaves |
@@ -97,7 +97,9 @@ mod params;
 mod presence;
 mod principal;
 mod rate;
+mod record;
 mod refusal;
+mod request;
 mod resume;
 mod ring;
 mod runs;
@@ -117,7 +119,9 @@ pub use methods::{Method, methods, methods_markdown};
 pub use params::Param;
 pub use presence::Entry;
 pub use principal::{Principal, Role};
+pub use record::{Record, RecordKind};
 pub use refusal::Code;
+pub use request::{Fingerprint, Known, Mark, RunEnd};
 pub use resume::{Claim, Resumed};
 pub use ring::Event as LinkEvent;
 pub use send::deliver;

@@ -4,13 +4,16 @@
 //! text -> durable -> (queued, while another runs) -> context read -> agent works -> answer durable
 //! ```
 
+mod known;
+
 use super::Gateway;
 use super::fact::Fact;
-use super::idempotency::Key;
+use super::idempotency::{Key, Once};
 use super::jobs::Job;
 use super::json::{self, Object};
 use super::principal::Principal;
 use super::refusal::{Code, Refusal, SOON};
+use super::request::Mark;
 use super::ring::{Event, RunName};
 use super::send::{Body, Cx, ReplyTo};
 use super::session::{Op, Session};
@@ -46,7 +49,10 @@ pub(super) struct Turn {
     /// It had to wait for another run; its request was answered then.
     pub(super) queued: bool,
     pub(super) to: Option<ReplyTo>,
+    /// What to answer those with who ask again, until the request has its answer.
     pub(super) key: Option<Key>,
+    /// What the store is told of the request, if it has a key.
+    pub(super) once: Option<Once>,
 }
 
 struct RunState {
@@ -88,18 +94,48 @@ impl Ending {
 impl Gateway {
     /// Makes a turn's text durable, if there is room for it.
     pub(super) fn take_turn(&mut self, cx: &mut Cx<'_>, session: &Session, turn: Turn) {
+        if !self.make_live(session, turn.text.len()) {
+            let refusal = Refusal::exhausted("too many turns wait already", SOON);
+            return self.answer_turn(cx, turn, &refusal.into(), false);
+        }
+        let mark = turn.once.as_ref().map(|once| Mark::Begin {
+            user: once.key.0.clone(),
+            key: once.key.1.clone(),
+            print: once.print,
+            run: turn.run.clone(),
+            // However long the run takes, it is not forgotten while it does.
+            expires: self.forget_at(cx.now + self.config.bounds().run_within),
+        });
+        let work = StoreWork::Append {
+            session: session.key.clone(),
+            create: session.create(),
+            author: Author::User,
+            text: turn.text.clone(),
+            label: None,
+            at: self.ms(cx.now),
+            mark,
+        };
+        self.start_store(cx, work, Job::Append { session: session.key.clone(), turn });
+    }
+
+    /// When the store forgets a request that has had its effect by then, in Unix milliseconds.
+    fn forget_at(&self, then: Instant) -> u64 {
+        self.ms(then + self.config.bounds().idempotency_within)
+    }
+
+    /// Enters a turn of so many bytes into its session, as one that is being made durable. False if
+    /// there is no room for it.
+    fn make_live(&mut self, session: &Session, len: usize) -> bool {
         let bounds = self.config.bounds();
-        let (turns, bytes) = (bounds.queued_turns, bounds.queued_bytes);
         let room = match self.live.get(&session.key) {
             None => self.live.len() < bounds.live_sessions,
             Some(live) => {
-                live.queue.len() + live.appending < turns
-                    && live.waiting_bytes + turn.text.len() <= bytes
+                live.queue.len() + live.appending < bounds.queued_turns
+                    && live.waiting_bytes + len <= bounds.queued_bytes
             }
         };
         if !room {
-            let refusal = Refusal::exhausted("too many turns wait already", SOON);
-            return self.answer_turn(cx, turn, &refusal.into(), false);
+            return false;
         }
         let live = self.live.entry(session.key.clone()).or_insert_with(|| Live {
             owner: session.owner.clone(),
@@ -110,16 +146,8 @@ impl Gateway {
             appending: 0,
         });
         live.appending += 1;
-        live.waiting_bytes += turn.text.len();
-        let work = StoreWork::Append {
-            session: session.key.clone(),
-            create: session.create(),
-            author: Author::User,
-            text: turn.text.clone(),
-            label: None,
-            at: self.ms(cx.now),
-        };
-        self.start_store(cx, work, Job::Append { session: session.key.clone(), turn });
+        live.waiting_bytes += len;
+        true
     }
 
     /// The text is durable: runs, or waits its turn.
@@ -148,12 +176,7 @@ impl Gateway {
             Ok(message) => {
                 turn.message = message;
                 turn.queued = true;
-                let body = Body::ok(|o| {
-                    o.bool("queued", true)
-                        .str("turnId", &turn.id)
-                        .str("runId", &turn.run)
-                        .str("sessionKey", session)
-                });
+                let body = queued_body(&turn, session);
                 let (to, key) = (turn.to.take(), turn.key.take());
                 live.queue.push_back(turn);
                 let at = live.queue.len() - 1;
@@ -164,9 +187,7 @@ impl Gateway {
     }
 
     fn start_run(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, mut turn: Turn) {
-        let body = Body::ok(|o| {
-            o.str("runId", &turn.run).str("sessionKey", session).str("status", "started")
-        });
+        let body = started_body(&turn.run, session);
         let mut early = Vec::new();
         if turn.ack {
             early.extend(turn.to.take());
@@ -312,6 +333,14 @@ impl Gateway {
         if content.len() > self.config.bounds().answer_bytes {
             return self.stop_talking(cx, session);
         }
+        let run = self.live.get(session).and_then(|live| live.run.as_ref());
+        let once = run.and_then(|run| run.turn.once.as_ref());
+        let mark = once.map(|once| Mark::End {
+            user: once.key.0.clone(),
+            key: once.key.1.clone(),
+            usage,
+            expires: self.forget_at(cx.now),
+        });
         let work = StoreWork::Append {
             session: session.clone(),
             create: None,
@@ -319,6 +348,7 @@ impl Gateway {
             text: content.as_str().into(),
             label: None,
             at: self.ms(cx.now),
+            mark,
         };
         let job =
             self.start_store(cx, work, Job::Save { session: session.clone(), content, usage });
@@ -383,22 +413,13 @@ impl Gateway {
         let duration = cx.now.saturating_duration_since(since);
         let (run, agent) = (turn.run.clone(), turn.agent.clone());
         self.note(Fact::RunEnded { run, agent, state, duration });
-        let body = match ending {
-            Ending::Completed { content, usage, message } => Body::ok(|o| {
-                o.str("runId", &turn.run)
-                    .str("sessionKey", session)
-                    .str("content", &content)
-                    .object("usage", |o| write_usage(o, usage))
-                    .str("messageId", &message.to_string())
-            }),
-            Ending::Failed { code, error } => Refusal::new(code, format!("run failed: {error}"))
-                .details(|o| o.str("runId", &turn.run).str("sessionKey", session))
-                .into(),
-            Ending::Cancelled => Body::ok(|o| {
-                o.str("runId", &turn.run).str("sessionKey", session).bool("cancelled", true)
-            }),
-        };
-        self.answer_turn(cx, turn, &body, true);
+        if let Some(once) = &turn.once {
+            self.settle(cx, once.key.clone(), &ending);
+        }
+        // What depends on others may be tried again, with the same key.
+        let keep = !matches!(ending, Ending::Failed { code: Code::Unavailable, .. });
+        let body = ending.body(&turn.run, session);
+        self.answer_turn(cx, turn, &body, keep);
         self.next_turn(cx, session);
     }
 
@@ -608,6 +629,19 @@ fn started(turn: &Turn) -> String {
 enum Which {
     Running,
     Queued(usize),
+}
+
+fn started_body(run: &str, session: &str) -> Body {
+    Body::ok(|o| o.str("runId", run).str("sessionKey", session).str("status", "started"))
+}
+
+fn queued_body(turn: &Turn, session: &str) -> Body {
+    Body::ok(|o| {
+        o.bool("queued", true)
+            .str("turnId", &turn.id)
+            .str("runId", &turn.run)
+            .str("sessionKey", session)
+    })
 }
 
 fn write_usage(object: Object<'_>, usage: Usage) -> Object<'_> {

@@ -1,10 +1,12 @@
 //! Sessions: whose they are, where they live, and what is asked of them.
 
 use super::bus::NodeId;
+use super::idempotency::{Met, Once};
 use super::jobs::Job;
 use super::json;
 use super::principal::Principal;
 use super::refusal::{Code, Refusal, cut};
+use super::request::Fingerprint;
 use super::runs::Turn;
 use super::send::{Body, Cx, ReplyTo};
 use super::work::{Author, NewSession, StoreOutcome, StoreWork};
@@ -56,7 +58,21 @@ pub struct Send {
     pub(super) agent: Option<Arc<str>>,
     pub(super) text: Arc<str>,
     pub(super) key: Option<Arc<str>>,
+    /// That of the text, if there is a key.
+    pub(super) print: Option<Fingerprint>,
     pub(super) ack: bool,
+}
+
+impl Send {
+    /// What makes this have its effect once, if it has a key.
+    fn once(&self, who: &Principal) -> Option<Once> {
+        Some(Once {
+            key: (who.user.clone(), self.key.clone()?),
+            print: self.print?,
+            named: self.session.is_some(),
+            who: who.clone(),
+        })
+    }
 }
 
 /// A session that this principal may use. Only [`Session::check`] and [`Session::fresh`] make one,
@@ -152,17 +168,24 @@ impl Gateway {
 
     /// Does this here: this is the session's node.
     pub(super) fn perform(&mut self, cx: &mut Cx<'_>, who: &Principal, op: Op, to: ReplyTo) {
-        let to = match &op {
-            Op::Send(Send { key: Some(key), ack, .. }) => {
-                let key = (who.user.clone(), key.clone());
-                use super::idempotency::Met;
-                match self.idempotency.meet(cx.now, &key, *ack, to) {
+        let once = match &op {
+            Op::Send(send) => send.once(who).map(|once| (once, send.ack)),
+            _ => None,
+        };
+        let to = match once {
+            Some((once, ack)) => {
+                match self.idempotency.meet(cx.now, &once, op.session(), ack, to) {
                     Met::Nothing(to) => to,
                     Met::Answer(to, body) => return self.reply_body(cx, to, &body),
-                    Met::Running => return,
+                    Met::Conflict(to, refusal) => return self.reply_error(cx, to, &refusal),
+                    Met::Running(to) => {
+                        // It waits with the others.
+                        self.taken(&to);
+                        return self.idempotency.wait(&once.key, to, ack);
+                    }
                 }
             }
-            _ => to,
+            None => to,
         };
         let Some(key) = op.session().cloned() else {
             return match op {
@@ -239,6 +262,7 @@ impl Gateway {
                     text,
                     label,
                     at: self.ms(cx.now),
+                    mark: None,
                 };
                 self.start_store(cx, work, Job::Inject { to });
             }
@@ -284,6 +308,10 @@ impl Gateway {
             Ok(agent) => agent,
             Err(refusal) => return self.refuse_op(cx, who, &Op::Send(send), to, refusal),
         };
+        let once = send.once(who);
+        if let Some(once) = &once {
+            self.idempotency.found(&once.key, &session.key);
+        }
         let (run, turn) = (self.uuid(), self.uuid());
         let turn = Turn {
             run: format!("run-{}-{run}", self.node.index).into(),
@@ -295,7 +323,8 @@ impl Gateway {
             ack: send.ack,
             queued: false,
             to: Some(to),
-            key: send.key.map(|key| (who.user.clone(), key)),
+            key: once.as_ref().map(|once| once.key.clone()),
+            once,
         };
         self.take_turn(cx, session, turn);
     }

@@ -1,5 +1,7 @@
 //! What needs I/O, as data: the host executes it elsewhere and hands the outcome back.
 
+use super::record::{Record, RecordKind};
+use super::request::{Known, Mark, RunEnd};
 use std::sync::Arc;
 
 /// Names one piece of work until its last outcome.
@@ -71,7 +73,7 @@ pub enum StoreWork {
         session: Arc<str>,
     },
     /// Add a message and make it durable: [`StoreOutcome::Appended`], [`StoreOutcome::Absent`] or
-    /// [`StoreOutcome::Taken`].
+    /// [`StoreOutcome::Taken`]; with a mark also [`StoreOutcome::Known`] or [`StoreOutcome::Conflict`].
     Append {
         /// The session's key.
         session: Arc<str>,
@@ -86,6 +88,23 @@ pub enum StoreWork {
         label: Option<String>,
         /// When.
         at: u64,
+        /// The request with an idempotency key that this belongs to. It is in the store with the
+        /// message or not at all.
+        mark: Option<Mark>,
+    },
+    /// Keep with an idempotency key that its run ended without an answer: [`StoreOutcome::Stored`],
+    /// whether or not the key is known.
+    Settle {
+        /// Whose key.
+        user: Arc<str>,
+        /// The key.
+        key: Arc<str>,
+        /// How it ended.
+        end: RunEnd,
+        /// When.
+        at: u64,
+        /// When the key is forgotten now.
+        expires: u64,
     },
     /// Read messages, newest first limited, given oldest first: [`StoreOutcome::History`] or
     /// [`StoreOutcome::Absent`].
@@ -109,6 +128,66 @@ pub enum StoreWork {
         limit: usize,
         /// Leave out so many.
         offset: usize,
+    },
+    /// Change what is shown of a session: [`StoreOutcome::Opened`] as it is now, or
+    /// [`StoreOutcome::Absent`].
+    Patch {
+        /// The session's key.
+        session: Arc<str>,
+        /// The name that people see; `None` takes it away.
+        label: Option<String>,
+    },
+    /// Remove a session with all its messages and what its idempotency keys stand for:
+    /// [`StoreOutcome::Removed`], with whether it was there.
+    Delete {
+        /// The session's key.
+        session: Arc<str>,
+    },
+    /// Remove all messages of a session and keep it: [`StoreOutcome::Trimmed`] or
+    /// [`StoreOutcome::Absent`]. Ids go on growing.
+    Reset {
+        /// The session's key.
+        session: Arc<str>,
+    },
+    /// Remove the oldest messages of a session: [`StoreOutcome::Trimmed`] or
+    /// [`StoreOutcome::Absent`].
+    Compact {
+        /// The session's key.
+        session: Arc<str>,
+        /// How many messages stay.
+        keep: u64,
+    },
+    /// Try whether the store can write: [`StoreOutcome::Stored`]. Changes nothing.
+    Probe,
+    /// Make records durable, all of them or none: [`StoreOutcome::Stored`]. Each takes the place of
+    /// one with the same kind and key.
+    Put {
+        /// The records.
+        records: Vec<Record>,
+        /// When.
+        at: u64,
+    },
+    /// Forget a record: [`StoreOutcome::Removed`], with whether it was there.
+    Remove {
+        /// Its kind.
+        kind: RecordKind,
+        /// Its key.
+        key: Arc<str>,
+        /// When.
+        at: u64,
+    },
+    /// Forget all records of a kind: [`StoreOutcome::Removed`], with whether there was one.
+    Clear {
+        /// The kind.
+        kind: RecordKind,
+        /// When.
+        at: u64,
+    },
+    /// Read all records that have not expired, by kind and key: [`StoreOutcome::Loaded`]. For the
+    /// start.
+    Load {
+        /// When.
+        at: u64,
     },
 }
 
@@ -164,6 +243,8 @@ pub struct SessionInfo {
     pub owner: Arc<str>,
     /// The agent it talks to.
     pub agent: Arc<str>,
+    /// The name that people see, if it was given one.
+    pub label: Option<String>,
     /// How many messages it has.
     pub messages: u64,
     /// When it was created, in Unix milliseconds.
@@ -187,6 +268,17 @@ pub enum StoreOutcome {
         /// Its id.
         id: u64,
     },
+    /// The request came before: nothing was appended.
+    Known(Box<Known>),
+    /// The idempotency key came before, with another text: nothing was appended.
+    Conflict,
+    /// Messages were removed.
+    Trimmed {
+        /// How many.
+        removed: u64,
+        /// How many are left.
+        left: u64,
+    },
     /// Messages, oldest first.
     History {
         /// The messages.
@@ -201,6 +293,12 @@ pub enum StoreOutcome {
         /// How many there are without limit and offset.
         total: usize,
     },
+    /// It is durable.
+    Stored,
+    /// What was to be forgotten is, durably; `false`: it was not there.
+    Removed(bool),
+    /// Records.
+    Loaded(Vec<Record>),
     /// Nothing was done.
     Failed(StoreError),
 }

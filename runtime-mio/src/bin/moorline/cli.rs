@@ -32,10 +32,14 @@ pub(crate) struct ServeArgs {
     /// Address and port to listen on. Port 0 takes a free one.
     #[arg(long, env = "MOORLINE_LISTEN", default_value = "127.0.0.1:18790")]
     pub(crate) listen: SocketAddr,
-    /// Folder for the token and the lock [default: $XDG_STATE_HOME/moorline or
+    /// Folder for the token, the database and the lock [default: $XDG_STATE_HOME/moorline or
     /// ~/.local/state/moorline].
     #[arg(long, env = "MOORLINE_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+    /// Keep conversations in memory only: they are gone when the gateway ends. Without this they are
+    /// in the state folder, and what was acknowledged is on the disk.
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
     /// Gateway token instead of the one kept in the state folder. Other users of this machine can
     /// read a command line: prefer MOORLINE_TOKEN.
     #[arg(long, env = "MOORLINE_TOKEN", hide_env_values = true)]

@@ -3,10 +3,13 @@
 mod echo_agent;
 mod store;
 
+pub(crate) use store::Store;
+
 use moorline_core::gateway::{BusMessage, JobId, Outcome, Work};
 use moorline_mio::Handle;
 use std::io;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::thread::JoinHandle;
 
 /// What reaches a loop from other threads.
 #[derive(Debug)]
@@ -87,12 +90,12 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
-    /// Starts the threads. They end when the last clone of this is dropped.
-    pub(crate) fn start(mailboxes: &[Mailbox]) -> io::Result<Self> {
-        Ok(Self {
-            store: store::start(mailboxes.to_vec())?,
-            agent: echo_agent::start(mailboxes.to_vec())?,
-        })
+    /// Starts the threads. They end when the last clone of this is dropped; the handle is that of the
+    /// store's, which must have ended before the state folder is anybody else's.
+    pub(crate) fn start(mailboxes: &[Mailbox], store: Store) -> io::Result<(Self, JoinHandle<()>)> {
+        let (store, thread) = store::start(store, mailboxes.to_vec())?;
+        let agent = echo_agent::start(mailboxes.to_vec())?;
+        Ok((Self { store, agent }, thread))
     }
 
     /// Takes on a piece of work of the loop `node`.

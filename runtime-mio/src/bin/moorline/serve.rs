@@ -5,7 +5,7 @@ mod node;
 
 use crate::cli::ServeArgs;
 use crate::failure::Failure;
-use crate::jobs::{Jobs, Mailbox};
+use crate::jobs::{Jobs, Mailbox, Store};
 use crate::state_dir::StateDir;
 use crate::{log, open_files, port_holder, signals};
 use moorline_core::gateway::{Gateway, GatewayConfig, Node, Secret, Token};
@@ -35,6 +35,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         None => state.token(new_token)?,
     };
 
+    let store = if args.ephemeral { Store::memory() } else { Store::open(state.path())? };
+
     let mut config = GatewayConfig::new(server.local_addr());
     config.tokens = vec![Token::admin(Secret::new(&token))];
     config.owner_ids.clone_from(&args.owner_ids);
@@ -47,7 +49,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
 
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Mailbox::new).unzip();
-    let jobs = Jobs::start(&mailboxes)?;
+    let (jobs, store_thread) = Jobs::start(&mailboxes, store)?;
     let nodes: Vec<_> = gateways
         .into_iter()
         .zip(inboxes)
@@ -57,7 +59,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
             Mutex::new(Some(node))
         })
         .collect();
-    drop(mailboxes);
+    drop((jobs, mailboxes));
     signals::stop_on_signal(server.handles())?;
     announce(&server, &state, args, is_new.then_some(&token));
     tracing::info!(
@@ -72,6 +74,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         let node = nodes[index].lock().expect("nothing panics while it holds this").take();
         node.expect("each loop starts once")
     })?;
+    // What was begun is finished before the state folder's lock is released.
+    drop(nodes);
+    let _ = store_thread.join();
     tracing::info!("stopped");
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// An open state folder. The lock is held as long as this lives.
 #[derive(Debug)]
@@ -122,9 +123,14 @@ fn lock(state_dir: &Path) -> Result<File, Failure> {
     let noted = file
         .set_len(0)
         .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "pid {}", std::process::id()));
+        .and_then(|()| writeln!(file, "pid {}, started {}", std::process::id(), utc_now()));
     noted.map_err(|error| config(&path, "cannot write the lock file", &error))?;
     Ok(file)
+}
+
+/// The time in words that need no time zone.
+fn utc_now() -> String {
+    httpdate::fmt_http_date(SystemTime::now())
 }
 
 fn config(path: &Path, what: &str, error: &io::Error) -> Failure {

@@ -1,10 +1,26 @@
-//! The store's thread. Sessions live in memory.
+//! The store's thread. Whatever waits is executed in one transaction and committed once: the price of a
+//! commit, which is the disk's, is shared by all who wait for it.
+
+mod file;
+mod records;
+mod requests;
+mod schema;
+mod sessions;
+mod sqlite;
+
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod trouble;
 
 use super::{Job, Mailbox};
-use moorline_core::gateway::{MemoryStore, Outcome, StoreWork};
+use crate::failure::Failure;
+use moorline_core::gateway::{MemoryStore, Outcome, StoreOutcome, StoreWork};
+use sqlite::SqliteStore;
 use std::io;
-use std::sync::mpsc::{self, Sender};
-use std::thread;
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
 
 #[derive(Debug)]
 pub(super) struct Task {
@@ -12,14 +28,69 @@ pub(super) struct Task {
     pub(super) work: StoreWork,
 }
 
-pub(super) fn start(mailboxes: Vec<Mailbox>) -> io::Result<Sender<Task>> {
+/// Where sessions, idempotency keys and records are kept.
+#[derive(Debug)]
+pub(crate) struct Store(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Memory(Box<MemoryStore>),
+    File(Box<SqliteStore>),
+}
+
+/// Works of one transaction. More share a commit, and wait for each other.
+const BATCH: usize = 512;
+
+/// Bytes of messages that a transaction reads before it ends: its outcomes are held until then.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+impl Store {
+    /// Keeps nothing when the process ends.
+    pub(crate) fn memory() -> Self {
+        Self(Kind::Memory(Box::default()))
+    }
+
+    /// Keeps everything in the database of a state folder.
+    ///
+    /// # Errors
+    /// It cannot be used: the text says which file, why, and what to do.
+    pub(crate) fn open(state_dir: &Path) -> Result<Self, Failure> {
+        SqliteStore::open(state_dir).map(|store| Self(Kind::File(Box::new(store))))
+    }
+
+    /// Executes the first task and those that are there by then; gives what came of each, once all of
+    /// it is durable.
+    fn execute(&mut self, first: Task, tasks: &Receiver<Task>) -> Vec<(Job, StoreOutcome)> {
+        match &mut self.0 {
+            Kind::Memory(store) => vec![(first.job, store.execute(first.work))],
+            Kind::File(store) => {
+                let mut batch = store.begin();
+                let mut jobs = Vec::new();
+                let mut next = Some(first);
+                while let Some(Task { job, work }) = next {
+                    jobs.push(job);
+                    store.execute(&mut batch, work);
+                    let room = jobs.len() < BATCH && batch.bytes() < BATCH_BYTES;
+                    next = if room { tasks.try_recv().ok() } else { None };
+                }
+                jobs.into_iter().zip(store.commit(batch)).collect()
+            }
+        }
+    }
+}
+
+/// Starts the thread. It ends when the last sender is dropped and all is done.
+pub(super) fn start(
+    mut store: Store,
+    mailboxes: Vec<Mailbox>,
+) -> io::Result<(Sender<Task>, JoinHandle<()>)> {
     let (sender, tasks) = mpsc::channel::<Task>();
-    thread::Builder::new().name("store".into()).spawn(move || {
-        let mut store = MemoryStore::default();
-        for Task { job, work } in tasks {
-            let outcome = store.execute(work);
-            mailboxes[job.node].hand_over(job.id, Outcome::Store(outcome));
+    let thread = thread::Builder::new().name("store".into()).spawn(move || {
+        while let Ok(first) = tasks.recv() {
+            for (job, outcome) in store.execute(first, &tasks) {
+                mailboxes[job.node].hand_over(job.id, Outcome::Store(outcome));
+            }
         }
     })?;
-    Ok(sender)
+    Ok((sender, thread))
 }

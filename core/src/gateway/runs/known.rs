@@ -1,0 +1,184 @@
+//! A turn whose request the store has seen before: after a restart, or when it was forgotten here. It
+//! is answered as it was, or its run is begun again for the message that is stored already.
+
+use super::super::Gateway;
+use super::super::bus::{BusMessage, NodeId, Route};
+use super::super::idempotency::{Key, Once, other_session};
+use super::super::jobs::Job;
+use super::super::refusal::{Code, Refusal, SOON};
+use super::super::request::{Known, RunEnd};
+use super::super::send::{Body, Cx, ReplyTo};
+use super::super::session::{Op, Send, Session, not_yours};
+use super::super::work::StoreWork;
+use super::{Ending, Turn, queued_body, started_body};
+use std::sync::Arc;
+
+impl Gateway {
+    /// The store knows the request of this turn, which was to be appended to the session `asked`.
+    pub(in super::super) fn turn_known(
+        &mut self,
+        cx: &mut Cx<'_>,
+        asked: &Arc<str>,
+        mut turn: Turn,
+        known: Known,
+    ) {
+        let Some(live) = self.live.get_mut(asked) else { return };
+        live.appending -= 1;
+        live.waiting_bytes -= turn.text.len();
+        self.drop_if_idle(asked);
+        let Some(once) = turn.once.clone() else { return };
+        let session = &known.session;
+        if once.named && session.key != *asked {
+            return self.answer_turn(cx, turn, &other_session().into(), false);
+        }
+        // The request named no session, so nobody has asked yet whose it is.
+        if session.owner != once.who.user && !once.who.role.sees_all() {
+            return self.answer_turn(cx, turn, &not_yours().into(), false);
+        }
+        turn.run = known.run;
+        if let Some(end) = known.end {
+            let body = if turn.ack {
+                started_body(&turn.run, &session.key)
+            } else {
+                Ending::from(end).body(&turn.run, &session.key)
+            };
+            return self.answer_turn(cx, turn, &body, true);
+        }
+        let home = self.node.home(&session.key);
+        if home != self.node.id() {
+            return self.send_home(cx, home, &session.key, &once, turn);
+        }
+        let Some(turn) = self.join_run(cx, &session.key, turn) else { return };
+        let session = Session {
+            key: session.key.clone(),
+            owner: session.owner.clone(),
+            agent: session.agent.clone(),
+            fresh: false,
+        };
+        if self.make_live(&session, turn.text.len()) {
+            self.turn_appended(cx, &session.key, turn, Ok(known.message));
+        } else {
+            let refusal = Refusal::exhausted("too many turns wait already", SOON);
+            self.answer_turn(cx, turn, &refusal.into(), false);
+        }
+    }
+
+    /// The run may be under way, or wait in the queue: then the request has the answer that it would
+    /// have had. Gives the turn back when it is not.
+    fn join_run(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, mut turn: Turn) -> Option<Turn> {
+        let Some(live) = self.live.get_mut(session) else { return Some(turn) };
+        if let Some(state) = &mut live.run
+            && state.turn.run == turn.run
+        {
+            if state.turn.key.is_none() {
+                // It had to wait, so its request was answered, and the key with it.
+                state.turn.key.clone_from(&turn.key);
+            }
+            if turn.ack {
+                let body = started_body(&turn.run, session);
+                let again = turn.key.as_ref().map(|key| self.idempotency.started(key, &body));
+                for to in turn.to.into_iter().chain(again.into_iter().flatten()) {
+                    self.reply_body(cx, to, &body);
+                }
+            } else if let (Some(key), Some(to)) = (turn.key, turn.to) {
+                self.taken(&to);
+                self.idempotency.wait(&key, to, false);
+            }
+            return None;
+        }
+        let waiting = live.queue.iter().find(|waiting| waiting.run == turn.run);
+        let Some(waiting) = waiting else { return Some(turn) };
+        turn.id.clone_from(&waiting.id);
+        let body = queued_body(&turn, session);
+        self.answer_turn(cx, turn, &body, true);
+        None
+    }
+
+    /// The session lives at another node now: there are more of them than before, or fewer.
+    fn send_home(
+        &mut self,
+        cx: &mut Cx<'_>,
+        home: NodeId,
+        session: &Arc<str>,
+        once: &Once,
+        turn: Turn,
+    ) {
+        let again = turn.key.as_ref().map_or_else(Vec::new, |key| self.idempotency.abandon(key));
+        let first = turn.to.map(|to| (to, turn.ack));
+        for (to, ack) in first.into_iter().chain(again) {
+            self.taken(&to);
+            let op = Op::Send(Send {
+                session: Some(session.clone()),
+                agent: Some(turn.agent.clone()),
+                text: turn.text.clone(),
+                key: Some(once.key.1.clone()),
+                print: Some(once.print),
+                ack,
+            });
+            self.forward(cx, home, &once.who, op, to);
+        }
+    }
+
+    /// The node that the request came from need not fear that nobody does it.
+    pub(in super::super) fn taken(&mut self, to: &ReplyTo) {
+        if let ReplyTo::Remote { node, call } = to {
+            self.publish(Route::Node(*node), BusMessage::Taken { call: *call });
+        }
+    }
+
+    /// Keeps with the key that its run ended without an answer. Not while the gateway stops: then it is
+    /// not the user who stopped it, and a retry begins it again.
+    pub(super) fn settle(&mut self, cx: &Cx<'_>, key: Key, ending: &Ending) {
+        let end = match ending {
+            Ending::Failed { code: Code::Unavailable, .. } | Ending::Completed { .. } => return,
+            Ending::Failed { code, error } => {
+                let (timeout, error) = (*code == Code::AgentTimeout, error.as_str().into());
+                RunEnd::Failed { timeout, error }
+            }
+            Ending::Cancelled => RunEnd::Cancelled,
+        };
+        if self.draining {
+            return;
+        }
+        let (at, expires) = (self.ms(cx.now), self.forget_at(cx.now));
+        let (user, key) = key;
+        let work = StoreWork::Settle { user, key, end, at, expires };
+        self.start_store(cx, work, Job::Settle);
+    }
+}
+
+impl From<RunEnd> for Ending {
+    fn from(end: RunEnd) -> Self {
+        match end {
+            RunEnd::Completed { message, content, usage } => {
+                Self::Completed { content: content.as_ref().into(), usage, message }
+            }
+            RunEnd::Failed { timeout, error } => {
+                let code = if timeout { Code::AgentTimeout } else { Code::Internal };
+                Self::Failed { code, error: error.as_ref().into() }
+            }
+            RunEnd::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl Ending {
+    /// The answer to the request whose run ended like this.
+    pub(super) fn body(self, run: &str, session: &str) -> Body {
+        match self {
+            Self::Completed { content, usage, message } => Body::ok(|o| {
+                o.str("runId", run)
+                    .str("sessionKey", session)
+                    .str("content", &content)
+                    .object("usage", |o| super::write_usage(o, usage))
+                    .str("messageId", &message.to_string())
+            }),
+            Self::Failed { code, error } => Refusal::new(code, format!("run failed: {error}"))
+                .details(|o| o.str("runId", run).str("sessionKey", session))
+                .into(),
+            Self::Cancelled => {
+                Body::ok(|o| o.str("runId", run).str("sessionKey", session).bool("cancelled", true))
+            }
+        }
+    }
+}
