@@ -193,6 +193,11 @@ pub enum BusMessage {
         /// The link.
         link: LinkId,
     },
+    /// The sender drains, and has no run and no answer to give any more.
+    Quiet {
+        /// The sender.
+        node: NodeId,
+    },
     /// The connection's peer does not read what its link says: end it.
     GiveUp {
         /// The connection.
@@ -238,6 +243,7 @@ impl Gateway {
         match message {
             BusMessage::Join { node } => {
                 self.node_restarted(cx, node);
+                self.quiet_before.remove(&node);
                 let there = self.presence.of_node(self.node.id());
                 if !there.is_empty() {
                     let (from, gone) = (self.node.id(), Vec::new());
@@ -250,7 +256,7 @@ impl Gateway {
             }
             BusMessage::Call { from, call, who, op } => {
                 let to = ReplyTo::Remote { node: from, call };
-                if self.draining {
+                if self.draining.is_some() {
                     self.reply_error(cx, to, &shutting_down());
                 } else {
                     self.perform(cx, &who, op, to);
@@ -287,6 +293,7 @@ impl Gateway {
                 self.link_detached(cx, link, Attached::There(from, conn), keep);
             }
             BusMessage::Replaced { conn, link } => self.replaced(cx, conn, link),
+            BusMessage::Quiet { node } => self.now_quiet(node),
             BusMessage::GiveUp { conn, link } => {
                 if self.is_served(conn, link) {
                     self.give_up(cx, conn);

@@ -143,6 +143,9 @@ pub struct Bounds {
     pub run_within: Duration,
     /// Another node must take a request within this time. Default 10 s.
     pub call_within: Duration,
+    /// How long runs may go on once the gateway drains. Default 10 s: service managers kill after 30
+    /// or 90 s.
+    pub drain_within: Duration,
     /// How long the link of a connection that has ended waits for its client. Default 120 s: a
     /// laptop that changes networks, a phone in a tunnel. Zero: nothing can be resumed.
     pub resume_within: Duration,
@@ -226,6 +229,7 @@ impl Bounds {
             store_within: Duration::from_secs(30),
             run_within: Duration::from_secs(30 * 60),
             call_within: Duration::from_secs(10),
+            drain_within: Duration::from_secs(10),
             resume_within: Duration::from_secs(120),
             link_bytes: 1024 * 1024,
             link_events: 4096,

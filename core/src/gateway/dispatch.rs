@@ -142,6 +142,9 @@ impl Gateway {
     ) -> Result<(), Refusal> {
         let handler = match (&method.handler, who) {
             (Handler::Open(handler), _) => {
+                if self.draining.is_some() {
+                    return Err(shutting_down());
+                }
                 let params = Params::parse(request.params, method.params)?;
                 return handler(self, cx, params, to);
             }
@@ -160,7 +163,7 @@ impl Gateway {
                 return Err(Refusal::new(Code::Unauthorized, text));
             }
         };
-        if self.draining {
+        if self.draining.is_some() {
             return Err(shutting_down());
         }
         let params = Params::parse(request.params, method.params)?;

@@ -165,6 +165,8 @@ pub enum Why {
     QueryCredential,
     /// The Authorization header is too long.
     Credential,
+    /// The gateway does not know yet what an earlier one left.
+    Starting,
     /// The gateway is shutting down.
     Draining,
     /// Too many connections.

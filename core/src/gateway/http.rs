@@ -146,8 +146,11 @@ impl Gateway {
     }
 
     fn check_upgrade(&self, conn: ConnId, head: &RequestHead<'_>) -> Result<(), Refused> {
-        if self.draining {
+        if self.draining.is_some() {
             return Err(Refused::try_later(Why::Draining, "the gateway is shutting down"));
+        }
+        if !self.is_loaded() {
+            return Err(Refused::try_later(Why::Starting, "the gateway is starting"));
         }
         if bearer(head).is_some_and(|token| token.len() > MAX_TOKEN) {
             let body = "the token in the Authorization header is longer than 4096 bytes";
@@ -211,8 +214,10 @@ impl Gateway {
     /// Says whether everything is in order.
     fn write_ready(&self, out: &mut String, now: Instant) -> bool {
         let bounds = self.config.bounds();
+        let draining = self.draining.is_some();
         let checks = [
-            ("draining", !self.draining, u64::from(self.draining), 0),
+            ("draining", !draining, u64::from(draining), 0),
+            ("started", self.is_loaded(), u64::from(self.is_loaded()), 1),
             (
                 "loop",
                 self.loop_delay <= bounds.loop_delay,

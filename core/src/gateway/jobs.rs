@@ -2,6 +2,7 @@
 
 use super::fact::Fact;
 use super::idempotency::other_text;
+use super::link::ResumeToken;
 use super::principal::Principal;
 use super::refusal::{Code, Refusal};
 use super::runs::Turn;
@@ -58,6 +59,14 @@ pub(super) enum Job {
     Settle,
     /// Whether the store works again; nobody waits for it.
     Probe,
+    /// What an earlier gateway left.
+    Load,
+    /// A link that it left is taken out of the store.
+    TakeLink {
+        token: ResumeToken,
+    },
+    /// Links are made durable.
+    SaveLinks,
 }
 
 pub(super) struct Pending {
@@ -223,6 +232,9 @@ impl Gateway {
                 Ok(_) => self.reply_error(cx, to, &unavailable()),
                 Err(refusal) => self.reply_error(cx, to, &refusal),
             },
+            Job::Load => self.loaded(cx, outcome.ok()),
+            Job::TakeLink { token } => self.link_taken(&token, outcome.ok()),
+            Job::SaveLinks => self.links_saved(cx),
             Job::Run { .. } | Job::Settle | Job::Probe => {}
         }
     }

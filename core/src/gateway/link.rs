@@ -303,6 +303,9 @@ impl Gateway {
 
     /// Gives an event to one link.
     pub(super) fn link_event(&mut self, cx: &mut Cx<'_>, id: LinkId, event: Event) {
+        if self.is_frozen() {
+            return;
+        }
         let (now, bounds) = (cx.now, self.config.bounds());
         let (bytes, count, within) = (bounds.link_bytes, bounds.link_events, bounds.resume_within);
         self.links.with_ring(id, |ring| ring.push(now, event));
@@ -389,7 +392,11 @@ impl Gateway {
 
     /// Tells a link who is connected: at once, or when its client has caught up.
     pub(super) fn link_presence(&mut self, cx: &mut Cx<'_>, id: LinkId, payload: &str) {
+        let frozen = self.is_frozen();
         let Some(link) = self.links.get_mut(id) else { return };
+        if frozen {
+            return;
+        }
         let open = link.attached != Attached::Nowhere
             && link.ring.is_caught_up()
             && link.given - link.left < WINDOW;
@@ -406,6 +413,12 @@ impl Gateway {
         if self.links.get(id).is_some_and(|link| link.timer.is_none()) {
             self.arm_link(id, cx.now + self.config.bounds().resume_within);
         }
+    }
+
+    /// A link that an earlier gateway left waits for its client.
+    pub(super) fn arm_restored(&mut self, now: Instant, id: LinkId) {
+        self.links.set_attached(id, Attached::Nowhere, now);
+        self.arm_link(id, now + self.config.bounds().resume_within);
     }
 
     /// Everything that was given to the connection has left.

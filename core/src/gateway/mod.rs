@@ -71,6 +71,7 @@
 //! | `chat` `session` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
+//! | `load` `drain` `saved_link` | the beginning and the end, and what goes from one gateway to the next |
 //! | `bus` `presence` | many nodes, and who is connected to them |
 //! | `send` `json` `refusal` `fact` | what leaves |
 
@@ -81,6 +82,7 @@ mod chat;
 mod config;
 mod conn;
 mod dispatch;
+mod drain;
 mod echo;
 mod fact;
 mod http;
@@ -89,6 +91,7 @@ mod intake;
 mod jobs;
 mod json;
 mod link;
+mod load;
 mod login;
 mod memory;
 mod methods;
@@ -103,6 +106,7 @@ mod request;
 mod resume;
 mod ring;
 mod runs;
+mod saved_link;
 mod send;
 mod session;
 mod system;
@@ -111,6 +115,7 @@ mod work;
 pub use bus::{Answer, BusMessage, CallId, Node, NodeId, Route};
 pub use config::{Agent, Bounds, ConfigError, GatewayConfig, Secret, Token};
 pub use conn::ConnId;
+pub use drain::Drain;
 pub use echo::echo_chunks;
 pub use fact::{Credential, Fact, Source, Why};
 pub use link::LinkId;
@@ -139,10 +144,11 @@ use bus::Call;
 use config::Checked;
 use conn::Conn;
 use core::net::SocketAddr;
+use drain::Draining;
 use idempotency::Idempotency;
 use jobs::Pending;
-use json::Object;
-use link::{LinkAt, Links};
+use link::Links;
+use load::Loading;
 use presence::Presence;
 use rate::{Failures, RateLimit};
 use runs::Live;
@@ -235,7 +241,10 @@ pub struct Gateway {
     scratch: String,
     loop_delay: Duration,
     store_failed: bool,
-    draining: bool,
+    loading: Loading,
+    draining: Option<Draining>,
+    /// Nodes that had no run any more before this one began to drain.
+    quiet_before: BTreeSet<NodeId>,
 }
 
 /// Why a deadline exists.
@@ -246,6 +255,8 @@ enum Timer {
     Call(CallId),
     Resume(ConnId),
     Link(LinkId),
+    Load,
+    Drain,
     Presence,
 }
 
@@ -293,11 +304,14 @@ impl Gateway {
             scratch: String::new(),
             loop_delay: Duration::ZERO,
             store_failed: false,
-            draining: false,
+            loading: Loading::Asked,
+            draining: None,
+            quiet_before: BTreeSet::new(),
         };
         gateway.instance = gateway.uuid();
         let own = node.id();
         gateway.publish(Route::Others, BusMessage::Join { node: own });
+        gateway.load(&mut Cx::at(now));
         Ok(gateway)
     }
 
@@ -331,6 +345,7 @@ impl Gateway {
             Event::Closed(cause) => self.closed(cx, conn, cause),
             Event::Ping(_) | Event::Pong(_) | Event::Response(_) => {}
         }
+        self.drain_on(cx);
     }
 
     /// Everything that was queued for a connection has been given to the kernel. Events that wait for a
@@ -343,12 +358,16 @@ impl Gateway {
 
     /// A job has an outcome. What is not awaited any more is ignored.
     pub fn handle_result(&mut self, now: Instant, job: JobId, outcome: Outcome) {
-        self.job_result(&mut Cx::at(now), job, outcome);
+        let cx = &mut Cx::at(now);
+        self.job_result(cx, job, outcome);
+        self.drain_on(cx);
     }
 
     /// Another node says something.
     pub fn handle_message(&mut self, now: Instant, message: BusMessage) {
-        self.handle_bus(&mut Cx::at(now), message);
+        let cx = &mut Cx::at(now);
+        self.handle_bus(cx, message);
+        self.drain_on(cx);
     }
 
     /// Time has passed. Harmless when nothing is due.
@@ -367,6 +386,8 @@ impl Gateway {
                 Timer::Call(call) => self.call_expired(cx, call),
                 Timer::Resume(conn) => self.resume_expired(cx, conn),
                 Timer::Link(link) => self.link_due(cx, link),
+                Timer::Load => self.load(cx),
+                Timer::Drain => self.drain_due(cx),
                 Timer::Presence => self.presence_due(cx),
             }
         }
@@ -381,27 +402,6 @@ impl Gateway {
     /// whatever became ready meanwhile has waited.
     pub fn set_loop_delay(&mut self, delay: Duration) {
         self.loop_delay = delay;
-    }
-
-    /// The gateway stops for good: runs are cancelled, every client gets a `shutdown` event with the
-    /// reason and then Close 1001 `going away`, upgrades are refused from now on.
-    pub fn shutdown(&mut self, now: Instant, reason: &str) {
-        if std::mem::replace(&mut self.draining, true) {
-            return;
-        }
-        let cx = &mut Cx::at(now);
-        self.stop_all(cx);
-        let mut payload = String::new();
-        Object::new(&mut payload).str("reason", reason).raw("restartExpectedMs", "null").end();
-        let conns: Vec<_> = self.conns.keys().copied().collect();
-        let event = LinkEvent::plain("shutdown", &payload);
-        for conn in conns {
-            match self.conns.get(&conn).and_then(|state| state.link) {
-                Some(LinkAt::Here(link)) => self.link_event(cx, link, event.clone()),
-                _ => self.send_unnumbered(cx, conn, "shutdown", &payload),
-            }
-            self.close(cx, conn, CloseCode::GOING_AWAY, "going away", None);
-        }
     }
 
     /// What to do next. Take all of it after every call.
@@ -443,7 +443,7 @@ impl fmt::Debug for Gateway {
             .field("connections", &self.conns.len())
             .field("live", &self.live.len())
             .field("jobs", &self.jobs.len())
-            .field("draining", &self.draining)
+            .field("draining", &self.draining.is_some())
             .finish_non_exhaustive()
     }
 }

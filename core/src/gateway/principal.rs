@@ -28,6 +28,13 @@ impl Role {
         }
     }
 
+    /// The role of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Viewer, Self::Operator, Self::Admin, Self::Owner]
+            .into_iter()
+            .find(|role| role.as_str() == name)
+    }
+
     /// Whether somebody else's sessions, users and addresses are open to this role.
     pub const fn sees_all(self) -> bool {
         matches!(self, Self::Admin | Self::Owner)

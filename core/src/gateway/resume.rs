@@ -87,7 +87,7 @@ pub(super) fn write_token(node: NodeId, token: &ResumeToken) -> Box<str> {
     out.into()
 }
 
-fn read_token(text: &str) -> Option<(NodeId, ResumeToken)> {
+pub(super) fn read_token(text: &str) -> Option<(NodeId, ResumeToken)> {
     let (node, hex) = text.split_once('-')?;
     if hex.len() != 32 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;

@@ -9,6 +9,8 @@
 //! hole, which the client is told of with a `lagged` event.
 
 use super::json::Object;
+use super::methods::EVENTS;
+use super::saved_link::SavedEvent;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -96,23 +98,23 @@ impl Event {
 
     /// The whole message.
     fn write(&self, out: &mut String, seq: u64) {
-        let mut object = Object::new(out).str("type", "event");
+        self.write_into(Object::new(out).str("type", "event")).num("seq", seq).end();
+    }
+
+    /// Name and payload.
+    fn write_into<'a>(&self, mut object: Object<'a>) -> Object<'a> {
         match &self.0 {
-            Kind::Plain { name, payload, .. } => {
-                object = object.str("event", name).raw("payload", payload);
-            }
+            Kind::Plain { name, payload, .. } => object.str("event", name).raw("payload", payload),
             Kind::Chunk(chunk) => {
                 object = object.str("event", "agent");
-                let out = object.key("payload");
-                let inner = chunk.run.head(out, "chunk", chunk.seq);
-                inner
-                    .object("payload", |o| {
-                        o.str("content", &chunk.text).num("offset", chunk.offset)
-                    })
-                    .end();
+                let head = chunk.run.head(object.key("payload"), "chunk", chunk.seq);
+                head.object("payload", |o| {
+                    o.str("content", &chunk.text).num("offset", chunk.offset)
+                })
+                .end();
+                object
             }
         }
-        object.num("seq", seq).end();
     }
 }
 
@@ -123,7 +125,7 @@ const ENTRY: usize = size_of::<Entry>() + 32;
 const MERGE_WITHIN: usize = 16;
 
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     /// The first number; more than one only in a hole.
     from: u64,
     to: u64,
@@ -133,6 +135,15 @@ struct Entry {
 }
 
 impl Entry {
+    /// As [`SavedEvent`] reads it.
+    pub(super) fn write_saved(&self, out: &mut String) {
+        let object = Object::new(out).num("from", self.from).num("to", self.to);
+        match &self.event {
+            None => object.end(),
+            Some(event) => event.write_into(object).end(),
+        }
+    }
+
     fn cost(&self) -> usize {
         self.event.as_ref().map_or(ENTRY, Event::cost)
     }
@@ -152,6 +163,38 @@ pub(super) struct Ring {
 }
 
 impl Ring {
+    /// The number given last.
+    pub(super) fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// What is kept, the oldest first.
+    pub(super) fn saved(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    /// A ring of what was saved; none if the numbers do not fit together or an event is not known.
+    pub(super) fn restore(now: Instant, seq: u64, saved: &[SavedEvent<'_>]) -> Option<Self> {
+        let mut ring = Self { seq, ..Self::default() };
+        for (at, saved_event) in saved.iter().enumerate() {
+            let SavedEvent { from, to, event, payload } = saved_event;
+            let next = saved.get(at + 1).map_or(seq.checked_add(1)?, |next| next.from);
+            if from > to || to.checked_add(1)? != next {
+                return None;
+            }
+            let event = match (event, payload) {
+                (None, _) => None,
+                (Some(name), Some(payload)) => {
+                    let name = EVENTS.into_iter().find(|known| known == name)?;
+                    Some(Event::plain(name, payload.get()))
+                }
+                (Some(_), None) => return None,
+            };
+            ring.keep(Entry { from: *from, to: *to, at: now, event });
+        }
+        Some(ring)
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

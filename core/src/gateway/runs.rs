@@ -159,7 +159,7 @@ impl Gateway {
         outcome: Result<u64, Refusal>,
     ) {
         // Nobody begins what would be stopped at once; the text stays in the history.
-        let outcome = if self.draining { Err(bus::shutting_down()) } else { outcome };
+        let outcome = if self.draining.is_some() { Err(bus::shutting_down()) } else { outcome };
         let Some(live) = self.live.get_mut(session) else { return };
         live.appending -= 1;
         match outcome {

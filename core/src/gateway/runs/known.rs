@@ -137,7 +137,7 @@ impl Gateway {
             }
             Ending::Cancelled => RunEnd::Cancelled,
         };
-        if self.draining {
+        if self.draining.is_some() {
             return;
         }
         let (at, expires) = (self.ms(cx.now), self.forget_at(cx.now));
