@@ -455,35 +455,60 @@ fn presence_is_told_once_per_second() {
 }
 
 #[test]
-fn a_shutdown_says_goodbye() {
-    let mut world = World::new(3);
-    let clients: Vec<_> = (0..3).map(|node| world.login(node, "operator", "ann")).collect();
-    let waiting = world.request(clients[0], "chat.send", json!({"message": "x", "agent": "stuck"}));
-    let pending = world.open(0);
-    for node in 0..3 {
-        let now = world.now;
-        world.nodes[node].shutdown(now, "update");
-    }
-    world.settle();
-    for at in clients.iter().copied().chain([pending]) {
-        let shutdown = world.events(at, "shutdown");
-        assert_eq!(shutdown, [json!({"reason": "update", "restartExpectedMs": null})]);
-        assert_eq!(world.clients[at].closed, Some((1001, "going away".into())));
-        match world.closed_fact(at) {
-            Some(Fact::Closed { cause, initiator, .. }) => {
-                assert_eq!((*cause, *initiator), ("local", Initiator::Local));
-            }
-            other => panic!("{other:?}"),
+fn a_drain_says_goodbye_and_lets_runs_end() {
+    for (restart, code, reason) in [(false, 1001, "going away"), (true, 1012, "service restart")] {
+        let mut world = World::new(3);
+        let clients: Vec<_> = (0..3).map(|node| world.login(node, "operator", "ann")).collect();
+        let chat = |agent: &str| json!({"message": "one two three", "agentId": agent});
+        let ends = world.request(clients[0], "chat.send", chat("echo"));
+        let stuck = world.request(clients[1], "chat.send", chat("stuck"));
+        let pending = world.open(0);
+        let restart_expected = restart.then_some(SECOND * 2);
+        let drain = Drain { restart, reason: "update".into(), restart_expected };
+        for node in 0..3 {
+            let now = world.now;
+            world.nodes[node].drain(now, &drain);
         }
-    }
-    let answer = world.answer(clients[0], &waiting).expect("an answer");
-    assert_eq!(answer["payload"]["cancelled"], true);
-    assert_eq!(world.cancelled, 1);
-    // Links may be wanted back for a while.
-    world.advance(SECOND * 121);
-    for node in &world.nodes {
-        assert_eq!((node.connections(), node.pending(), node.links()), ((0, 0), 0, (0, 0, 0)));
-        assert_eq!(node.deadline(), None);
+        world.settle();
+        for at in clients.iter().copied().chain([pending]) {
+            let shutdown = world.events(at, "shutdown");
+            assert_eq!(shutdown[0]["reason"], "update");
+            let expected = shutdown[0]["restartExpectedMs"].as_u64();
+            assert_eq!(expected.is_some_and(|ms| (2_000..4_000).contains(&ms)), restart);
+            assert_eq!(shutdown.len(), 1);
+        }
+        // Nothing new is begun, and nobody is let in.
+        assert_eq!(world.clients[pending].closed, Some((code, reason.into())));
+        for method in ["chat.send", "connect"] {
+            let params = json!({"message": "x", "token": "operator"});
+            let answer = world.call(clients[2], method, params);
+            assert_eq!(world::code(&answer), "UNAVAILABLE");
+        }
+        world.advance(SECOND * 9);
+        assert_eq!(world.answer(clients[0], &ends).expect("an answer")["payload"]["content"], "one two three");
+        assert!(clients.iter().all(|at| world.clients[*at].closed.is_none()));
+        assert!(world.nodes.iter().all(|node| !node.is_drained()));
+        world.advance(SECOND * 2);
+        let answer = world.answer(clients[1], &stuck).expect("an answer");
+        assert_eq!(answer["payload"]["cancelled"], true);
+        assert_eq!(world.cancelled, 1);
+        world.advance(SECOND);
+        for at in clients.iter().copied().chain([pending]) {
+            assert_eq!(world.clients[at].closed, Some((code, reason.into())));
+            match world.closed_fact(at) {
+                Some(Fact::Closed { cause, initiator, .. }) => {
+                    assert_eq!((*cause, *initiator), ("local", Initiator::Local));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(world.nodes.iter().all(Gateway::is_drained));
+        // Links may be wanted back for a while.
+        world.advance(SECOND * 121);
+        for node in &world.nodes {
+            assert_eq!((node.connections(), node.pending(), node.links()), ((0, 0), 0, (0, 0, 0)));
+            assert_eq!(node.deadline(), None);
+        }
     }
 }
 

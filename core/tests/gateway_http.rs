@@ -216,7 +216,7 @@ fn readiness_has_its_reasons() {
     world.store_mode = StoreMode::Works;
     world.call(at, "status", json!({}));
     assert!(failing(&mut world).is_empty());
-    world.nodes[0].shutdown(world.now, "test");
+    world.nodes[0].drain(world.now, &Drain::stop("test"));
     assert_eq!(failing(&mut world), ["draining"]);
     let request = format!("GET /ws HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n");
     assert_eq!(ask(&mut world, &request).0, 503);

@@ -587,7 +587,7 @@ fn no_reading(world: &mut World) -> usize {
 fn shutdown(world: &mut World, mute: bool) -> usize {
     let at = world.login(0, "secret", "a");
     world.clients[at].mute = mute;
-    world.nodes[0].shutdown(world.now, "test");
+    world.nodes[0].drain(world.now, &Drain::stop("test"));
     world.settle();
     at
 }

@@ -170,7 +170,7 @@ fn a_run_that_the_gateway_stopped_is_begun_again() {
     let params = json!({"message": "hello", "idempotencyKey": "k"});
     world.request(at, "chat.send", params.clone());
     let now = world.now;
-    world.nodes[0].shutdown(now, "restart");
+    world.nodes[0].drain(now, &Drain::stop("restart"));
     world.settle();
     let mut world = restart(&mut world, 1);
     let at = world.login(0, "operator", "ann");

@@ -93,7 +93,12 @@ impl Gateway {
                 Some(LinkAt::Here(link)) => {
                     self.link_event(cx, link, Event::plain("shutdown", &payload));
                 }
-                _ => self.send_unnumbered(cx, conn, "shutdown", &payload),
+                Some(LinkAt::There(..)) => self.send_unnumbered(cx, conn, "shutdown", &payload),
+                // Who is not logged in cannot log in any more.
+                None => {
+                    self.send_unnumbered(cx, conn, "shutdown", &payload);
+                    self.close_for_drain(cx, conn);
+                }
             }
         }
         self.drain_on(cx);
@@ -223,5 +228,11 @@ impl Gateway {
             self.close(cx, conn, code, reason, None);
         }
         self.timers.insert((cx.now + PACE, Timer::Drain));
+    }
+
+    fn close_for_drain(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let code = self.draining.as_ref().map_or(CloseCode::GOING_AWAY, |draining| draining.code);
+        let reason = if code == CloseCode::RESTART { "service restart" } else { "going away" };
+        self.close(cx, conn, code, reason, None);
     }
 }
