@@ -60,12 +60,13 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `http` `origin` `budget` | what is asked before there is a WebSocket |
+//! | `http` `origin` `forwarded` `budget` | what is asked before there is a WebSocket |
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
 //! | `login` `principal` `rate` | who it is, what they may do, how often |
 //! | `chat` `session` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `memory` | what needs I/O, and a store in memory |
 //! | `bus` `presence` | many nodes, and who is connected to them |
+//! | `config` `reconfigure` | what an operator decides, and decides anew |
 //! | `send` `json` `refusal` `fact` | what leaves |
 
 mod bounded;
@@ -77,6 +78,7 @@ mod conn;
 mod dispatch;
 mod echo;
 mod fact;
+mod forwarded;
 mod http;
 mod idempotency;
 mod intake;
@@ -90,6 +92,7 @@ mod params;
 mod presence;
 mod principal;
 mod rate;
+mod reconfigure;
 mod refusal;
 mod runs;
 mod send;
@@ -102,6 +105,7 @@ pub use config::{Agent, Bounds, ConfigError, GatewayConfig, Secret, Token};
 pub use conn::ConnId;
 pub use echo::echo_chunks;
 pub use fact::{Credential, Fact, Source, Why};
+pub use forwarded::ForwardedHeader;
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
 pub use params::Param;
@@ -288,7 +292,7 @@ impl Gateway {
         self.conns.insert(conn, state);
         // Beyond what can be of use to anybody: not even a request is read.
         let bounds = self.config.bounds();
-        if self.conns.len() > bounds.connections + 2 * bounds.pre_auth {
+        if self.conns.len() > bounds.connections.saturating_add(bounds.pre_auth.saturating_mul(2)) {
             let code = CloseCode::TRY_AGAIN;
             self.close(&mut Cx::at(now), conn, code, "try again later", None);
         }
