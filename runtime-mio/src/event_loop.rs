@@ -101,6 +101,7 @@ struct Table {
 pub struct Connections<'a> {
     table: &'a mut Table,
     poll: &'a Poll,
+    limits: &'a mut Arc<Limits>,
     now: Instant,
 }
 
@@ -117,6 +118,12 @@ impl Connections<'_> {
         if let Some(slot) = self.table.list(id) {
             slot.connection.close(now, code, reason);
         }
+    }
+
+    /// Gives these limits to connections that are accepted from now on. Those that are there keep
+    /// theirs: clients were told them.
+    pub fn set_limits(&mut self, limits: Arc<Limits>) {
+        *self.limits = limits;
     }
 
     /// The names of all connections, oldest slot first.
@@ -273,7 +280,12 @@ impl EventLoop {
             self.accept(now, handler);
             self.expire(now, handler);
             self.drive_listed(now, handler);
-            let mut connections = Connections { table: &mut self.table, poll: &self.poll, now };
+            let mut connections = Connections {
+                table: &mut self.table,
+                poll: &self.poll,
+                limits: &mut self.limits,
+                now,
+            };
             handler.turn(now, &mut connections);
             if !stopping && self.handle.shared.stop.load(Ordering::Acquire) {
                 stopping = true;
