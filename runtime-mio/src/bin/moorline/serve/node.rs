@@ -1,6 +1,7 @@
 //! One loop's gateway, and what it asks for.
 
 use super::facts;
+use super::reload::{Reload, ReloadInbox};
 use crate::jobs::{Inbox, Incoming, Jobs, Mailbox};
 use moorline_core::gateway::{self, Action, Gateway, Route, deliver};
 use moorline_core::{CloseCode, Event, Frame, Outbox};
@@ -19,6 +20,7 @@ pub(super) struct GatewayNode {
     index: usize,
     gateway: Gateway,
     inbox: Inbox,
+    reloads: ReloadInbox,
     jobs: Jobs,
     /// All loops', this one's included.
     mailboxes: Vec<Mailbox>,
@@ -37,10 +39,11 @@ impl GatewayNode {
         index: usize,
         gateway: Gateway,
         inbox: Inbox,
+        reloads: ReloadInbox,
         jobs: Jobs,
         mailboxes: Vec<Mailbox>,
     ) -> Self {
-        Self { index, gateway, inbox, jobs, mailboxes, later: BTreeMap::new() }
+        Self { index, gateway, inbox, reloads, jobs, mailboxes, later: BTreeMap::new() }
     }
 
     /// Takes all actions. Those for the connection whose turn it is go straight to its outbox.
@@ -117,6 +120,16 @@ impl Handler for GatewayNode {
 
     fn turn(&mut self, now: Instant, connections: &mut Connections<'_>) {
         self.gateway.set_loop_delay(now.elapsed());
+        if let Some(Reload { config, limits, done }) = self.reloads.newest() {
+            connections.set_limits(limits);
+            // It was checked before it was sent.
+            if let Err(error) = self.gateway.reconfigure(now, config) {
+                tracing::error!(node = self.index, %error, "a configuration that was good is not");
+            }
+            drop(done);
+            self.take_actions(None);
+            self.say(connections);
+        }
         // The sockets have their turn between: what is left over waits.
         let mut more = true;
         for _ in 0..INBOX {
