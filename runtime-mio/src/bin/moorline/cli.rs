@@ -44,6 +44,9 @@ pub(crate) struct ServeArgs {
     /// ~/.local/state/moorline].
     #[arg(long)]
     pub(crate) state_dir: Option<PathBuf>,
+    /// Keep conversations in memory only: they are gone when the gateway ends.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) ephemeral: Option<bool>,
     /// Gateway token instead of the one kept in the state folder. Other users of this machine can
     /// read a command line: prefer the configuration file or MOORLINE_GATEWAY_TOKEN.
     #[arg(long)]
@@ -95,6 +98,7 @@ impl ServeArgs {
             ("--listen", "gateway.host", one(self.listen.map(|listen| listen.ip()))),
             ("--listen", "gateway.port", one(self.listen.map(|listen| listen.port()))),
             ("--state-dir", "state_dir", one(self.state_dir.as_ref().map(|path| path.display()))),
+            ("--ephemeral", "ephemeral", one(self.ephemeral)),
             ("--token", "gateway.token", one(self.token.as_ref())),
             ("--deflate", "gateway.deflate", one(self.deflate)),
             ("--loops", "loops", one(self.loops)),
@@ -230,6 +234,7 @@ mod tests {
             "/s",
             "--token",
             "t",
+            "--ephemeral",
             "--deflate",
             "--loops",
             "2",
@@ -252,7 +257,7 @@ mod tests {
             "json",
         ]);
         let settings = cli.serve.settings();
-        assert_eq!(settings.len(), 14);
+        assert_eq!(settings.len(), 15);
         for (flag, path, words) in settings {
             let key = crate::config::KEYS.iter().find(|key| key.path == path);
             assert!(key.is_some() && !words.is_empty(), "{flag}");

@@ -28,6 +28,8 @@ pub(crate) struct Settings {
     pub(crate) token: Option<NamedSecret>,
     pub(crate) tokens: Vec<NamedSecret>,
     pub(crate) state_dir: Option<PathBuf>,
+    /// Conversations stay in memory.
+    pub(crate) ephemeral: bool,
     pub(crate) loops: u16,
     pub(crate) deflate: bool,
     pub(crate) log_level: String,
@@ -45,6 +47,7 @@ impl Default for Settings {
             token: None,
             tokens: Vec::new(),
             state_dir: None,
+            ephemeral: false,
             loops: 1,
             deflate: false,
             log_level: "info".into(),

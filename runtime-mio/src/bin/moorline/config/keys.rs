@@ -120,6 +120,7 @@ pub(crate) const KEYS: &[Key] = &[
     live("gateway.deflate", |s| Flag(&mut s.deflate), "Compress messages (permessage-deflate) for clients that offer it and send the token with the upgrade request."),
     live("agents", |s| Agents(&mut s.gateway.agents), "The agents that users can talk to; the first is the default. Each of them echoes in this version."),
     fixed("state_dir", |s| Path(&mut s.state_dir), "Folder of the token and the lock."),
+    fixed("ephemeral", |s| Flag(&mut s.ephemeral), "Keep conversations in memory only."),
     fixed("loops", |s| U16(&mut s.loops), "Event loops, each a thread with its own listener.").from(1, 64),
     live("log.level", |s| Level(&mut s.log_level), "What is logged."),
     fixed("log.format", |s| Format(&mut s.log_format), "How log lines look: for people, or one JSON object per line."),
