@@ -269,6 +269,50 @@ fn the_token_of_the_state_folder_is_rotated_by_its_file() {
     assert!(gateway.refuse_to_reload().contains("chmod 600"));
 }
 
+#[test]
+fn limits_of_a_reload_hold_for_new_connections_and_are_what_they_are_told() {
+    let state = folder("limits");
+    let file = state.join("moorline.json5");
+    write(&file, "{ gateway: { token: 'first' } }");
+    let gateway = Gateway::start(&state);
+    let mut old = gateway.login("first", "old");
+    write(
+        &file,
+        "{ gateway: { token: 'first' }, limits: { message_bytes: 2048, connections: 2 } }",
+    );
+    assert_eq!(
+        gateway.reload()["changed"],
+        "limits.connections, limits.pre_auth, limits.message_bytes"
+    );
+    let mut new = Client { raw: RawClient::connect(gateway.address), requests: 0 };
+    let hello = new.call("connect", &json!({"token": "first"})).unwrap();
+    assert_eq!(hello["payload"]["policy"]["maxPayload"], 2048);
+    let long = json!({"message": "x".repeat(3000)});
+    assert_eq!(old.call("chat.send", &long).unwrap()["ok"], true);
+    assert_eq!(gateway.upgrade("http://localhost"), 503);
+    let (code, _) = new.call("chat.send", &long).unwrap_err();
+    assert_eq!(code, 1009);
+}
+
+#[test]
+fn the_log_has_the_client_that_a_trusted_proxy_names_and_no_other() {
+    let state = folder("proxy");
+    let request =
+        "GET /nope HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 1.1.1.1, 192.0.2.7\r\n\r\n";
+    for (file, expected) in [
+        ("{ gateway: { trusted_proxies: ['127.0.0.0/8'] } }", "192.0.2.7:0"),
+        ("{ gateway: { trusted_proxies: ['10.0.0.0/8'] } }", "127.0.0.1:"),
+    ] {
+        write(&state.join("moorline.json5"), file);
+        let gateway = Gateway::start(&state);
+        let mut client = RawClient::tcp(gateway.address);
+        client.send_raw(request.as_bytes());
+        assert!(client.read_head().starts_with("HTTP/1.1 404 "));
+        let peer = gateway.line("refused")["peer"].as_str().unwrap().to_string();
+        assert!(peer.starts_with(expected), "{peer}");
+    }
+}
+
 fn check(state: &Path, more: &[&str], variables: &[(&str, &str)]) -> Output {
     moorline()
         .args(["check-config", "--state-dir"])
