@@ -222,7 +222,7 @@ fn readiness_has_its_reasons() {
     assert_eq!(ask(&mut world, &request).0, 503);
 }
 
-/// The answer to an upgrade of this peer with these headers, and the end that the ending is told of.
+/// A client that upgrades with these headers, and the status that it got if that was not 101.
 fn upgrade_from(world: &mut World, peer: &str, headers: &[(&str, &str)]) -> (usize, Option<u16>) {
     let request = ClientRequest::new("localhost", "/ws").expect("a request");
     let request = headers
@@ -259,6 +259,9 @@ fn behind_a_trusted_proxy_the_client_counts_and_is_told() {
     }
     assert_eq!(world.nodes[0].connections(), (0, 0));
     assert_eq!(upgrade_from(&mut world, "198.51.100.2", &[]).1, None);
+    // The proxy's own place was never taken for its clients.
+    assert_eq!(upgrade_from(&mut world, "10.0.0.1", &[]).1, None);
+    assert_eq!(upgrade_from(&mut world, "10.0.0.1", &[]).1, Some(503));
 }
 
 #[test]

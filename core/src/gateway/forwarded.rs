@@ -389,4 +389,22 @@ mod tests {
             assert_eq!(Cidr::parse(text), None, "{text}");
         }
     }
+
+    #[test]
+    fn whatever_a_client_writes_the_hop_that_the_proxy_adds_is_the_client() {
+        #[expect(clippy::needless_pass_by_value, reason = "so quickcheck calls it")]
+        fn property(junk: String, quoted: bool) -> bool {
+            let proxies = PROXIES.map(|text| Cidr::parse(text).expect("a range"));
+            let peer: SocketAddr = "10.0.0.1:1".parse().expect("an address");
+            let (header, own) = match quoted {
+                true => (Forwarded, "for=198.51.100.1"),
+                false => (XForwardedFor, "198.51.100.1"),
+            };
+            // The client's own line, and one that the proxy added.
+            let lines = [junk.as_bytes(), own.as_bytes()];
+            walk(peer, &lines[..1], &proxies, header);
+            walk(peer, &lines, &proxies, header).to_string() == "198.51.100.1:0"
+        }
+        quickcheck::QuickCheck::new().tests(5000).quickcheck(property as fn(String, bool) -> bool);
+    }
 }
