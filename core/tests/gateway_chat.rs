@@ -485,7 +485,10 @@ fn a_drain_says_goodbye_and_lets_runs_end() {
             assert_eq!(world::code(&answer), "UNAVAILABLE");
         }
         world.advance(SECOND * 9);
-        assert_eq!(world.answer(clients[0], &ends).expect("an answer")["payload"]["content"], "one two three");
+        assert_eq!(
+            world.answer(clients[0], &ends).expect("an answer")["payload"]["content"],
+            "one two three"
+        );
         assert!(clients.iter().all(|at| world.clients[*at].closed.is_none()));
         assert!(world.nodes.iter().all(|node| !node.is_drained()));
         world.advance(SECOND * 2);

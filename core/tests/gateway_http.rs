@@ -221,3 +221,121 @@ fn readiness_has_its_reasons() {
     let request = format!("GET /ws HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n");
     assert_eq!(ask(&mut world, &request).0, 503);
 }
+
+/// A client that upgrades with these headers, and the status that it got if that was not 101.
+fn upgrade_from(world: &mut World, peer: &str, headers: &[(&str, &str)]) -> (usize, Option<u16>) {
+    let request = ClientRequest::new("localhost", "/ws").expect("a request");
+    let request = headers
+        .iter()
+        .try_fold(request, |request, (name, value)| request.header(name, value))
+        .expect("headers");
+    let at = world.upgrade(0, peer, request);
+    (at, world.clients[at].answer.as_ref().map(|(status, _)| *status))
+}
+
+#[test]
+fn behind_a_trusted_proxy_the_client_counts_and_is_told() {
+    let mut config = config();
+    config.trusted_proxies = vec!["10.0.0.0/8".into()];
+    config.bounds.pre_auth_v4 = 1;
+    let mut world = World::with(1, config);
+    let via = |client: &'static str| [("X-Forwarded-For", client)];
+    // Two clients behind one proxy have a place each, one client has no second one.
+    let (first, answer) = upgrade_from(&mut world, "10.0.0.1", &via("198.51.100.1"));
+    assert_eq!(answer, None);
+    assert_eq!(upgrade_from(&mut world, "10.0.0.1", &via("198.51.100.2")).1, None);
+    assert_eq!(upgrade_from(&mut world, "10.0.0.1", &via("198.51.100.1")).1, Some(503));
+    assert_eq!(upgrade_from(&mut world, "10.0.0.2", &via("1.1.1.1, 198.51.100.1")).1, Some(503));
+    // What anybody else writes is not believed.
+    assert_eq!(upgrade_from(&mut world, "192.0.2.1", &via("198.51.100.9")).1, None);
+    assert_eq!(upgrade_from(&mut world, "192.0.2.1", &via("198.51.100.8")).1, Some(503));
+    // The place is given back where it was taken.
+    world.cut(first);
+    let Some(Fact::Closed { peer, .. }) = world.closed_fact(first) else { panic!("it ended") };
+    assert_eq!(peer.to_string(), "198.51.100.1:0");
+    assert_eq!(upgrade_from(&mut world, "10.0.0.1", &via("198.51.100.1")).1, None);
+    for at in 0..world.clients.len() {
+        world.cut(at);
+    }
+    assert_eq!(world.nodes[0].connections(), (0, 0));
+    assert_eq!(upgrade_from(&mut world, "198.51.100.2", &[]).1, None);
+    // The proxy's own place was never taken for its clients.
+    assert_eq!(upgrade_from(&mut world, "10.0.0.1", &[]).1, None);
+    assert_eq!(upgrade_from(&mut world, "10.0.0.1", &[]).1, Some(503));
+}
+
+#[test]
+fn guessing_through_a_proxy_locks_the_client_out_and_not_the_proxy() {
+    let mut config = config();
+    config.trusted_proxies = vec!["127.0.0.1".into()];
+    let mut world = World::with(1, config);
+    let login = |world: &mut World, client: &'static str, token: &str| {
+        let (at, _) = upgrade_from(world, "127.0.0.1", &[("X-Forwarded-For", client)]);
+        let answer = world.call(at, "connect", json!({"token": token}));
+        code(&answer).to_string()
+    };
+    for _ in 0..11 {
+        assert_eq!(login(&mut world, "198.51.100.1", "wrong"), "UNAUTHORIZED");
+    }
+    // Nor does it help to claim to be this host.
+    assert_eq!(login(&mut world, "198.51.100.1", "secret"), "UNAUTHORIZED");
+    assert_eq!(login(&mut world, "127.0.0.1, 198.51.100.1", "secret"), "UNAUTHORIZED");
+    assert_eq!(login(&mut world, "198.51.100.2", "secret"), "ok");
+}
+
+#[test]
+fn without_a_token_nobody_is_served_who_comes_through_a_proxy() {
+    let mut config = config();
+    config.tokens.clear();
+    let mut world = World::with(1, config);
+    for header in ["X-Forwarded-For", "Forwarded", "X-Real-IP"] {
+        let (at, status) = upgrade_from(&mut world, "127.0.0.1", &[(header, "for=127.0.0.1")]);
+        assert_eq!(status, Some(403), "{header}");
+        let (_, body) = world.clients[at].answer.as_ref().expect("an answer");
+        assert!(body.contains("has no token"), "{body}");
+    }
+    assert_eq!(upgrade_from(&mut world, "127.0.0.1", &[]).1, None);
+}
+
+#[test]
+fn a_page_of_another_site_is_refused_when_it_has_no_origin() {
+    let mut config = config();
+    config.allowed_origins = vec!["https://chat.example.com".into()];
+    let mut world = World::with(1, config);
+    let origin = ("Origin", "https://chat.example.com");
+    for (headers, status) in [
+        (&[("Sec-Fetch-Site", "cross-site")][..], Some(403)),
+        (&[("Sec-Fetch-Site", "cross-site"), origin], None),
+        (&[("Sec-Fetch-Site", "same-origin")], None),
+        (&[("Sec-Fetch-Site", "none")], None),
+        (&[], None),
+    ] {
+        assert_eq!(upgrade_from(&mut world, "127.0.0.1", headers).1, status, "{headers:?}");
+    }
+    let request = "GET /health HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\n\r\n";
+    assert_eq!(ask(&mut world, request).0, 403);
+}
+
+#[test]
+fn where_others_can_reach_it_configured_hosts_keep_other_names_out() {
+    let mut config = config();
+    config.listen = "0.0.0.0:18790".parse().expect("an address");
+    let health = |world: &mut World, host: &str| {
+        ask(world, &format!("GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n")).0
+    };
+    let mut world = World::with(1, config.clone());
+    assert_eq!(health(&mut world, "any.example"), 200);
+    config.allowed_hosts = vec!["gw.example.net".into()];
+    let mut world = World::with(1, config);
+    for (host, status) in [
+        ("gw.example.net", 200),
+        ("gw.example.net:443", 200),
+        ("192.0.2.1:18790", 200),
+        ("[2001:db8::1]:18790", 200),
+        ("localhost", 200),
+        ("rebound.example", 403),
+        ("gw.example.net.evil.example", 403),
+    ] {
+        assert_eq!(health(&mut world, host), status, "{host}");
+    }
+}

@@ -101,6 +101,7 @@ struct Table {
 pub struct Connections<'a> {
     table: &'a mut Table,
     poll: &'a Poll,
+    limits: &'a mut Arc<Limits>,
     now: Instant,
 }
 
@@ -117,6 +118,12 @@ impl Connections<'_> {
         if let Some(slot) = self.table.list(id) {
             slot.connection.close(now, code, reason);
         }
+    }
+
+    /// Gives these limits to connections that are accepted from now on. Those that are there keep
+    /// theirs: clients were told them.
+    pub fn set_limits(&mut self, limits: Arc<Limits>) {
+        *self.limits = limits;
     }
 
     /// The names of all connections, oldest slot first.
@@ -258,7 +265,7 @@ impl EventLoop {
     /// Runs until it is stopped and its last connection has ended.
     pub(crate) fn run(mut self, handler: &mut impl Handler) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
-        let mut stopping = false;
+        let (mut stopping, mut closed) = (false, false);
         loop {
             let timeout = self.timeout(handler, Instant::now());
             match self.poll.poll(&mut events, timeout) {
@@ -273,12 +280,20 @@ impl EventLoop {
             self.accept(now, handler);
             self.expire(now, handler);
             self.drive_listed(now, handler);
-            let mut connections = Connections { table: &mut self.table, poll: &self.poll, now };
+            let mut connections = Connections {
+                table: &mut self.table,
+                poll: &self.poll,
+                limits: &mut self.limits,
+                now,
+            };
             handler.turn(now, &mut connections);
             if !stopping && self.handle.shared.stop.load(Ordering::Acquire) {
                 stopping = true;
                 self.listener = None;
                 handler.stopping(now, &mut connections);
+            }
+            if stopping && !closed && handler.may_stop() {
+                closed = true;
                 let ids: Vec<_> = connections.ids().collect();
                 for id in ids {
                     connections.close(id, CloseCode::GOING_AWAY, "going away");
@@ -286,7 +301,7 @@ impl EventLoop {
             }
             self.drive_listed(now, handler);
             self.publish();
-            if stopping && self.table.open == 0 {
+            if closed && self.table.open == 0 {
                 return Ok(());
             }
         }

@@ -40,10 +40,16 @@ pub trait Handler {
         None
     }
 
-    /// The loop was told to stop. Say goodbye; whatever is still open afterwards is closed with 1001
-    /// `going away`.
+    /// The loop was told to stop; it has closed its listener. Say goodbye, and begin to end what is
+    /// under way.
     fn stopping(&mut self, now: Instant, connections: &mut Connections<'_>) {
         let _ = (now, connections);
+    }
+
+    /// Whether a loop that stops may go now: whatever is still open then is closed with 1001 `going
+    /// away`. Asked in every turn after [`Handler::stopping`].
+    fn may_stop(&self) -> bool {
+        true
     }
 
     /// A connection could not be accepted; the loop tries again after a pause.

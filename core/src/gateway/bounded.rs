@@ -39,6 +39,16 @@ impl<K: Ord, V> Forgetful<K, V> {
         self.young.get_mut(key).expect("it was inserted if it was not there")
     }
 
+    /// Takes another limit. Beyond a lower one, the keys that were used last may be forgotten, too.
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.half = (limit / 2).max(1);
+        for generation in [&mut self.young, &mut self.old] {
+            while generation.len() > self.half {
+                generation.pop_last();
+            }
+        }
+    }
+
     pub(super) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -74,5 +84,21 @@ mod tests {
         }
         assert_eq!(map.get("used"), Some(&1000));
         assert_eq!(map.get("3"), None);
+    }
+
+    #[test]
+    fn a_lower_limit_holds_at_once() {
+        let mut map: Forgetful<String, u32> = Forgetful::new(100);
+        for n in 0..100 {
+            map.entry(n.to_string().as_str(), || n);
+        }
+        for limit in [10, 1, 0, 10] {
+            map.set_limit(limit);
+            assert!(map.len() <= limit.max(2));
+            for n in 0..100 {
+                map.entry(n.to_string().as_str(), || n);
+                assert!(map.len() <= limit.max(2));
+            }
+        }
     }
 }

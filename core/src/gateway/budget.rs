@@ -49,6 +49,12 @@ impl Budget {
         }
     }
 
+    /// Takes other bounds: how much of the total each address has depends on them.
+    pub(super) fn set_bounds(&mut self, bounds: &Bounds) {
+        let counted = |(address, count): (&Address, &usize)| (*count).min(limit(*address, bounds));
+        self.total = self.by_address.iter().map(counted).sum();
+    }
+
     pub(super) fn total(&self) -> usize {
         self.total
     }
@@ -104,6 +110,25 @@ mod tests {
             budget.leave(address, &bounds);
         }
         assert_eq!((budget.total(), budget.by_address.len()), (0, 0));
+    }
+
+    #[test]
+    fn other_bounds_leave_the_total_exact() {
+        let narrow = Bounds { pre_auth_v4: 2, pre_auth_v6: 0, ..Bounds::default() };
+        let wide = Bounds { pre_auth_v4: 9, pre_auth_v6: 9, ..Bounds::default() };
+        let (a, b) = (Address::V4(1), Address::V6(2));
+        for (before, after, total) in [(&narrow, &wide, 8), (&wide, &narrow, 2)] {
+            let mut budget = Budget::default();
+            for address in [a, b, a, a, b, a, b, a] {
+                budget.enter(address, before);
+            }
+            budget.set_bounds(after);
+            assert_eq!(budget.total(), total);
+            for address in [a, b, a, a, b, a, b, a] {
+                budget.leave(address, after);
+            }
+            assert_eq!((budget.total(), budget.by_address.len()), (0, 0));
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The `chat.*` and `sessions.*` methods: parameters in, one request about a session out.
 
 use super::Gateway;
+use super::fact::Fact;
 use super::jobs::Job;
 use super::json::{self, Object};
 use super::params::Params;
@@ -37,7 +38,8 @@ pub(super) fn send(
     if params.has("media") {
         return Err(Refusal::invalid("media is not supported: nothing can be uploaded yet"));
     }
-    let text: Arc<str> = Arc::from(&*params.required("message")?);
+    let message = params.required("message")?;
+    let text: Arc<str> = Arc::from(gateway.cut_message(who, &message));
     let idempotency = key(&params, "idempotencyKey", MAX_IDEMPOTENCY_KEY)?;
     let op = Op::Send(Send {
         session: key(&params, "sessionKey", MAX_KEY)?,
@@ -160,6 +162,17 @@ pub(super) fn write_sessions(
         .num("limit", limit as u64)
         .num("offset", offset as u64)
         .end();
+}
+
+impl Gateway {
+    /// A message, cut where it is longer than it may be: so the base dialect has it.
+    fn cut_message<'m>(&mut self, who: &Authenticated, message: &'m str) -> &'m str {
+        let kept = self.config.raw.max_message_chars;
+        let Some((end, _)) = message.char_indices().nth(kept) else { return message };
+        let chars = message.chars().count();
+        self.note(Fact::Truncated { user: who.user().clone(), chars, kept });
+        &message[..end]
+    }
 }
 
 fn route(gateway: &mut Gateway, cx: &mut Cx<'_>, who: &Authenticated, op: Op, to: To<'_>) -> Done {

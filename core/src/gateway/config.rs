@@ -1,5 +1,6 @@
 //! What an operator decides, and what it is made into.
 
+use super::forwarded::{Cidr, ForwardedHeader};
 use super::origin::{Host, OriginRule};
 use super::principal::Role;
 use crate::limits::Limits;
@@ -43,6 +44,10 @@ impl Token {
     pub fn admin(secret: Secret) -> Self {
         Self { secret, role: Role::Admin, user: None }
     }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.secret.matches(&other.secret) && self.role == other.role && self.user == other.user
+    }
 }
 
 /// An agent that users can talk to.
@@ -69,8 +74,16 @@ pub struct GatewayConfig {
     /// always.
     pub allowed_origins: Vec<String>,
     /// Names under which this gateway may be asked (`Host`), such as that of a proxy in front; with
-    /// or without a port. Pages of the same origin are then allowed, too.
+    /// or without a port. Pages of the same origin are then allowed, too. On a loopback listener no
+    /// others are answered but those that mean this host; elsewhere, once there is an entry, no other
+    /// names are, while addresses always are: a rebound name is a name.
     pub allowed_hosts: Vec<String>,
+    /// Proxies whose forwarding header is believed: addresses and ranges such as `10.0.0.0/8`. Then
+    /// the client that they name counts in budgets, lock-outs and logs. Default none: anybody can write
+    /// a header.
+    pub trusted_proxies: Vec<String>,
+    /// The header that those proxies write.
+    pub forwarded_header: ForwardedHeader,
     /// The agents; the first is the default one.
     pub agents: Vec<Agent>,
     /// The version shown to clients.
@@ -79,6 +92,9 @@ pub struct GatewayConfig {
     pub limits: Limits,
     /// Requests per minute and user, weighed by the method's cost. 0, the default, is no limit.
     pub rate_limit_rpm: u32,
+    /// Characters of a `chat.send` message; what is longer is cut there. Default 32,000, as in the base
+    /// dialect. Higher: prompts that agents refuse or that cost; lower: pasted texts lose their end.
+    pub max_message_chars: usize,
     /// Whether `chat.send` to a session key that does not exist creates it for the caller, as the
     /// base dialect does, instead of answering `NOT_FOUND`. Default false: a mistyped key is told.
     pub create_sessions_on_send: bool,
@@ -177,13 +193,48 @@ impl GatewayConfig {
             owner_ids: Vec::new(),
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
             agents: vec![Agent { id: "echo".into(), name: "Echo".into() }],
             version: env!("CARGO_PKG_VERSION").into(),
             limits: Limits::default(),
             rate_limit_rpm: 0,
+            max_message_chars: 32_000,
             create_sessions_on_send: false,
             bounds: Bounds::default(),
         }
+    }
+
+    /// Whether a gateway can work by this.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn check(&self) -> Result<(), ConfigError> {
+        Checked::new(self.clone()).map(|_| ())
+    }
+
+    /// Whether this can be an entry of `allowed_origins`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Origin`].
+    pub fn check_origin(entry: &str) -> Result<(), ConfigError> {
+        origin(entry).map(|_| ())
+    }
+
+    /// Whether this can be an entry of `allowed_hosts`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Host`].
+    pub fn check_host(entry: &str) -> Result<(), ConfigError> {
+        host(entry).map(|_| ())
+    }
+
+    /// Whether this can be an entry of `trusted_proxies`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Proxy`].
+    pub fn check_proxy(entry: &str) -> Result<(), ConfigError> {
+        proxy(entry).map(|_| ())
     }
 }
 
@@ -195,6 +246,7 @@ impl fmt::Debug for GatewayConfig {
             .field("tokens", &self.tokens.len())
             .field("allowed_origins", &self.allowed_origins)
             .field("allowed_hosts", &self.allowed_hosts)
+            .field("trusted_proxies", &self.trusted_proxies)
             .field("agents", &self.agents)
             .field("rate_limit_rpm", &self.rate_limit_rpm)
             .field("bounds", &self.bounds)
@@ -254,6 +306,8 @@ impl Default for Bounds {
 pub enum ConfigError {
     /// The listener is not on a loopback address and there is no token: anybody could log in.
     NoToken,
+    /// There are trusted proxies and no token: everybody whom they forward could log in.
+    NoTokenBehindProxy,
     /// A token is empty: who sends none would have it.
     EmptyToken,
     /// There is no agent, or one without an id, with a `:` in it, or twice the same.
@@ -262,6 +316,8 @@ pub enum ConfigError {
     Origin(String),
     /// An entry of `allowed_hosts` is not a host.
     Host(String),
+    /// An entry of `trusted_proxies` is not a range of addresses.
+    Proxy(String),
     /// The node's index is not under the count.
     Node,
 }
@@ -273,6 +329,9 @@ impl fmt::Display for ConfigError {
                 "a listener that others can reach needs a token: configure one, or listen on \
                  127.0.0.1",
             ),
+            Self::NoTokenBehindProxy => {
+                f.write_str("a gateway behind trusted_proxies needs a token: configure one")
+            }
             Self::EmptyToken => f.write_str("a token is empty"),
             Self::Agents => f.write_str("agents need different, non-empty ids without a colon"),
             Self::Origin(entry) => write!(
@@ -281,6 +340,11 @@ impl fmt::Display for ConfigError {
                  https://*.example.com"
             ),
             Self::Host(entry) => write!(f, "allowed_hosts: {entry:?} is not a host name"),
+            Self::Proxy(entry) => write!(
+                f,
+                "trusted_proxies: {entry:?} is not an address or a range such as 10.0.0.0/8, of at \
+                 least one bit"
+            ),
             Self::Node => f.write_str("the node's index is not under the count"),
         }
     }
@@ -288,11 +352,19 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// A token's name for as long as the token is the same: its secret, role and user.
+#[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TokenId(u64);
+
 /// The configuration after its checks.
 pub(super) struct Checked {
     pub(super) raw: GatewayConfig,
     pub(super) origins: Vec<OriginRule>,
     pub(super) hosts: Vec<Host>,
+    pub(super) proxies: Vec<Cidr>,
+    /// What the tokens are called, in their order.
+    token_ids: Vec<TokenId>,
+    next_token: u64,
     /// Only this host can reach the listener.
     pub(super) loopback: bool,
 }
@@ -302,6 +374,9 @@ impl Checked {
         let loopback = raw.listen.ip().to_canonical().is_loopback();
         if raw.tokens.is_empty() && !loopback {
             return Err(ConfigError::NoToken);
+        }
+        if raw.tokens.is_empty() && !raw.trusted_proxies.is_empty() {
+            return Err(ConfigError::NoTokenBehindProxy);
         }
         if raw.tokens.iter().any(|token| token.secret.0.is_empty()) {
             return Err(ConfigError::EmptyToken);
@@ -314,17 +389,30 @@ impl Checked {
         if raw.agents.is_empty() || !raw.agents.iter().enumerate().all(fine) {
             return Err(ConfigError::Agents);
         }
-        let origins = raw
-            .allowed_origins
-            .iter()
-            .map(|text| OriginRule::parse(text).ok_or_else(|| ConfigError::Origin(text.clone())))
-            .collect::<Result<_, _>>()?;
-        let hosts = raw
-            .allowed_hosts
-            .iter()
-            .map(|text| Host::parse(text).ok_or_else(|| ConfigError::Host(text.clone())))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { raw, origins, hosts, loopback })
+        let origins =
+            raw.allowed_origins.iter().map(|text| origin(text)).collect::<Result<_, _>>()?;
+        let hosts = raw.allowed_hosts.iter().map(|text| host(text)).collect::<Result<_, _>>()?;
+        let proxies =
+            raw.trusted_proxies.iter().map(|text| proxy(text)).collect::<Result<_, _>>()?;
+        let next_token = raw.tokens.len() as u64;
+        let token_ids = (0..next_token).map(TokenId).collect();
+        Ok(Self { raw, origins, hosts, proxies, token_ids, next_token, loopback })
+    }
+
+    /// The configuration that comes after this one: tokens that stay keep their names, and no name is
+    /// given twice.
+    pub(super) fn after(old: &Self, raw: GatewayConfig) -> Result<Self, ConfigError> {
+        let mut new = Self::new(raw)?;
+        let mut next = old.next_token;
+        for (id, token) in new.token_ids.iter_mut().zip(&new.raw.tokens) {
+            let same = old.raw.tokens.iter().position(|other| other.is_same(token));
+            *id = same.and_then(|at| old.token_ids.get(at).copied()).unwrap_or_else(|| {
+                next += 1;
+                TokenId(next - 1)
+            });
+        }
+        new.next_token = next;
+        Ok(new)
     }
 
     pub(super) fn bounds(&self) -> &Bounds {
@@ -332,14 +420,32 @@ impl Checked {
     }
 
     /// The token that this is. All are compared, whichever fits.
-    pub(super) fn token(&self, offered: &Secret) -> Option<&Token> {
+    pub(super) fn token(&self, offered: &Secret) -> Option<(TokenId, &Token)> {
         let mut found = None;
-        for token in &self.raw.tokens {
+        for (id, token) in self.token_ids.iter().zip(&self.raw.tokens) {
             if token.secret.matches(offered) {
-                found = Some(token);
+                found = Some((*id, token));
             }
         }
         found
+    }
+
+    /// The role that a token gives to a user.
+    pub(super) fn role_by(&self, token: &Token, user: &str) -> Role {
+        match token.role {
+            Role::Admin if self.is_owner(user) => Role::Owner,
+            role => role,
+        }
+    }
+
+    /// The role of a user who has proved by this token, or without one, who it is; none when that is
+    /// no proof any more.
+    pub(super) fn role(&self, token: Option<TokenId>, user: &str) -> Option<Role> {
+        let Some(id) = token else {
+            return self.raw.tokens.is_empty().then_some(Role::Operator);
+        };
+        let at = self.token_ids.iter().position(|known| *known == id)?;
+        Some(self.role_by(self.raw.tokens.get(at)?, user))
     }
 
     pub(super) fn agent(&self, id: &str) -> Option<&Agent> {
@@ -353,4 +459,16 @@ impl Checked {
             self.raw.owner_ids.iter().any(|owner| owner == user)
         }
     }
+}
+
+fn origin(text: &str) -> Result<OriginRule, ConfigError> {
+    OriginRule::parse(text).ok_or_else(|| ConfigError::Origin(text.into()))
+}
+
+fn host(text: &str) -> Result<Host, ConfigError> {
+    Host::parse(text).ok_or_else(|| ConfigError::Host(text.into()))
+}
+
+fn proxy(text: &str) -> Result<Cidr, ConfigError> {
+    Cidr::parse(text).ok_or_else(|| ConfigError::Proxy(text.into()))
 }

@@ -1,7 +1,7 @@
 //! What the gateway knows about one connection.
 
 use super::budget::Address;
-use super::config::Secret;
+use super::config::{Secret, TokenId};
 use super::link::LinkAt;
 use super::principal::Principal;
 use super::resume::Resuming;
@@ -30,6 +30,7 @@ pub(super) struct Closing {
 }
 
 pub(super) struct Conn {
+    /// Its other end; behind a trusted proxy the client that the proxy names.
     pub(super) peer: SocketAddr,
     pub(super) address: Address,
     pub(super) since: Instant,
@@ -45,6 +46,8 @@ pub(super) struct Conn {
     pub(super) bearer: Option<Secret>,
     /// It was found wrong at the upgrade, and that was counted.
     pub(super) bearer_counted: bool,
+    /// The token that proved who is logged in; none where none is needed.
+    pub(super) token: Option<TokenId>,
     /// Who is logged in.
     pub(super) principal: Option<Principal>,
     /// Who was logged in last: for the record of the ending.
@@ -78,6 +81,7 @@ impl Conn {
             connect_by: None,
             bearer: None,
             bearer_counted: false,
+            token: None,
             principal: None,
             last_principal: None,
             link: None,

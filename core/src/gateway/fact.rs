@@ -22,6 +22,25 @@ pub enum Fact {
         /// Its other end.
         peer: SocketAddr,
     },
+    /// A trusted proxy named the client: from now on facts have that as the other end.
+    Forwarded {
+        /// The connection.
+        conn: ConnId,
+        /// The proxy at its other end.
+        proxy: SocketAddr,
+        /// The client that it named; port 0 where it told none.
+        client: SocketAddr,
+    },
+    /// The text of a `chat.send` was longer than
+    /// [`max_message_chars`](super::GatewayConfig::max_message_chars) and was cut there.
+    Truncated {
+        /// The user.
+        user: Arc<str>,
+        /// The characters that were sent.
+        chars: usize,
+        /// How many of them were kept.
+        kept: usize,
+    },
     /// A request was answered with an error status before it became a WebSocket.
     Refused {
         /// The connection.
@@ -161,6 +180,10 @@ pub enum Why {
     Host,
     /// The Origin header names a page that is not allowed.
     Origin,
+    /// The browser says that a page of another site asks, and no Origin says which.
+    CrossSite,
+    /// The gateway has no token, so it serves this host only, and a proxy forwards for somebody else.
+    Proxy,
     /// A credential stood in the query string, where logs keep it.
     QueryCredential,
     /// The Authorization header is too long.

@@ -1,12 +1,14 @@
 //! HTTP requests: one pipeline of checks for upgrades and plain pages.
 //!
 //! ```text
-//! Host -> Origin -> query -> path and method -> draining -> connections -> not logged in -> 101
+//! client -> Host -> Origin -> query -> path and method -> draining -> connections -> not logged in -> 101
 //! ```
 
+use super::budget::Address;
 use super::config::Secret;
 use super::conn::ConnId;
 use super::fact::{Fact, Why};
+use super::forwarded;
 use super::json::{self, Object};
 use super::login::MAX_TOKEN;
 use super::origin::{Host, OriginRefusal, judge};
@@ -60,6 +62,7 @@ const QUERY_CREDENTIALS: [&str; 7] =
 
 impl Gateway {
     pub(super) fn request(&mut self, cx: &mut Cx<'_>, conn: ConnId, head: &RequestHead<'_>) {
+        self.find_client(conn, head);
         let checked = self.check_request(head).and_then(|()| {
             if head.is_upgrade() {
                 self.check_upgrade(conn, head).map(|()| None)
@@ -109,15 +112,35 @@ impl Gateway {
         }
     }
 
+    /// Behind a trusted proxy everybody has the proxy's address: from here on the connection has the
+    /// client's.
+    fn find_client(&mut self, id: ConnId, head: &RequestHead<'_>) {
+        let (proxies, header) = (&self.config.proxies, self.config.raw.forwarded_header);
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let proxy = conn.peer;
+        let client = forwarded::client(proxy, head, proxies, header);
+        if client == proxy {
+            return;
+        }
+        conn.peer = client;
+        let old = std::mem::replace(&mut conn.address, Address::of(client.ip()));
+        if conn.budgeted {
+            self.budget.leave(old, &self.config.raw.bounds);
+            self.budget.enter(conn.address, &self.config.raw.bounds);
+        }
+        self.note(Fact::Forwarded { conn: id, proxy, client });
+    }
+
     /// What holds for every request.
     fn check_request(&self, head: &RequestHead<'_>) -> Result<(), Refused> {
         let host_text = head.header_str("Host");
         let host = host_text.and_then(Host::parse);
-        if self.config.loopback
+        if (self.config.loopback || !self.config.hosts.is_empty())
             && let Some(text) = host_text
         {
             let known = host.as_ref().is_some_and(|host| {
                 host.name.is_loopback()
+                    || !self.config.loopback && host.name.is_ip()
                     || self.config.hosts.iter().any(|known| host.is_covered_by(known))
             });
             if !known {
@@ -136,6 +159,10 @@ impl Gateway {
             let text = String::from_utf8_lossy(origin);
             judge(&text, host.as_ref(), &self.config.origins, &self.config.hosts)
                 .map_err(|refusal| refuse_origin(&text, refusal))?;
+        } else if head.header("Sec-Fetch-Site").is_some_and(|site| site == b"cross-site") {
+            // A page cannot write this header, the browser does (Fetch Metadata, section 2.4).
+            let body = "a page of another site asks, and the request has no Origin to judge it by";
+            return Err(Refused::new(403, Why::CrossSite, body));
         }
         if head.query().is_some_and(has_credential) {
             let body = "a credential in the query string is refused, because logs keep it; send \
@@ -151,6 +178,11 @@ impl Gateway {
         }
         if !self.is_loaded() {
             return Err(Refused::try_later(Why::Starting, "the gateway is starting"));
+        }
+        if self.config.raw.tokens.is_empty() && forwarded::is_forwarded(head) {
+            let body = "this gateway has no token, so it serves its own host only; a proxy forwarded \
+                        this request: configure a token";
+            return Err(Refused::new(403, Why::Proxy, body));
         }
         if bearer(head).is_some_and(|token| token.len() > MAX_TOKEN) {
             let body = "the token in the Authorization header is longer than 4096 bytes";

@@ -90,6 +90,13 @@ impl Idempotency {
         }
     }
 
+    /// Takes other bounds; answers beyond lower ones go with the next key.
+    pub(super) fn set_bounds(&mut self, bounds: &Bounds) {
+        self.within = bounds.idempotency_within;
+        self.per_user = bounds.idempotency_keys.max(1);
+        self.max_bytes = bounds.idempotency_bytes;
+    }
+
     pub(super) fn meet(
         &mut self,
         now: Instant,

@@ -97,6 +97,7 @@ impl Gateway {
         };
         if self.config.raw.tokens.is_empty() {
             // Only a loopback listener may be without tokens: see `ConfigError::NoToken`.
+            conn.token = None;
             let principal = Principal { user: Arc::from(&*user), role: Role::Operator };
             self.note_login(id, &principal, Credential::None, Source::Nowhere);
             return Ok(principal);
@@ -121,7 +122,7 @@ impl Gateway {
             }
             return Err(locked_out(wait, source));
         }
-        let Some(token) = self.config.token(&offered) else {
+        let Some((token_id, token)) = self.config.token(&offered) else {
             let mut locked = locked;
             if !counted {
                 locked = self.failures.count(now, address, credential);
@@ -133,10 +134,10 @@ impl Gateway {
             });
         };
         let user = token.user.as_deref().unwrap_or(&user);
-        let role = match token.role {
-            Role::Admin if self.config.is_owner(user) => Role::Owner,
-            role => role,
-        };
+        let role = self.config.role_by(token, user);
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.token = Some(token_id);
+        }
         let principal = Principal { user: Arc::from(user), role };
         self.failures.forget(address, credential);
         self.note_login(id, &principal, credential, source);

@@ -65,7 +65,7 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `http` `origin` `budget` | what is asked before there is a WebSocket |
+//! | `http` `origin` `forwarded` `budget` | what is asked before there is a WebSocket |
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
 //! | `login` `principal` `rate` | who it is, what they may do, how often |
 //! | `chat` `session` `runs` `idempotency` | conversations |
@@ -73,6 +73,7 @@
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
 //! | `load` `drain` `saved_link` | the beginning and the end, and what goes from one gateway to the next |
 //! | `bus` `presence` | many nodes, and who is connected to them |
+//! | `config` `reconfigure` | what an operator decides, and decides anew |
 //! | `send` `json` `refusal` `fact` | what leaves |
 
 mod bounded;
@@ -85,6 +86,7 @@ mod dispatch;
 mod drain;
 mod echo;
 mod fact;
+mod forwarded;
 mod http;
 mod idempotency;
 mod intake;
@@ -100,6 +102,7 @@ mod params;
 mod presence;
 mod principal;
 mod rate;
+mod reconfigure;
 mod record;
 mod refusal;
 mod request;
@@ -118,6 +121,7 @@ pub use conn::ConnId;
 pub use drain::Drain;
 pub use echo::echo_chunks;
 pub use fact::{Credential, Fact, Source, Why};
+pub use forwarded::ForwardedHeader;
 pub use link::LinkId;
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
@@ -325,7 +329,7 @@ impl Gateway {
         self.conns.insert(conn, state);
         // Beyond what can be of use to anybody: not even a request is read.
         let bounds = self.config.bounds();
-        if self.conns.len() > bounds.connections + 2 * bounds.pre_auth {
+        if self.conns.len() > bounds.connections.saturating_add(bounds.pre_auth.saturating_mul(2)) {
             let code = CloseCode::TRY_AGAIN;
             self.close(&mut Cx::at(now), conn, code, "try again later", None);
         }

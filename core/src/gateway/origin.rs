@@ -52,6 +52,11 @@ impl Name {
         fine.then(|| Self::Domain(text.to_ascii_lowercase()))
     }
 
+    /// Whether it is an address, which nobody can make mean another one.
+    pub(super) fn is_ip(&self) -> bool {
+        matches!(self, Self::Ip(_))
+    }
+
     /// Whether it can only mean this host. `localhost` is by definition (RFC 6761 section 6.3).
     pub(super) fn is_loopback(&self) -> bool {
         match self {

@@ -37,9 +37,16 @@ impl RateLimit {
     pub(super) fn new(rpm: u32, bounds: &Bounds) -> Self {
         Self {
             rpm: u64::from(rpm),
-            capacity: u64::from(bounds.burst.max(1)) * WHOLE * TENTH,
+            capacity: capacity(bounds),
             buckets: Forgetful::new(bounds.remembered),
         }
+    }
+
+    /// Takes another limit. What users have spent stays spent.
+    pub(super) fn set_limit(&mut self, rpm: u32, bounds: &Bounds) {
+        self.rpm = u64::from(rpm);
+        self.capacity = capacity(bounds);
+        self.buckets.set_limit(bounds.remembered);
     }
 
     pub(super) fn is_on(&self) -> bool {
@@ -82,6 +89,10 @@ impl RateLimit {
     }
 }
 
+fn capacity(bounds: &Bounds) -> u64 {
+    u64::from(bounds.burst.max(1)) * WHOLE * TENTH
+}
+
 /// Wrong credentials per address and kind.
 #[derive(Debug)]
 pub(super) struct Failures {
@@ -106,6 +117,13 @@ impl Failures {
             lock: bounds.auth_lock,
             seen: Forgetful::new(bounds.remembered),
         }
+    }
+
+    /// Takes other bounds. Who is locked out stays so for as long as was said.
+    pub(super) fn set_bounds(&mut self, bounds: &Bounds) {
+        self.limit = bounds.auth_failures;
+        self.lock = bounds.auth_lock;
+        self.seen.set_limit(bounds.remembered);
     }
 
     /// How long the address is locked out for.

@@ -95,6 +95,8 @@ pub fn config() -> GatewayConfig {
     for name in ["stuck", "broken"] {
         config.agents.push(Agent { id: name.into(), name: name.into() });
     }
+    // Tests fill queues with long texts.
+    config.max_message_chars = 1_000_000;
     config.bounds.pre_auth_v4 = 1000;
     config.bounds.pre_auth = 1000;
     config

@@ -23,34 +23,42 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Run a bare WebSocket echo server, for conformance suites and load tests.
     Echo(EchoArgs),
+    /// Print every setting's effective value and where it comes from, or what is wrong.
+    CheckConfig(CheckArgs),
     /// Chat with a gateway from the terminal.
     Chat(ChatArgs),
 }
 
+/// Every setting may also stand in the configuration file, or in a variable: see
+/// docs/configuration.md. Flags override both.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Address and port to listen on. Port 0 takes a free one.
-    #[arg(long, env = "MOORLINE_LISTEN", default_value = "127.0.0.1:18790")]
-    pub(crate) listen: SocketAddr,
+    /// The configuration file, JSON5 [default: MOORLINE_CONFIG, then moorline.json5 in the state
+    /// folder if it is there].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Address and port to listen on [default: 127.0.0.1:18790]. Port 0 takes a free one.
+    #[arg(long)]
+    pub(crate) listen: Option<SocketAddr>,
     /// Folder for the token, the database and the lock [default: $XDG_STATE_HOME/moorline or
     /// ~/.local/state/moorline].
-    #[arg(long, env = "MOORLINE_STATE_DIR")]
+    #[arg(long)]
     pub(crate) state_dir: Option<PathBuf>,
     /// Keep conversations in memory only: they are gone when the gateway ends. Without this they are
     /// in the state folder, and what was acknowledged is on the disk.
-    #[arg(long)]
-    pub(crate) ephemeral: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) ephemeral: Option<bool>,
     /// Gateway token instead of the one kept in the state folder. Other users of this machine can
-    /// read a command line: prefer MOORLINE_TOKEN.
-    #[arg(long, env = "MOORLINE_TOKEN", hide_env_values = true)]
+    /// read a command line: prefer the configuration file or MOORLINE_GATEWAY_TOKEN.
+    #[arg(long)]
     pub(crate) token: Option<String>,
     /// Compress messages (permessage-deflate) for clients that offer it and send the token with the
     /// upgrade request: nothing is inflated for anybody else.
-    #[arg(long)]
-    pub(crate) deflate: bool,
-    /// Event loops, each a thread with its own listener.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub(crate) loops: u16,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) deflate: Option<bool>,
+    /// Event loops, each a thread with its own listener [default: 1].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) loops: Option<u16>,
     /// A browser origin that may connect, such as https://chat.example.com or
     /// https://*.example.com. Repeat it for more. Clients that are not browsers need none.
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
@@ -58,19 +66,64 @@ pub(crate) struct ServeArgs {
     /// A Host header that is accepted on a loopback listener besides localhost. Repeat it for more.
     #[arg(long = "allow-host", value_name = "HOST")]
     pub(crate) allowed_hosts: Vec<String>,
+    /// A proxy whose X-Forwarded-For is believed: an address, or a range such as 10.0.0.0/8. Repeat
+    /// it for more.
+    #[arg(long = "trust-proxy", value_name = "CIDR")]
+    pub(crate) trusted_proxies: Vec<String>,
     /// A user_id that becomes owner when it connects with the gateway token. Repeat it for more.
     #[arg(long = "owner-id", value_name = "USER")]
     pub(crate) owner_ids: Vec<String>,
-    /// Requests per minute and user, with a burst of 5; 0 is no limit.
-    #[arg(long, default_value_t = 0)]
-    pub(crate) rate_limit_rpm: u32,
+    /// Requests per minute and user, with a burst of 5 [default: 0, no limit].
+    #[arg(long)]
+    pub(crate) rate_limit_rpm: Option<u32>,
     /// Let chat.send create a session under a key that the client made up, instead of answering
     /// NOT_FOUND.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) create_sessions: Option<bool>,
+    /// What is logged: error, warn, info, debug or trace [default: info].
     #[arg(long)]
-    pub(crate) create_sessions: bool,
-    /// How log lines look.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    pub(crate) log_format: LogFormat,
+    pub(crate) log_level: Option<String>,
+    /// How log lines look [default: text].
+    #[arg(long, value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+impl ServeArgs {
+    /// The flags that were given: their names, the settings they are, and their words.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, &'static str, Vec<String>)> {
+        fn one(value: Option<impl ToString>) -> Vec<String> {
+            value.into_iter().map(|value| value.to_string()).collect()
+        }
+        let format = self.log_format.and_then(|format| format.to_possible_value());
+        let all = [
+            ("--listen", "gateway.host", one(self.listen.map(|listen| listen.ip()))),
+            ("--listen", "gateway.port", one(self.listen.map(|listen| listen.port()))),
+            ("--state-dir", "state_dir", one(self.state_dir.as_ref().map(|path| path.display()))),
+            ("--ephemeral", "ephemeral", one(self.ephemeral)),
+            ("--token", "gateway.token", one(self.token.as_ref())),
+            ("--deflate", "gateway.deflate", one(self.deflate)),
+            ("--loops", "loops", one(self.loops)),
+            ("--allow-origin", "gateway.allowed_origins", self.allowed_origins.clone()),
+            ("--allow-host", "gateway.allowed_hosts", self.allowed_hosts.clone()),
+            ("--trust-proxy", "gateway.trusted_proxies", self.trusted_proxies.clone()),
+            ("--owner-id", "gateway.owner_ids", self.owner_ids.clone()),
+            ("--rate-limit-rpm", "gateway.rate_limit_rpm", one(self.rate_limit_rpm)),
+            ("--create-sessions", "gateway.create_sessions", one(self.create_sessions)),
+            ("--log-level", "log.level", one(self.log_level.as_ref())),
+            ("--log-format", "log.format", one(format.map(|format| format.get_name().to_string()))),
+        ];
+        all.into_iter().filter(|(.., words)| !words.is_empty()).collect()
+    }
+}
+
+/// Takes the options of `moorline serve`, and tells what they come to.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -169,6 +222,46 @@ mod tests {
     fn serve_is_what_no_command_does() {
         let cli = Cli::parse_from(["moorline", "--listen", "127.0.0.1:0", "--loops", "3"]);
         assert!(cli.command.is_none());
-        assert_eq!(cli.serve.loops, 3);
+        assert_eq!(cli.serve.loops, Some(3));
+    }
+
+    #[test]
+    fn every_flag_is_a_setting() {
+        let cli = Cli::parse_from([
+            "moorline",
+            "--listen",
+            "[::1]:1",
+            "--state-dir",
+            "/s",
+            "--token",
+            "t",
+            "--ephemeral",
+            "--deflate",
+            "--loops",
+            "2",
+            "--allow-origin",
+            "https://a",
+            "--allow-origin",
+            "https://b",
+            "--allow-host",
+            "h",
+            "--trust-proxy",
+            "10.0.0.0/8",
+            "--owner-id",
+            "o",
+            "--rate-limit-rpm",
+            "9",
+            "--create-sessions=false",
+            "--log-level",
+            "debug",
+            "--log-format",
+            "json",
+        ]);
+        let settings = cli.serve.settings();
+        assert_eq!(settings.len(), 15);
+        for (flag, path, words) in settings {
+            let key = crate::config::KEYS.iter().find(|key| key.path == path);
+            assert!(key.is_some() && !words.is_empty(), "{flag}");
+        }
     }
 }

@@ -13,7 +13,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 pub(crate) fn run(args: &EchoArgs) -> Result<(), Failure> {
-    let _log = log::init(args.log_format);
+    let level = std::env::var("MOORLINE_LOG_LEVEL").unwrap_or_else(|_| "info".into());
+    let _log = log::init(args.log_format, &level)?;
     open_files::raise_limit();
     let options = ServerOptions {
         loops: usize::from(args.loops),

@@ -1,5 +1,6 @@
 //! Why the program stops, and the exit code that tells scripts and supervisors.
 
+use crate::config::Problem;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -27,6 +28,14 @@ impl fmt::Display for Failure {
         match self {
             Self::Config(text) | Self::Runtime(text) => f.write_str(text),
         }
+    }
+}
+
+impl From<Vec<Problem>> for Failure {
+    /// All of them, a line each.
+    fn from(problems: Vec<Problem>) -> Self {
+        let lines: Vec<_> = problems.iter().map(Problem::to_string).collect();
+        Self::Config(lines.join("\n"))
     }
 }
 

@@ -1,33 +1,84 @@
 //! Log lines on stderr, as text for people or one JSON object per line.
 
 use crate::cli::LogFormat;
+use crate::failure::Failure;
 use std::io::IsTerminal as _;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload::{Handle, Layer};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry};
 
 /// Lines that may wait for whoever reads them. More are dropped: a log that nobody reads must not stop
 /// the gateway.
 const WAITING: usize = 8192;
 
-/// Sets up logging. `MOORLINE_LOG` (or `RUST_LOG`) chooses levels, such as `debug`; default `info`.
-/// Lines are written by a thread of their own, the last of them when the guard is dropped.
-pub(crate) fn init(format: LogFormat) -> WorkerGuard {
-    let filter = EnvFilter::try_from_env("MOORLINE_LOG")
-        .or_else(|_| EnvFilter::try_from_default_env())
-        .unwrap_or_else(|_| EnvFilter::new("info"));
+/// The level of a running log.
+#[derive(Debug, Clone)]
+pub(crate) struct LogLevel(Handle<EnvFilter, Registry>);
+
+impl LogLevel {
+    /// Takes another level; says whether it could.
+    pub(crate) fn set(&self, level: &str) -> bool {
+        EnvFilter::try_new(level).is_ok_and(|filter| self.0.reload(filter).is_ok())
+    }
+}
+
+/// Sets up logging at a level such as `debug`, or by directives. Lines are written by a thread of
+/// their own, the last of them when the guard is dropped.
+pub(crate) fn init(format: LogFormat, level: &str) -> Result<(WorkerGuard, LogLevel), Failure> {
+    let filter = EnvFilter::try_new(level)
+        .map_err(|error| Failure::Config(format!("the log level cannot be used: {error}")))?;
+    let (filter, handle) = Layer::new(filter);
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(WAITING)
         .finish(std::io::stderr());
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         // A line that cannot be written is not worth a panic.
         .log_internal_errors(false)
         .with_target(false);
+    let log = tracing_subscriber::registry().with(filter);
     match format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).init(),
+        LogFormat::Text => log.with(lines.with_ansi(std::io::stderr().is_terminal())).init(),
+        LogFormat::Json => {
+            log.with(lines.json().flatten_event(true).with_current_span(false)).init();
+        }
     }
-    guard
+    Ok((guard, LogLevel(handle)))
+}
+
+/// Whether this can be a level.
+pub(crate) fn check_level(level: &str) -> Result<(), String> {
+    match EnvFilter::try_new(level) {
+        // A bare word that is no level would be taken for a module that logs everything.
+        Ok(_) if !level.contains('=') && level.split(',').any(|word| !is_level(word)) => {
+            Err(format!("{level:?} is no level"))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn is_level(word: &str) -> bool {
+    matches!(
+        word.trim().to_ascii_lowercase().as_str(),
+        "off" | "error" | "warn" | "info" | "debug" | "trace"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused() {
+        for level in ["info", "DEBUG", "warn,moorline=debug", "off"] {
+            assert_eq!(check_level(level), Ok(()), "{level}");
+        }
+        for level in ["inof", "", "moorline=loud", "5,x"] {
+            assert!(check_level(level).is_err(), "{level}");
+        }
+    }
 }

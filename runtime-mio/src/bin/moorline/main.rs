@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod chat;
+mod check_config;
 mod cli;
+mod config;
 mod echo;
 mod failure;
 mod jobs;
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Echo(args)) => echo::run(&args),
+        Some(Command::CheckConfig(args)) => check_config::run(&args),
         Some(Command::Chat(args)) => chat::run(args),
     };
     match result {

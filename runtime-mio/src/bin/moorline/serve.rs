@@ -2,74 +2,80 @@
 
 mod facts;
 mod node;
+mod reload;
 
 use crate::cli::ServeArgs;
+use crate::config::{NamedSecret, Settings, Sources};
 use crate::failure::Failure;
 use crate::jobs::{Jobs, Mailbox, Store};
 use crate::state_dir::StateDir;
-use crate::{log, open_files, port_holder, signals};
-use moorline_core::gateway::{Gateway, GatewayConfig, Node, Secret, Token};
-use moorline_core::{Deflate, Entropy as _, Limits};
+use crate::{log, open_files, port_holder, signals, state_dir};
+use moorline_core::Entropy as _;
+use moorline_core::gateway::{Gateway, GatewayConfig, Node};
 use moorline_mio::{OsEntropy, Server, ServerOptions};
 use node::GatewayNode;
+use reload::{Reload, Reloader};
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Mutex;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
-    let _log = log::init(args.log_format);
+    let sources = Sources::of_process(args);
+    let loaded = sources.load()?;
+    let settings = &loaded.settings;
+    let (_log, log_level) = log::init(settings.log_format, &settings.log_level)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
     let open_files = open_files::raise_limit();
     // The address first: it takes a moment, and nothing was touched when somebody else has it.
-    let limits = Limits { deflate: args.deflate.then(Deflate::default), ..Limits::default() };
     let options = ServerOptions {
-        loops: usize::from(args.loops),
-        limits: limits.clone(),
+        loops: usize::from(settings.loops),
+        limits: settings.limits(),
         ..ServerOptions::default()
     };
-    let server = Server::bind(args.listen, options)
-        .map_err(|error| port_holder::explain_bind(args.listen, &error))?;
-    let state = StateDir::open(args.state_dir.clone())?;
-    let (token, is_new) = match &args.token {
-        Some(token) => (token.clone(), false),
-        None => state.token(new_token)?,
-    };
-
-    let store = if args.ephemeral { Store::memory() } else { Store::open(state.path())? };
-
-    let mut config = GatewayConfig::new(server.local_addr());
-    config.tokens = vec![Token::admin(Secret::new(&token))];
-    config.owner_ids.clone_from(&args.owner_ids);
-    config.allowed_origins.clone_from(&args.allowed_origins);
-    config.allowed_hosts.clone_from(&args.allowed_hosts);
-    config.rate_limit_rpm = args.rate_limit_rpm;
-    config.create_sessions_on_send = args.create_sessions;
-    config.limits = limits;
+    let server = Server::bind(settings.listen(), options)
+        .map_err(|error| port_holder::explain_bind(settings.listen(), &error))?;
+    let state = StateDir::open(settings.state_dir.clone())?;
+    let (kept, new) = kept_token(settings, &state)?;
+    let store = if settings.ephemeral { Store::memory() } else { Store::open(state.path())? };
+    let config = settings.gateway_config(server.local_addr(), kept.as_ref());
     let gateways = gateways(&config, server.handles().len())?;
 
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Mailbox::new).unzip();
     let (jobs, store_thread) = Jobs::start(&mailboxes, store)?;
+    let (reloads, reload_inboxes): (Vec<_>, Vec<_>) =
+        server.handles().into_iter().map(Reload::channel).unzip();
     let nodes: Vec<_> = gateways
         .into_iter()
         .zip(inboxes)
+        .zip(reload_inboxes)
         .enumerate()
-        .map(|(index, (gateway, inbox))| {
-            let node = GatewayNode::new(index, gateway, inbox, jobs.clone(), mailboxes.clone());
-            Mutex::new(Some(node))
+        .map(|(index, ((gateway, inbox), reloads))| {
+            let (jobs, mailboxes) = (jobs.clone(), mailboxes.clone());
+            Mutex::new(Some(GatewayNode::new(index, gateway, inbox, reloads, jobs, mailboxes)))
         })
         .collect();
-    drop((jobs, mailboxes));
-    signals::stop_on_signal(server.handles())?;
-    announce(&server, &state, args, is_new.then_some(&token));
+    drop(mailboxes);
+    let announcement = announcement(&server, &state, settings, new.as_deref());
     tracing::info!(
         address = %server.local_addr(),
+        config = loaded.file.as_ref().map(|path| path.display().to_string()),
         stateDir = %state.path().display(),
-        loops = args.loops,
+        loops = settings.loops,
         openFiles = open_files,
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
+    let mut reloader =
+        Reloader::new(sources, loaded, server.local_addr(), state, log_level, reloads);
+    signals::watch(server.handles(), move || reloader.reload())?;
+    // Signals are watched from here on, so who reads this may send them.
+    let mut out = std::io::stdout();
+    // A closed stdout is no reason not to serve.
+    let _ = out.write_all(announcement.as_bytes()).and_then(|()| out.flush());
     server.run(|index, _| {
         let node = nodes[index].lock().expect("nothing panics while it holds this").take();
         node.expect("each loop starts once")
@@ -79,6 +85,18 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let _ = store_thread.join();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The token of the state folder, where none is configured; and its text if it was made just now.
+fn kept_token(
+    settings: &Settings,
+    state: &StateDir,
+) -> Result<(Option<NamedSecret>, Option<String>), Failure> {
+    if settings.tokens().next().is_some() {
+        return Ok((None, None));
+    }
+    let (token, is_new) = state.token(new_token)?;
+    Ok((Some(NamedSecret::new(&token)), is_new.then_some(token)))
 }
 
 /// One gateway per loop, all made before the first client is served.
@@ -102,22 +120,26 @@ fn new_token() -> String {
 }
 
 /// What the operator sees on stdout: where to connect, and once the token.
-fn announce(server: &Server, state: &StateDir, args: &ServeArgs, token: Option<&String>) {
+fn announcement(
+    server: &Server,
+    state: &StateDir,
+    settings: &Settings,
+    token: Option<&str>,
+) -> String {
     let mut text = format!("moorline gateway listening on ws://{}/ws\n", server.local_addr());
     if let Some(token) = token {
         text += &format!("token: {token}  (kept in {})\n", state.path().join("token").display());
     }
     let program = std::env::args().next().unwrap_or_else(|| "moorline".into());
-    let credential = match (&args.token, &args.state_dir) {
-        (Some(_), _) => " --token …".to_string(),
-        (None, Some(path)) => format!(" --state-dir {}", path.display()),
-        (None, None) => String::new(),
+    let credential = if settings.tokens().next().is_some() {
+        " --token …".to_string()
+    } else if Some(state.path()) != state_dir::default_path().as_deref() {
+        format!(" --state-dir {}", state.path().display())
+    } else {
+        String::new()
     };
     let address = reachable(server.local_addr());
-    text += &format!("try: {program} chat ws://{address}/ws{credential}\n");
-    let mut out = std::io::stdout();
-    // A closed stdout is no reason not to serve.
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    text + &format!("try: {program} chat ws://{address}/ws{credential}\n")
 }
 
 /// An address that a client on this machine can connect to: "any" is one to listen on only.

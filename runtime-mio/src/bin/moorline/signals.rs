@@ -1,21 +1,51 @@
-//! SIGTERM and SIGINT stop the loops; a second one stops waiting for them.
+//! SIGTERM and SIGINT stop the loops, SIGUSR2 does so for a restart, a second one stops waiting for
+//! them; SIGHUP reloads.
 
 use moorline_mio::Handle;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-/// Watches for signals from now on.
+/// The process was told to stop because another one will take its place.
+static RESTART: AtomicBool = AtomicBool::new(false);
+
+/// Whether the process stops for a restart: only of interest once it stops.
+pub(crate) fn is_restart() -> bool {
+    RESTART.load(Ordering::Acquire)
+}
+
+/// Watches for signals from now on; SIGHUP ends the process, as it does by default.
 pub(crate) fn stop_on_signal(handles: Vec<Handle>) -> std::io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    listen(Signals::new([SIGTERM, SIGINT])?, handles, || {})
+}
+
+/// Watches for signals from now on; `reload` is called on SIGHUP, on a thread of its own.
+pub(crate) fn watch(
+    handles: Vec<Handle>,
+    reload: impl FnMut() + Send + 'static,
+) -> std::io::Result<()> {
+    listen(Signals::new([SIGTERM, SIGINT, SIGUSR2, SIGHUP])?, handles, reload)
+}
+
+fn listen(
+    mut signals: Signals,
+    handles: Vec<Handle>,
+    mut reload: impl FnMut() + Send + 'static,
+) -> std::io::Result<()> {
     thread::Builder::new().name("signals".into()).spawn(move || {
         let mut asked = false;
         for signal in &mut signals {
+            if signal == SIGHUP {
+                reload();
+                continue;
+            }
             if std::mem::replace(&mut asked, true) {
                 tracing::warn!(signal, "stopped without waiting for open connections");
                 std::process::exit(128 + signal);
             }
-            tracing::info!(signal, "stopping");
+            RESTART.store(signal == SIGUSR2, Ordering::Release);
+            tracing::info!(signal, restart = signal == SIGUSR2, "stopping");
             for handle in &handles {
                 handle.stop();
             }

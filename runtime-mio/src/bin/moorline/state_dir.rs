@@ -47,12 +47,10 @@ impl StateDir {
 
     /// The token that is kept here, and whether it was made just now.
     pub(crate) fn token(&self, new: impl FnOnce() -> String) -> Result<(String, bool), Failure> {
-        let path = token_path(&self.path);
-        match read_token(&path) {
-            Ok(token) => return Ok((token, false)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(config(&path, "cannot use the token file", &error)),
+        if let Some(token) = kept_token(&self.path)? {
+            return Ok((token, false));
         }
+        let path = token_path(&self.path);
         let token = new();
         // Written beside its place and moved: a crash leaves a whole token or none.
         let draft = self.path.join("token.new");
@@ -69,6 +67,16 @@ impl StateDir {
             .and_then(|()| fs::rename(&draft, &path));
         written.map_err(|error| config(&path, "cannot write the token file", &error))?;
         Ok((token, true))
+    }
+}
+
+/// The token that is kept in a state folder, if there is one that can be used.
+pub(crate) fn kept_token(path: &Path) -> Result<Option<String>, Failure> {
+    let path = token_path(path);
+    match read_token(&path) {
+        Ok(token) => Ok(Some(token)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(config(&path, "cannot use the token file", &error)),
     }
 }
 

@@ -11,6 +11,12 @@ pub(super) fn log(node: usize, fact: &Fact) {
     let name = |conn: &ConnId| format!("{node}-{conn}");
     match fact {
         Fact::Connected { conn, peer } => debug!(conn = name(conn), %peer, "connected"),
+        Fact::Forwarded { conn, proxy, client } => {
+            debug!(conn = name(conn), %proxy, %client, "forwarded");
+        }
+        Fact::Truncated { user, chars, kept } => {
+            warn!(user = PeerText(user).to_string(), chars, kept, "message cut");
+        }
         Fact::Refused { conn, peer, status, why, value } => {
             let value = value.as_deref().map(|value| PeerText(value).to_string());
             info!(conn = name(conn), %peer, status, why = why_word(*why), value, "refused");
@@ -98,6 +104,8 @@ fn why_word(why: Why) -> &'static str {
     match why {
         Why::Host => "host",
         Why::Origin => "origin",
+        Why::CrossSite => "cross-site",
+        Why::Proxy => "proxy",
         Why::QueryCredential => "query-credential",
         Why::Credential => "credential",
         Why::Draining => "draining",

@@ -1,15 +1,20 @@
 //! One loop's gateway, and what it asks for.
 
 use super::facts;
+use super::reload::{Reload, ReloadInbox};
 use crate::jobs::{Inbox, Incoming, Jobs, Mailbox};
-use moorline_core::gateway::{self, Action, Gateway, Route, deliver};
+use crate::signals;
+use moorline_core::gateway::{self, Action, Drain, Gateway, Route, deliver};
 use moorline_core::{CloseCode, Event, Frame, Outbox};
 use moorline_mio::{ConnId, Connections, Handler};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// What clients are told of a restart: a start takes less than a second.
+const RESTART_EXPECTED: Duration = Duration::from_secs(2);
 
 /// Messages of other threads that a loop takes in one turn.
 const INBOX: usize = 64;
@@ -19,6 +24,7 @@ pub(super) struct GatewayNode {
     index: usize,
     gateway: Gateway,
     inbox: Inbox,
+    reloads: ReloadInbox,
     jobs: Jobs,
     /// All loops', this one's included.
     mailboxes: Vec<Mailbox>,
@@ -38,10 +44,11 @@ impl GatewayNode {
         index: usize,
         gateway: Gateway,
         inbox: Inbox,
+        reloads: ReloadInbox,
         jobs: Jobs,
         mailboxes: Vec<Mailbox>,
     ) -> Self {
-        Self { index, gateway, inbox, jobs, mailboxes, later: BTreeMap::new() }
+        Self { index, gateway, inbox, reloads, jobs, mailboxes, later: BTreeMap::new() }
     }
 
     /// Takes all actions. Those for the connection whose turn it is go straight to its outbox.
@@ -142,6 +149,16 @@ impl Handler for GatewayNode {
 
     fn turn(&mut self, now: Instant, connections: &mut Connections<'_>) {
         self.gateway.set_loop_delay(now.elapsed());
+        if let Some(Reload { config, limits, done }) = self.reloads.newest() {
+            connections.set_limits(limits);
+            // It was checked before it was sent.
+            if let Err(error) = self.gateway.reconfigure(now, config) {
+                tracing::error!(node = self.index, %error, "a configuration that was good is not");
+            }
+            drop(done);
+            self.take_actions(None);
+            self.say(connections);
+        }
         // The sockets have their turn between: what is left over waits.
         let mut more = true;
         for _ in 0..INBOX {
@@ -171,9 +188,16 @@ impl Handler for GatewayNode {
     }
 
     fn stopping(&mut self, now: Instant, connections: &mut Connections<'_>) {
-        self.gateway.shutdown(now, "gateway stopping");
+        let restart = signals::is_restart();
+        let reason = if restart { "gateway restarting" } else { "gateway stopping" };
+        let restart_expected = restart.then_some(RESTART_EXPECTED);
+        self.gateway.drain(now, &Drain { restart, reason: reason.into(), restart_expected });
         self.take_actions(None);
         self.say(connections);
+    }
+
+    fn may_stop(&self) -> bool {
+        self.gateway.is_drained()
     }
 
     fn accept_failed(&mut self, error: &io::Error) {

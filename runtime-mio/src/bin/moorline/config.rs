@@ -1,0 +1,91 @@
+//! The configuration: defaults, then `moorline.json5`, then `MOORLINE_*` variables, then flags; each
+//! overrides those before it.
+
+mod keys;
+mod layers;
+mod origin;
+mod reading;
+mod secret;
+mod slot;
+mod tree;
+
+pub(crate) use keys::{KEYS, Key};
+pub(crate) use layers::{Loaded, Sources};
+pub(crate) use origin::{Origin, Problem};
+pub(crate) use secret::NamedSecret;
+
+use crate::cli::LogFormat;
+use moorline_core::gateway::{GatewayConfig, Token};
+use moorline_core::{Deflate, Limits};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// Every setting's effective value.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) host: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) token: Option<NamedSecret>,
+    pub(crate) tokens: Vec<NamedSecret>,
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Conversations stay in memory.
+    pub(crate) ephemeral: bool,
+    pub(crate) loops: u16,
+    pub(crate) deflate: bool,
+    pub(crate) log_level: String,
+    pub(crate) log_format: LogFormat,
+    /// What goes to the gateway as it is. Its tokens and its address are not here.
+    pub(crate) gateway: GatewayConfig,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let (host, port) = (Ipv4Addr::LOCALHOST.into(), 18790);
+        Self {
+            host,
+            port,
+            token: None,
+            tokens: Vec::new(),
+            state_dir: None,
+            ephemeral: false,
+            loops: 1,
+            deflate: false,
+            log_level: "info".into(),
+            log_format: LogFormat::Text,
+            gateway: GatewayConfig::new(SocketAddr::new(host, port)),
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) fn listen(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
+
+    /// The configured tokens; none means that of the state folder.
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = &NamedSecret> {
+        self.token.iter().chain(&self.tokens)
+    }
+
+    /// The limits of each connection.
+    pub(crate) fn limits(&self) -> Limits {
+        let deflate = self.deflate.then(Deflate::default);
+        Limits { deflate, ..self.gateway.limits.clone() }
+    }
+
+    /// What a gateway that listens on `listen` works by. `stored` is the token of the state folder.
+    pub(crate) fn gateway_config(
+        &self,
+        listen: SocketAddr,
+        stored: Option<&NamedSecret>,
+    ) -> GatewayConfig {
+        let tokens: Vec<_> = self.tokens().collect();
+        let tokens = if tokens.is_empty() { stored.into_iter().collect() } else { tokens };
+        GatewayConfig {
+            listen,
+            tokens: tokens.into_iter().map(|token| Token::admin(token.secret.clone())).collect(),
+            limits: self.limits(),
+            ..self.gateway.clone()
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Secrets of a configuration: where they are read from, and what may be shown of them.
+
+use moorline_core::gateway::Secret;
+use sha2::{Digest as _, Sha256};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+/// A secret and the start of its hash, which tells it from others and gives nothing away.
+#[derive(Clone)]
+pub(crate) struct NamedSecret {
+    pub(crate) secret: Secret,
+    fingerprint: String,
+}
+
+impl NamedSecret {
+    pub(crate) fn new(text: &str) -> Self {
+        let hash = Sha256::digest(text.as_bytes());
+        let fingerprint = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { secret: Secret::new(text), fingerprint }
+    }
+
+    /// What may be shown of it: the first 8 hexadecimal digits of its SHA-256.
+    pub(crate) fn shown(&self) -> String {
+        format!("sha256:{}", self.fingerprint)
+    }
+}
+
+/// Whether other users than the owner can read a file.
+pub(super) fn is_open_to_others(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o044 != 0)
+}
+
+/// A secret from a file, without the line end that editors add.
+pub(super) fn from_file(path: &Path) -> Result<NamedSecret, String> {
+    let text = fs::read_to_string(path).map_err(|error| match error.kind() {
+        // The system's words for it hold no path.
+        io::ErrorKind::InvalidData => format!("{} is not text", path.display()),
+        _ => format!("cannot read {}: {error}", path.display()),
+    })?;
+    match text.trim_end_matches(['\n', '\r']) {
+        "" => Err(format!("{} is empty", path.display())),
+        text => Ok(NamedSecret::new(text)),
+    }
+}
+
+/// A secret from a variable.
+pub(super) fn from_env(name: &str) -> Result<NamedSecret, String> {
+    match std::env::var(name) {
+        Ok(text) if text.is_empty() => Err(format!("the variable {name} is empty")),
+        Ok(text) => Ok(NamedSecret::new(&text)),
+        Err(std::env::VarError::NotPresent) => Err(format!("the variable {name} is not set")),
+        Err(std::env::VarError::NotUnicode(_)) => Err(format!("the variable {name} is not text")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_the_start_of_the_hash() {
+        // The first test vector of FIPS 180-4: ba7816bf…
+        assert_eq!(NamedSecret::new("abc").shown(), "sha256:ba7816bf");
+    }
+}
