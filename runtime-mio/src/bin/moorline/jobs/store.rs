@@ -11,6 +11,8 @@ mod sqlite;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod measure;
+#[cfg(test)]
 mod trouble;
 
 use super::{Job, Mailbox};
