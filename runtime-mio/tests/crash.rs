@@ -59,13 +59,13 @@ impl User {
         again.extend(answered.into_iter().filter(|_| self.dice.roll(4) == 0));
         self.retries += again.len();
         again.extend((0..2).map(|_| self.compose()));
-        self.ask(&mut client, again)?;
+        self.ask(&mut client, &again)?;
         let mut left = MESSAGES;
         while left > 0 {
             let burst = (1 + self.dice.roll(4) as usize).min(left);
             left -= burst;
-            let keys = (0..burst).map(|_| self.compose()).collect();
-            self.ask(&mut client, keys)?;
+            let keys: Vec<_> = (0..burst).map(|_| self.compose()).collect();
+            self.ask(&mut client, &keys)?;
         }
         loop {
             client.answer()?;
@@ -90,7 +90,7 @@ impl User {
     }
 
     /// Sends all of these at once, and takes an answer to each.
-    fn ask(&mut self, client: &mut Client, keys: Vec<String>) -> io::Result<()> {
+    fn ask(&mut self, client: &mut Client, keys: &[String]) -> io::Result<()> {
         for keys in keys.chunks(16) {
             let mut open = BTreeMap::new();
             for key in keys {
@@ -142,7 +142,7 @@ impl User {
             if open.is_empty() {
                 break;
             }
-            self.ask(&mut client, open)?;
+            self.ask(&mut client, &open)?;
         }
         let sessions = self.list_sessions(&mut client)?;
         let mut stored = BTreeMap::new();

@@ -134,6 +134,7 @@ fn a_folder_that_cannot_be_written_is_refused() {
             let said = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(78), "{said}");
             assert!(said.contains(state.to_str().unwrap()) && said.contains("denied"), "{said}");
+            assert!(said.contains("choose another with --state-dir"), "what to do: {said}");
         }
         // Nobody may not even reach the program where it was built.
         Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied),

@@ -1,5 +1,5 @@
 //! The real binary as a process, and a client whose calls may fail because that process was killed.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::needless_pass_by_value)]
 
 use super::support::{PATIENCE, masked};
 use serde_json::{Value, json};

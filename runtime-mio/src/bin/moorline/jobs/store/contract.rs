@@ -375,6 +375,6 @@ fn no_sequence_of_works_tells_the_stores_apart() {
     }
     quickcheck::QuickCheck::new()
         .rng(Gen::new(150))
-        .tests(100)
+        .tests(60)
         .quickcheck(property as fn(Vec<Step>) -> bool);
 }
