@@ -195,7 +195,9 @@ fn round(state: &Path, users: &mut [User], dice: &mut Dice) {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    let mut gateway = Gateway::start(state);
+    // Sessions live at other loops than before.
+    let loops = (1 + dice.roll(3)).to_string();
+    let mut gateway = Gateway::with(state, &["--loops", &loops]);
     let address = gateway.address;
     thread::scope(|scope| {
         for user in users {

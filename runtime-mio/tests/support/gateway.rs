@@ -42,7 +42,12 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn start(state: &Path) -> Self {
-        let mut child = command(state).stderr(Stdio::inherit()).spawn().unwrap();
+        Self::with(state, &[])
+    }
+
+    /// With more arguments.
+    pub fn with(state: &Path, arguments: &[&str]) -> Self {
+        let mut child = command(state).args(arguments).stderr(Stdio::inherit()).spawn().unwrap();
         let mut ready = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
         let address = ready.trim().rsplit_once("ws://").expect(&ready).1.trim_end_matches("/ws");

@@ -317,7 +317,7 @@ impl Arbitrary for Step {
             _ => StoreWork::Load { at: 0 },
         };
         let (last, restart) = (bool::arbitrary(g), small == 5 && bool::arbitrary(g));
-        Self { work, wait: pick(g, &[0, 1, 7, 50]), last, restart }
+        Self { work, wait: pick(g, &[0, 1, 4, 35]), last, restart }
     }
 }
 
