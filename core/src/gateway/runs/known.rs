@@ -35,6 +35,7 @@ impl Gateway {
         if session.owner != once.who.user && !once.who.role.sees_all() {
             return self.answer_turn(cx, turn, &not_yours().into(), false);
         }
+        self.idempotency.found(&once.key, &session.key);
         turn.run = known.run;
         if let Some(end) = known.end {
             let body = if turn.ack {

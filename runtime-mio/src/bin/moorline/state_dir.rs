@@ -36,7 +36,7 @@ impl StateDir {
             .recursive(true)
             .mode(0o700)
             .create(&path)
-            .map_err(|error| config(&path, "cannot make the state folder", &error))?;
+            .map_err(|error| unwritable(&path, "cannot make the state folder", &error))?;
         let lock = lock(&path)?;
         Ok(Self { path, _lock: lock })
     }
@@ -110,7 +110,7 @@ fn lock(state_dir: &Path) -> Result<File, Failure> {
         .truncate(false)
         .mode(0o600)
         .open(&path)
-        .map_err(|error| config(&path, "cannot open the lock file", &error))?;
+        .map_err(|error| unwritable(&path, "cannot open the lock file", &error))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => {
@@ -139,6 +139,14 @@ fn lock(state_dir: &Path) -> Result<File, Failure> {
 /// The time in words that need no time zone.
 fn utc_now() -> String {
     httpdate::fmt_http_date(SystemTime::now())
+}
+
+fn unwritable(path: &Path, what: &str, error: &io::Error) -> Failure {
+    Failure::Config(format!(
+        "{what} {}: {error}. The state folder must be one that this user can write: change that, or \
+         choose another with --state-dir.",
+        path.display()
+    ))
 }
 
 fn config(path: &Path, what: &str, error: &io::Error) -> Failure {

@@ -1,5 +1,7 @@
 //! The store's thread. Whatever waits is executed in one transaction and committed once: the price of a
-//! commit, which is the disk's, is shared by all who wait for it.
+//! commit, which is the disk's, is shared by all who wait for it. On a busy machine with two cores whose
+//! disk takes 6 ms for a commit that was 180 appends per second for one client who waits, 1,400 for 8,
+//! 7,700 for 64 and 23,000 for 512.
 
 mod file;
 mod records;
@@ -10,6 +12,8 @@ mod sqlite;
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod measure;
 #[cfg(test)]
 mod trouble;
 

@@ -46,7 +46,9 @@ impl SqliteStore {
     }
 
     pub(super) fn begin(&mut self) -> Batch {
-        let begun = self.file.execute_batch("BEGIN");
+        // For writing from the start: one that read first could find that somebody else, such as a
+        // person with the command line, has written since.
+        let begun = self.file.execute_batch("BEGIN IMMEDIATE");
         let broken = begun.err().map(|error| self.failed(&error));
         Batch { outcomes: Vec::new(), bytes: 0, broken }
     }
