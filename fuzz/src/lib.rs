@@ -1,17 +1,21 @@
 //! Fuzz bodies as plain functions: each takes bytes, and panics when something that must always hold
 //! does not. Quickcheck, the stored seeds and libFuzzer run the same functions.
 
+mod frames;
 mod header;
 mod input;
 mod outbox;
 mod peers;
 mod run;
+mod tungstenite;
 mod upgrade;
 mod utf8;
+mod wire;
 
 pub use header::header;
 pub use outbox::outbox;
 pub use peers::{client_bytes, server_bytes};
+pub use tungstenite::{tungstenite_client, tungstenite_server};
 pub use upgrade::upgrade_request;
 pub use utf8::utf8_stream;
 
@@ -19,11 +23,13 @@ pub use utf8::utf8_stream;
 pub type Body = fn(&[u8]);
 
 /// All bodies, by the names of their libFuzzer targets and of their folders in `seeds`.
-pub const BODIES: [(&str, Body); 6] = [
+pub const BODIES: [(&str, Body); 8] = [
     ("server_bytes", server_bytes),
     ("client_bytes", client_bytes),
     ("upgrade_request", upgrade_request),
     ("header", header),
     ("utf8_stream", utf8_stream),
     ("outbox", outbox),
+    ("tungstenite_server", tungstenite_server),
+    ("tungstenite_client", tungstenite_client),
 ];

@@ -64,4 +64,4 @@ macro_rules! quickchecks {
     )* };
 }
 
-quickchecks!(server_bytes client_bytes upgrade_request header utf8_stream outbox);
+quickchecks!(server_bytes client_bytes upgrade_request header utf8_stream outbox tungstenite_server tungstenite_client);
