@@ -45,7 +45,6 @@ impl Inflater {
         piece: &[u8],
         mut sink: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), InflateError<E>> {
-        self.taken += piece.len() as u64;
         self.run(piece, &mut sink)
     }
 
@@ -75,18 +74,21 @@ impl Inflater {
         let mut output = [0; PIECE];
         loop {
             let (before_in, before_out) = (context.total_in(), context.total_out());
-            let status = context
-                .decompress(input, &mut output, FlushDecompress::Sync)
-                .map_err(|_| InflateError::Corrupt)?;
+            // To the next multiple within the message: the ratio is looked at in the same places,
+            // and what comes out before a fault is judged before it, however the input was split.
+            let room = PIECE - (self.given % PIECE as u64) as usize;
+            let status = context.decompress(input, &mut output[..room], FlushDecompress::Sync);
             let taken = (context.total_in() - before_in) as usize;
             let given = (context.total_out() - before_out) as usize;
             input = &input[taken..];
+            self.taken += taken as u64;
             self.given += given as u64;
-            if self.given > RATIO_FREE && self.given / ratio > self.taken {
-                return Err(InflateError::Ratio(self.ratio));
-            }
             if given > 0 {
                 sink(&output[..given]).map_err(InflateError::Refused)?;
+            }
+            let status = status.map_err(|_| InflateError::Corrupt)?;
+            if given == room && self.given > RATIO_FREE && self.given / ratio > self.taken {
+                return Err(InflateError::Ratio(self.ratio));
             }
             match status {
                 // A final block ends the stream, not the message (RFC 7692 section 7.2.3.4).
@@ -96,7 +98,7 @@ impl Inflater {
                 }
                 _ => {}
             }
-            if input.is_empty() && given < output.len() {
+            if input.is_empty() && given < room {
                 return Ok(());
             }
         }
