@@ -1,7 +1,6 @@
 //! Frames to feed a connection with.
 
 use crate::input::Input;
-use moorline_core::Frame;
 use moorline_core::frame::{Header, MAX_HEADER, Opcode, mask};
 
 /// Appends a frame with this payload; its length goes into the header, its mask is applied.
@@ -36,10 +35,6 @@ pub(crate) fn cook(mut input: Input<'_>, masked: bool) -> Vec<u8> {
         let key = masked.then_some([kind, len, 0x3D, 0xA5]);
         let header = Header { fin: kind & 8 == 0, rsv: 0, opcode, mask: key, len: 0 };
         push_frame(&mut wire, header, &payload);
-        // What is sent back stays in order: with more queued, a Close passes what waits.
-        if wire.len() > Frame::CUT / 2 {
-            break;
-        }
     }
     wire
 }

@@ -1,18 +1,25 @@
 //! Fuzz bodies as plain functions: each takes bytes, and panics when something that must always hold
 //! does not. Quickcheck, the stored seeds and libFuzzer run the same functions.
 
+mod compressed;
+mod deflate;
 mod frames;
 mod header;
+mod inflate;
 mod input;
 mod outbox;
 mod peers;
+mod received;
 mod run;
 mod tungstenite;
 mod upgrade;
 mod utf8;
 mod wire;
 
+pub use compressed::compressed_bytes;
+pub use deflate::deflate;
 pub use header::header;
+pub use inflate::inflate;
 pub use outbox::outbox;
 pub use peers::{client_bytes, server_bytes};
 pub use tungstenite::{tungstenite_client, tungstenite_server};
@@ -23,13 +30,16 @@ pub use utf8::utf8_stream;
 pub type Body = fn(&[u8]);
 
 /// All bodies, by the names of their libFuzzer targets and of their folders in `seeds`.
-pub const BODIES: [(&str, Body); 8] = [
+pub const BODIES: [(&str, Body); 11] = [
     ("server_bytes", server_bytes),
     ("client_bytes", client_bytes),
     ("upgrade_request", upgrade_request),
     ("header", header),
     ("utf8_stream", utf8_stream),
     ("outbox", outbox),
+    ("compressed_bytes", compressed_bytes),
+    ("inflate", inflate),
+    ("deflate", deflate),
     ("tungstenite_server", tungstenite_server),
     ("tungstenite_client", tungstenite_client),
 ];

@@ -64,4 +64,16 @@ macro_rules! quickchecks {
     )* };
 }
 
-quickchecks!(server_bytes client_bytes upgrade_request header utf8_stream outbox tungstenite_server tungstenite_client);
+quickchecks!(
+    server_bytes
+    client_bytes
+    upgrade_request
+    header
+    utf8_stream
+    outbox
+    compressed_bytes
+    inflate
+    deflate
+    tungstenite_server
+    tungstenite_client
+);
