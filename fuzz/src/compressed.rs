@@ -32,9 +32,9 @@ pub fn compressed_bytes(data: &[u8]) {
     assert_eq!(split, whole);
 
     // Less per turn only makes more turns of it.
-    let mut patient = limits.clone();
-    patient.deflate.as_mut().expect("it compresses").turn = 1000;
-    let turns = run(terms.open(&patient), &patient, app, &bytes, Some(pieces));
+    let mut limits = limits;
+    limits.deflate.as_mut().expect("it compresses").turn = 1000;
+    let turns = run(terms.open(&limits), &limits, app, &bytes, Some(pieces));
     assert_eq!(turns, whole);
 }
 

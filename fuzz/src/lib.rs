@@ -3,10 +3,12 @@
 
 mod compressed;
 mod deflate;
+mod extensions;
 mod frames;
 mod header;
 mod inflate;
 mod input;
+mod offers;
 mod outbox;
 mod peers;
 mod received;
@@ -18,6 +20,7 @@ mod wire;
 
 pub use compressed::compressed_bytes;
 pub use deflate::deflate;
+pub use extensions::{extension_answers, extension_offers};
 pub use header::header;
 pub use inflate::inflate;
 pub use outbox::outbox;
@@ -30,7 +33,7 @@ pub use utf8::utf8_stream;
 pub type Body = fn(&[u8]);
 
 /// All bodies, by the names of their libFuzzer targets and of their folders in `seeds`.
-pub const BODIES: [(&str, Body); 11] = [
+pub const BODIES: [(&str, Body); 13] = [
     ("server_bytes", server_bytes),
     ("client_bytes", client_bytes),
     ("upgrade_request", upgrade_request),
@@ -40,6 +43,8 @@ pub const BODIES: [(&str, Body); 11] = [
     ("compressed_bytes", compressed_bytes),
     ("inflate", inflate),
     ("deflate", deflate),
+    ("extension_offers", extension_offers),
+    ("extension_answers", extension_answers),
     ("tungstenite_server", tungstenite_server),
     ("tungstenite_client", tungstenite_client),
 ];

@@ -74,6 +74,8 @@ quickchecks!(
     compressed_bytes
     inflate
     deflate
+    extension_offers
+    extension_answers
     tungstenite_server
     tungstenite_client
 );
