@@ -61,7 +61,7 @@ pub fn extension_offers(data: &[u8]) {
     }
     let is_own = all.len() == 1 && clients & 0x80 != 0;
     if is_own {
-        assert_eq!(answer.is_some(), true, "our own offer was declined");
+        assert!(answer.is_some(), "our own offer was declined");
         let mut turn = peer.receive(epoch(), &mut output);
         assert_eq!(turn.next_event().map(|(event, _)| event), Some(Event::Open));
         assert_eq!(turn.next_event().map(|(event, _)| event), None);

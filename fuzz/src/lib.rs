@@ -5,6 +5,7 @@ mod compressed;
 mod deflate;
 mod extensions;
 mod frames;
+mod gateway;
 mod header;
 mod inflate;
 mod input;
@@ -21,6 +22,7 @@ mod wire;
 pub use compressed::compressed_bytes;
 pub use deflate::deflate;
 pub use extensions::{extension_answers, extension_offers};
+pub use gateway::gateway;
 pub use header::header;
 pub use inflate::inflate;
 pub use outbox::outbox;
@@ -33,7 +35,7 @@ pub use utf8::utf8_stream;
 pub type Body = fn(&[u8]);
 
 /// All bodies, by the names of their libFuzzer targets and of their folders in `seeds`.
-pub const BODIES: [(&str, Body); 13] = [
+pub const BODIES: [(&str, Body); 14] = [
     ("server_bytes", server_bytes),
     ("client_bytes", client_bytes),
     ("upgrade_request", upgrade_request),
@@ -45,6 +47,7 @@ pub const BODIES: [(&str, Body); 13] = [
     ("deflate", deflate),
     ("extension_offers", extension_offers),
     ("extension_answers", extension_answers),
+    ("gateway", gateway),
     ("tungstenite_server", tungstenite_server),
     ("tungstenite_client", tungstenite_client),
 ];

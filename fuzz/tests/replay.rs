@@ -76,6 +76,7 @@ quickchecks!(
     deflate
     extension_offers
     extension_answers
+    gateway
     tungstenite_server
     tungstenite_client
 );
