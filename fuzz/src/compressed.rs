@@ -164,12 +164,13 @@ impl Recipe {
     }
 }
 
-/// Few bytes of input become much that compresses well, badly, or first well and then badly.
+/// Few bytes of input become much that compresses well, by what came long before, or first well and
+/// then badly.
 pub(crate) fn shape(seed: &[u8], kind: u8) -> Vec<u8> {
     match kind {
         0 => seed.to_vec(),
         1 => seed.repeat(50),
-        2 => noise(seed, seed.len() * 40),
+        2 => noise(seed, seed.len() * 40).repeat(2),
         _ => [seed.repeat(1000), noise(seed, seed.len() * 40)].concat(),
     }
 }

@@ -120,10 +120,18 @@ impl Program {
 
 fn inflated(context: &mut Decompress, payload: &[u8], len: usize) -> Vec<u8> {
     let input = [payload, &TAIL].concat();
-    let before = context.total_in();
-    // Room that is left shows that nothing more comes.
-    let mut message = Vec::with_capacity(len + 64);
-    context.decompress_vec(&input, &mut message, FlushDecompress::Sync).expect("it is deflate");
-    assert_eq!(context.total_in() - before, input.len() as u64, "all of it is read");
-    message
+    let (mut rest, mut message) = (&input[..], Vec::with_capacity(len));
+    // In small steps: only of what an earlier call gave does zlib remember no more than the window.
+    let mut step = [0; 64];
+    loop {
+        let (before_in, before_out) = (context.total_in(), context.total_out());
+        context.decompress(rest, &mut step, FlushDecompress::Sync).expect("it fits the window");
+        rest = &rest[(context.total_in() - before_in) as usize..];
+        let given = (context.total_out() - before_out) as usize;
+        message.extend_from_slice(&step[..given]);
+        if given < step.len() {
+            assert!(rest.is_empty(), "all of it is read");
+            return message;
+        }
+    }
 }

@@ -82,6 +82,7 @@ pub(crate) fn run(
 ) -> Trace {
     let now = epoch();
     let mut trace = Trace::default();
+    let total = bytes.len() as u32;
     let mut bytes = bytes.to_vec();
     let mut rest = &mut bytes[..];
     drain_output(&mut connection, &mut trace.output);
@@ -99,8 +100,8 @@ pub(crate) fn run(
         // The buffers of one message and of one head, and the few structs around them.
         let mut most = limits.message + limits.head + 1024;
         if limits.deflate.is_some() {
-            // Both contexts, and what a message is compressed into.
-            most += (1 << 17) + 176 * 1024 + 64 * 1024;
+            // Both contexts, what a message is compressed into, and input that waits for its turn.
+            most += (1 << 17) + 176 * 1024 + 64 * 1024 + total;
         }
         assert!(connection.retained() <= most as usize, "{} bytes", connection.retained());
     }

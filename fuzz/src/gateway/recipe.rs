@@ -48,7 +48,10 @@ impl Recipe {
             2 => text = many + &text,
             3 => text = format!(r#"{text},"\u0069d":"{id}""#),
             4 => text = format!(r#"{text},"other":{deep}"#),
-            5 => text = format!(r#"{text},"other":"\ud83d\ude00 \ud83d""#),
+            5 => {
+                let half = if chosen & 1 == 0 { "\\ud83d" } else { "\\ude00" };
+                text = format!(r#"{text},"other":"\ud83d\ude00 {half}""#);
+            }
             6 => text = format!(r#"{text},"other":"\ud83d\ude00",  "x":1e999"#),
             7 => text = format!(r#""id":{},"method":"{}""#, self.value(input, "id"), method.name),
             8 => text = format!(r#""id":"{id}","method":"no.such""#),
