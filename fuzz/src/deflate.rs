@@ -99,9 +99,7 @@ impl Program {
     fn finish(self) {
         let received = Received::parse(&self.wire, !self.terms.is_server, 0x40);
         assert_eq!(received.messages.len(), self.sent.len());
-        // zlib reads with 9 bits where 8 were agreed on, but nothing may be compressed then.
-        let bits = self.terms.bits.max(9);
-        let mut context = Decompress::new_with_window_bits(false, bits);
+        let mut history = Vec::new();
         for ((opcode, rsv, payload), (sent_as, sent)) in received.messages.iter().zip(&self.sent) {
             assert_eq!(opcode, sent_as);
             if *rsv == 0 {
@@ -110,28 +108,26 @@ impl Program {
             }
             assert!(self.terms.bits > 8, "zlib cannot write a window of 8 bits");
             assert!(sent.len() >= self.config.threshold as usize);
-            if self.terms.alone {
-                context = Decompress::new_with_window_bits(false, bits);
-            }
-            assert!(inflated(&mut context, payload, sent.len()) == *sent, "a message differs");
+            // zlib-rs reads with 15 bits whatever it is told: so it is given no more of the past than
+            // the agreed window holds.
+            let window = if self.terms.alone { 0 } else { 1 << self.terms.bits };
+            let past = &history[history.len().saturating_sub(window)..];
+            assert!(inflated(past, payload, sent.len()) == *sent, "a message differs");
+            history.extend_from_slice(sent);
         }
     }
 }
 
-fn inflated(context: &mut Decompress, payload: &[u8], len: usize) -> Vec<u8> {
-    let input = [payload, &TAIL].concat();
-    let (mut rest, mut message) = (&input[..], Vec::with_capacity(len));
-    // In small steps: only of what an earlier call gave does zlib remember no more than the window.
-    let mut step = [0; 64];
-    loop {
-        let (before_in, before_out) = (context.total_in(), context.total_out());
-        context.decompress(rest, &mut step, FlushDecompress::Sync).expect("it fits the window");
-        rest = &rest[(context.total_in() - before_in) as usize..];
-        let given = (context.total_out() - before_out) as usize;
-        message.extend_from_slice(&step[..given]);
-        if given < step.len() {
-            assert!(rest.is_empty(), "all of it is read");
-            return message;
-        }
+fn inflated(past: &[u8], payload: &[u8], len: usize) -> Vec<u8> {
+    let mut context = Decompress::new(false);
+    if !past.is_empty() {
+        context.set_dictionary(past).expect("raw deflate takes one at any time");
     }
+    let input = [payload, &TAIL].concat();
+    // Room that is left shows that nothing more comes.
+    let mut message = Vec::with_capacity(len + 64);
+    let read = context.decompress_vec(&input, &mut message, FlushDecompress::Sync);
+    read.expect("it refers to nothing before the window");
+    assert_eq!(context.total_in(), input.len() as u64, "all of it is read");
+    message
 }
