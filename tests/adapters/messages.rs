@@ -122,5 +122,30 @@ fn a_ping_is_answered_while_a_large_message_is_being_sent() {
     }
 }
 
+#[test]
+fn a_client_masks_every_frame_with_a_key_of_its_own() {
+    const FRAMES: usize = 10_000;
+    let mut it = UnderTest::upgraded(Role::Client, &Limits::default(), echo);
+    let mut keys = Vec::new();
+    for _ in 0..FRAMES / 100 {
+        let batch = it.peer.frame(0x82, b"").repeat(100);
+        it.peer.send_raw(&batch);
+        for _ in 0..100 {
+            let (_, len, key) = it.peer.read_frame_header();
+            assert_eq!(len, 0);
+            keys.push(u32::from_be_bytes(key.unwrap()));
+        }
+    }
+    for bit in 0..32 {
+        let ones = keys.iter().filter(|key| *key >> bit & 1 == 1).count();
+        // Six standard deviations of random bits.
+        assert!(ones.abs_diff(FRAMES / 2) < 300, "bit {bit} is one in {ones} of {FRAMES} keys");
+    }
+    keys.sort_unstable();
+    let repeated = keys.windows(2).filter(|pair| pair[0] == pair[1]).count();
+    // One pair is expected in about a hundred runs, three in a million.
+    assert!(repeated < 3, "{repeated} keys came again");
+}
+
 /// More than the kernel takes for a connection whose peer does not read.
 const LARGE: usize = 40 << 20;
