@@ -7,6 +7,9 @@ use moorline_core::*;
 use support::deflate::*;
 use support::*;
 
+/// The first bytes and the payloads of frames.
+type Frames<'a> = &'a [(u8, &'a [u8])];
+
 fn limits() -> Limits {
     Limits { deflate: Some(Deflate { threshold: 1, ..Deflate::default() }), ..Limits::default() }
 }
@@ -34,7 +37,7 @@ fn reserved_bits_fail_wherever_they_have_no_meaning() {
     for role in ROLES {
         let (_, mut peer) = open(role, limits());
         let data = peer.deflate(b"Hello");
-        let rows: [(&str, &[(u8, &[u8])]); 9] = [
+        let rows: [(&str, Frames<'_>); 9] = [
             ("a compressed ping", &[(0xC9, b"a")]),
             ("a compressed pong", &[(0xCA, b"a")]),
             ("a compressed close", &[(0xC8, &[3, 232])]),
