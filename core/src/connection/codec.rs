@@ -111,7 +111,7 @@ impl Codec {
         };
         self.inflater
             .push(piece, &mut sink)
-            .and_then(|()| if last { self.inflater.finish(&mut sink) } else { Ok(()) })
+            .and_then(|()| if last { self.inflater.finish() } else { Ok(()) })
             .map_err(|error| match error {
                 InflateError::Refused(broken) => broken,
                 InflateError::Corrupt => Broken::Protocol(ProtocolError::InvalidDeflate),

@@ -2,6 +2,8 @@
 //! entropy, ways to split a stream, one connection under test, and a pair of them.
 #![allow(dead_code, clippy::disallowed_methods)]
 
+#[cfg(feature = "deflate")]
+pub mod deflate;
 pub mod pair;
 pub mod suite;
 pub mod wire;
