@@ -13,6 +13,7 @@ mod port_holder;
 mod serve;
 mod signals;
 mod state_dir;
+mod url;
 
 use clap::Parser as _;
 use cli::{Cli, Command};
