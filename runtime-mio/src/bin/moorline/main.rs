@@ -1,8 +1,9 @@
-//! `moorline`: the gateway, a bare echo server, and a terminal client.
+//! `moorline`: the gateway, a bare echo server, a suite's echo client, and a terminal client.
 #![forbid(unsafe_code)]
 
 mod chat;
 mod cli;
+mod conformance_client;
 mod echo;
 mod failure;
 mod jobs;
@@ -13,6 +14,7 @@ mod port_holder;
 mod serve;
 mod signals;
 mod state_dir;
+mod url;
 
 use clap::Parser as _;
 use cli::{Cli, Command};
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Echo(args)) => echo::run(&args),
+        Some(Command::ConformanceClient(args)) => conformance_client::run(&args),
         Some(Command::Chat(args)) => chat::run(args),
     };
     match result {
