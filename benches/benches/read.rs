@@ -1,24 +1,20 @@
 //! Reading frames: a server takes a client's masked messages, one event each, and answers nothing.
 //!
 //! Every reader gets the same bytes from the same transport and checks that each message has its
-//! length. `copy` is the transport alone, with a read buffer of the same size: what all readers pay.
+//! length. `copy` is the transport alone, into our read buffer again and again; `copy-whole` into a buffer
+//! that takes the whole batch, as the peers' buffers do.
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::StreamExt as _;
 use moorline_benches::{Batch, Endless, Kind, SIZES, open_server};
-use moorline_core::{Event, Limits};
+use moorline_core::{Connection, Event, Limits, MessageSpare};
 use std::hint::black_box;
 use std::io::{self, Read as _};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// The read buffer that all connections of a loop share; tungstenite has the same size per
-/// connection, the others grow to what they need. A larger message is collected across reads;
-/// `moorline-whole` has a buffer that takes it in one, which a loop can afford: it needs only one.
-const BUFFER: usize = 128 * 1024;
 
 fn read(criterion: &mut Criterion) {
     for kind in Kind::ALL {
@@ -33,37 +29,31 @@ fn read(criterion: &mut Criterion) {
                 .sample_size(20)
                 .warm_up_time(Duration::from_millis(200))
                 .measurement_time(Duration::from_millis(800));
-            moorline(&mut group, "moorline", &batch, len, BUFFER);
-            if batch.bytes.len() > BUFFER {
-                moorline(&mut group, "moorline-whole", &batch, len, batch.bytes.len());
-            }
+            moorline(&mut group, &batch, len);
             tungstenite(&mut group, &batch, len);
             tokio_websockets(&mut group, &batch, len);
             fastwebsockets(&mut group, &batch, len);
-            copy(&mut group, &batch);
+            copy(&mut group, "copy", &batch, Connection::READ_BUFFER);
+            copy(&mut group, "copy-whole", &batch, batch.bytes.len());
             group.finish();
         }
     }
 }
 
-/// The adapter's loop: read into the shared buffer, drain the turn. A message is borrowed.
-fn moorline(
-    group: &mut BenchmarkGroup<'_, WallTime>,
-    name: &str,
-    batch: &Batch,
-    len: usize,
-    size: usize,
-) {
+/// The adapters' loop: read into the buffer that all connections share, drain the turn. A message is
+/// borrowed, from there or from the message buffer that they share too.
+fn moorline(group: &mut BenchmarkGroup<'_, WallTime>, batch: &Batch, len: usize) {
     let now = Instant::now();
     let mut server = open_server(Limits { message: 16 << 20, ..Limits::default() }, now);
     let mut transport = Endless::new(batch);
-    let mut buffer = vec![0; size];
-    group.bench_function(name, |bencher| {
+    let mut buffer = vec![0; Connection::READ_BUFFER];
+    let mut spare = MessageSpare::default();
+    group.bench_function("moorline", |bencher| {
         bencher.iter(|| {
             let mut frames = 0;
             while frames < batch.frames {
                 let count = transport.read(&mut buffer).expect("endless");
-                let mut turn = server.receive(now, &mut buffer[..count]);
+                let mut turn = server.receive_with(now, &mut buffer[..count], &mut spare);
                 while let Some((event, _)) = turn.next_event() {
                     let size = match event {
                         Event::Text(text) => black_box(text).len(),
@@ -80,8 +70,10 @@ fn moorline(
 
 /// `WebSocket::read`: text is validated; a message is a `Bytes` cut from the connection's buffer.
 fn tungstenite(group: &mut BenchmarkGroup<'_, WallTime>, batch: &Batch, len: usize) {
-    use tungstenite::protocol::{Role, WebSocket};
-    let mut socket = WebSocket::from_raw_socket(Endless::new(batch), Role::Server, None);
+    use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
+    // Faster here than its default of 128 KiB.
+    let config = WebSocketConfig::default().read_buffer_size(Connection::READ_BUFFER);
+    let mut socket = WebSocket::from_raw_socket(Endless::new(batch), Role::Server, Some(config));
     group.bench_function("tungstenite", |bencher| {
         bencher.iter(|| {
             for _ in 0..batch.frames {
@@ -125,10 +117,10 @@ fn fastwebsockets(group: &mut BenchmarkGroup<'_, WallTime>, batch: &Batch, len: 
     });
 }
 
-fn copy(group: &mut BenchmarkGroup<'_, WallTime>, batch: &Batch) {
+fn copy(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, batch: &Batch, size: usize) {
     let mut transport = Endless::new(batch);
-    let mut buffer = vec![0; BUFFER];
-    group.bench_function("copy", |bencher| {
+    let mut buffer = vec![0; size];
+    group.bench_function(name, |bencher| {
         bencher.iter(|| {
             let mut left = batch.bytes.len();
             while left > 0 {

@@ -84,7 +84,8 @@ impl std::error::Error for ProtocolError {}
 pub enum LimitError {
     /// A message of at least `size` bytes where `limit` are allowed; nothing of it was kept.
     Message {
-        /// Bytes announced by the frame headers so far.
+        /// Bytes announced by the frame headers so far; of a compressed message that is too large
+        /// only when inflated, one more than the limit.
         size: u64,
         /// [`Limits::message`](crate::Limits::message).
         limit: u32,

@@ -44,7 +44,8 @@
 //! # The contract of a turn
 //!
 //! - [`Connection::receive`] always consumes all bytes it is given. They are unmasked in place, and the
-//!   events borrow from them: one read buffer serves all connections of a loop.
+//!   events borrow from them: one read buffer serves all connections of a loop. So does one
+//!   [`MessageSpare`] for messages that need several reads, by [`Connection::receive_with`].
 //! - Drain every [`Turn`] to `None`. One that is dropped early ends its connection.
 //! - There is exactly one [`Event::Closed`], and it is the last event.
 //! - Time never goes back. Calls with the same arguments give the same results.
@@ -87,7 +88,7 @@ mod limits;
 pub mod upgrade;
 mod wheel;
 
-pub use connection::{Connection, End, Entropy, Outbox, Turn, Wants};
+pub use connection::{Connection, End, Entropy, MessageSpare, Outbox, Turn, Wants};
 pub use error::{AnswerError, LimitError, ProtocolError, SendError, UpgradeError};
 pub use event::{Cause, Event, Initiator, Why};
 pub use frame::{CloseCode, Frame, Opcode};

@@ -36,10 +36,13 @@ fn deflated(payload: &[u8]) -> Vec<u8> {
     let mut compress = Compress::new(Compression::best(), false);
     let mut out = Vec::with_capacity(payload.len() + 1024);
     compress.compress_vec(payload, &mut out, FlushCompress::Sync).unwrap();
-    assert!(out.ends_with(&[0, 0, 0xFF, 0xFF]));
-    out.truncate(out.len() - 4);
+    assert!(out.ends_with(&TAIL));
+    out.truncate(out.len() - TAIL.len());
     out
 }
+
+/// What a sender leaves out at the end of a message.
+const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
 
 fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame(first, peer_key(Role::Server), payload)
@@ -163,6 +166,45 @@ fn any_split_of_compressed_input_gives_the_same_events() {
     for turn in [1, 100, 1 << 20] {
         for split in Split::ALL {
             assert_eq!(run(split, turn), whole, "{split:?}, {turn} bytes a turn");
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_compressed_input_is_the_same_in_any_split() {
+    let text = |len: usize, wrong_at: usize| {
+        let mut text = vec![b'a'; len];
+        text[wrong_at] = 0xFF;
+        deflated(&text)
+    };
+    // A block of a reserved type behind what is sound so far.
+    let broken = |payload: &[u8]| [payload, &TAIL, &[6, 0, 0]].concat();
+    let bomb = [vec![0; 150_000], Rng(5).bytes(10_000)].concat();
+    let (any, capped) = (u32::MAX, 100);
+    for (name, first, payload, ratio, code) in [
+        ("bad text, then broken data", 0xC1, broken(&text(20, 3)), any, 1007),
+        ("broken data", 0xC1, broken(&deflated(b"sound")), any, 1007),
+        ("bad text, then too much", 0xC1, text(220_000, 3), any, 1007),
+        ("bad text right before the limit", 0xC1, text(220_000, 199_999), any, 1007),
+        ("too much, then bad text", 0xC1, text(220_000, 200_000), any, 1009),
+        ("too much, then broken data", 0xC2, broken(&deflated(&[7; 210_000])), any, 1009),
+        ("bad text, then a bomb", 0xC1, text(150_000, 3), capped, 1007),
+        ("a bomb, then what does not compress", 0xC2, deflated(&bomb), capped, 1009),
+    ] {
+        let run = |split: Split| {
+            let deflate = Deflate { ratio, ..Deflate::default() };
+            let limits = Limits { message: 200_000, ..limits(deflate) };
+            let mut subject = server(limits, "permessage-deflate");
+            subject.feed_split(&client_frame(first, &payload), split);
+            while subject.connection.deadline().is_some_and(|(_, why)| why == Why::Resume) {
+                subject.wake();
+            }
+            assert_eq!(close_code(&subject), code, "{name}, {split:?}");
+            subject.take_events()
+        };
+        let whole = run(Split::Whole);
+        for split in Split::ALL {
+            assert_eq!(run(split), whole, "{name}, {split:?}");
         }
     }
 }

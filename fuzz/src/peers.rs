@@ -1,9 +1,8 @@
 //! What a hostile or unlucky peer may send after the opening handshake.
 
+use crate::frames::cook;
 use crate::input::{Input, Pieces};
 use crate::run::{ANSWER, App, REQUEST, client, run, server, small_limits};
-use moorline_core::Frame;
-use moorline_core::frame::{Header, MAX_HEADER, Opcode, mask};
 
 /// Bytes to a server: any split gives the same events and the same output as none; there is exactly
 /// one `Closed`; memory stays within the limits.
@@ -32,40 +31,4 @@ fn check(data: &[u8], is_server: bool) {
     let whole = run(open(&limits), &limits, app, &bytes, None);
     let split = run(open(&limits), &limits, app, &bytes, Some(pieces));
     assert_eq!(split, whole);
-}
-
-/// Frames whose headers are mostly right, so that short inputs come far.
-fn cook(mut input: Input<'_>, masked: bool) -> Vec<u8> {
-    const OPCODES: [Opcode; 8] = [
-        Opcode::Text,
-        Opcode::Binary,
-        Opcode::Continuation,
-        Opcode::Ping,
-        Opcode::Text,
-        Opcode::Continuation,
-        Opcode::Pong,
-        Opcode::Close,
-    ];
-    let mut wire = Vec::new();
-    while !input.is_empty() {
-        let [kind, len] = input.bytes();
-        let payload = input.take(len.into());
-        // Repeated payloads reach the longer forms of the length.
-        let payload = payload.repeat(if kind & 0x70 == 0x70 { 50 } else { 1 });
-        let opcode = OPCODES[usize::from(kind & 7)];
-        let key = masked.then_some([kind, len, 0x3D, 0xA5]);
-        let fin = kind & 8 == 0;
-        let header = Header { fin, rsv: 0, opcode, mask: key, len: payload.len() as u64 };
-        let mut head = [0; MAX_HEADER];
-        let size = header.emit(&mut head);
-        wire.extend_from_slice(&head[..size]);
-        let start = wire.len();
-        wire.extend_from_slice(&payload);
-        mask::apply(key.unwrap_or_default(), &mut wire[start..]);
-        // What is sent back stays in order: with more queued, a Close passes what waits.
-        if wire.len() > Frame::CUT / 2 {
-            break;
-        }
-    }
-    wire
 }

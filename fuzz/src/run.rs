@@ -2,7 +2,8 @@
 
 use crate::input::Pieces;
 use moorline_core::{
-    Accept, Cause, CloseCode, Connection, Entropy, Event, Limits, Response, UpgradeError,
+    Accept, Cause, CloseCode, Connection, Entropy, Event, Frame, Limits, Response, UpgradeError,
+    Why,
 };
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ impl Entropy for Sample {
 /// What the application does; the same events lead to the same calls.
 #[derive(Copy, Clone)]
 pub(crate) struct App {
-    /// Sends every message back.
+    /// Sends every message back, as long as they are few.
     pub(crate) echo: bool,
     /// Closes when it has seen this many events.
     pub(crate) close_after: Option<usize>,
@@ -47,8 +48,20 @@ pub(crate) struct Trace {
     pub(crate) events: Vec<String>,
     pub(crate) output: Vec<u8>,
     pub(crate) closed: usize,
+    /// The close code at the end.
+    pub(crate) code: u16,
     /// The refusal, on a server.
     pub(crate) refused: Option<UpgradeError>,
+    echoed: usize,
+}
+
+impl Trace {
+    /// What is sent back stays in order while it is little: with more queued, a Close passes what
+    /// waits.
+    fn may_echo(&mut self, len: usize) -> bool {
+        self.echoed += len;
+        self.echoed <= Frame::CUT / 2
+    }
 }
 
 /// Limits that short inputs can reach.
@@ -69,6 +82,7 @@ pub(crate) fn run(
 ) -> Trace {
     let now = epoch();
     let mut trace = Trace::default();
+    let total = bytes.len() as u32;
     let mut bytes = bytes.to_vec();
     let mut rest = &mut bytes[..];
     drain_output(&mut connection, &mut trace.output);
@@ -78,8 +92,17 @@ pub(crate) fn run(
         rest = after;
         drain_turn(connection.receive(now, piece), app, &mut trace);
         drain_output(&mut connection, &mut trace.output);
+        while matches!(connection.deadline(), Some((_, Why::Resume))) {
+            assert!(!connection.wants().read, "input waits");
+            drain_turn(connection.handle_deadline(now), app, &mut trace);
+            drain_output(&mut connection, &mut trace.output);
+        }
         // The buffers of one message and of one head, and the few structs around them.
-        let most = limits.message + limits.head + 1024;
+        let mut most = limits.message + limits.head + 1024;
+        if limits.deflate.is_some() {
+            // Both contexts, what a message is compressed into, and input that waits for its turn.
+            most += (1 << 17) + 176 * 1024 + 64 * 1024 + total;
+        }
         assert!(connection.retained() <= most as usize, "{} bytes", connection.retained());
     }
     drain_turn(connection.handle_eof(now), app, &mut trace);
@@ -104,10 +127,15 @@ fn drain_turn(mut turn: moorline_core::Turn<'_>, app: App, trace: &mut Trace) {
             Event::Request(_) => {
                 outbox.respond(&Response::text(200, "plain\n")).expect("no bad header");
             }
-            Event::Text(text) if app.echo => outbox.text(text).unwrap_or_default(),
-            Event::Binary(data) if app.echo => outbox.binary(data).unwrap_or_default(),
+            Event::Text(text) if app.echo && trace.may_echo(text.len()) => {
+                outbox.text(text).unwrap_or_default();
+            }
+            Event::Binary(data) if app.echo && trace.may_echo(data.len()) => {
+                outbox.binary(data).unwrap_or_default();
+            }
             Event::Closed(cause) => {
                 trace.closed += 1;
+                trace.code = cause.close_code().0;
                 if let Cause::Upgrade(error) = cause {
                     trace.refused = Some(error);
                 }

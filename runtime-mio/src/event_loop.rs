@@ -5,7 +5,9 @@ use crate::listener::Listener;
 use crate::slot::{Driven, Shared, Slot};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
-use moorline_core::{ClientRequest, CloseCode, Connection, Entropy, Limits, Outbox, Wheel};
+use moorline_core::{
+    ClientRequest, CloseCode, Connection, Entropy, Limits, MessageSpare, Outbox, Wheel,
+};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,9 +19,6 @@ const WAKER: Token = Token(usize::MAX - 1);
 
 /// Low bits of a [`ConnId`]: the slot. The rest counts connections.
 const SLOT_BITS: u32 = 24;
-
-/// Bytes of the read buffer that all connections of a loop share.
-const READ_BUFFER: usize = 64 * 1024;
 
 /// Reaches a running loop from other threads.
 #[derive(Debug, Clone)]
@@ -248,8 +247,9 @@ impl EventLoop {
             batch: Vec::new(),
             wheel: Wheel::new(Instant::now()),
             shared: Shared {
-                read: vec![0; READ_BUFFER].into(),
+                read: vec![0; Connection::READ_BUFFER].into(),
                 spare: Vec::new(),
+                message: MessageSpare::default(),
                 reads: 0,
                 writes: 0,
             },

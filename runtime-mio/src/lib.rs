@@ -1,8 +1,8 @@
 //! Moorline on [mio]: flush, look at what the connection wants, wait, one call, drain the turn.
 //!
 //! Everything about the protocol is decided in [`moorline_core`]; this crate moves bytes. A loop is one
-//! thread with its listener, its connections, one read buffer and one write buffer that all of them
-//! share, and one timer wheel.
+//! thread with its listener, its connections, one read buffer, one message buffer and one write buffer
+//! that all of them share, and one timer wheel.
 //!
 //! ```no_run
 //! use moorline_mio::{ConnId, Connections, Handler, Server, ServerOptions};

@@ -2,7 +2,7 @@
 
 use crate::handler::{ConnId, Handler};
 use mio::net::TcpStream;
-use moorline_core::{Connection, End, Turn};
+use moorline_core::{Connection, End, MessageSpare, Turn};
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::Shutdown;
 use std::time::Instant;
@@ -46,7 +46,10 @@ pub(crate) enum Driven {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) read: Box<[u8]>,
+    /// Lent to the outbox of the connection that is driven.
     pub(crate) spare: Vec<u8>,
+    /// Lent to the connection that collects a message.
+    pub(crate) message: MessageSpare,
     pub(crate) reads: u64,
     pub(crate) writes: u64,
 }
@@ -110,7 +113,8 @@ impl Slot {
                 // A short read has emptied the kernel's buffer, unless an end of file waits.
                 self.readable = count == shared.read.len() || self.read_closed;
                 self.connection.outbox(now).lend(&mut shared.spare);
-                let turn = self.connection.receive(now, &mut shared.read[..count]);
+                let bytes = &mut shared.read[..count];
+                let turn = self.connection.receive_with(now, bytes, &mut shared.message);
                 drain(now, self.id, turn, handler);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,

@@ -5,7 +5,7 @@ mod support;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
-use support::RawClient;
+use support::Peer;
 
 /// Resident bytes per idle connection.
 const CEILING: u64 = 512;
@@ -29,9 +29,9 @@ fn ten_thousand_idle_connections_cost_under_512_bytes_each() {
     let address = address.parse().unwrap();
 
     // The first connections pay for what all share: buffers, code pages, tables.
-    let _warm: Vec<_> = (0..100).map(|_| RawClient::connect(address)).collect();
+    let _warm: Vec<_> = (0..100).map(|_| Peer::connect(address)).collect();
     let before = resident(server.id());
-    let _idle: Vec<_> = (0..connections).map(|_| RawClient::connect(address)).collect();
+    let _idle: Vec<_> = (0..connections).map(|_| Peer::connect(address)).collect();
     let after = resident(server.id());
     server.kill().unwrap();
     server.wait().unwrap();

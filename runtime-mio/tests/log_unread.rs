@@ -5,7 +5,7 @@ mod support;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use support::RawClient;
+use support::Peer;
 
 /// A gateway whose stderr is a pipe.
 fn gateway(name: &str) -> (Child, SocketAddr) {
@@ -28,7 +28,7 @@ fn gateway(name: &str) -> (Child, SocketAddr) {
 /// Each of these is a log line: more than a pipe holds.
 fn make_noise(address: SocketAddr) {
     for _ in 0..1500 {
-        let mut client = RawClient::tcp(address);
+        let mut client = Peer::tcp(address);
         client.send_raw(b"GET /nope HTTP/1.1\r\nHost: localhost\r\n\r\n");
         assert!(client.read_head().starts_with("HTTP/1.1 404 "));
     }

@@ -1,7 +1,7 @@
-//! An echo server: `echo 127.0.0.1:9001`. It prints its URL, and serves until its standard input ends
-//! or it is killed.
+//! An echo server: `echo 127.0.0.1:9001`. It prints its URL, compresses messages (permessage-deflate)
+//! for clients that offer it, and serves until its standard input ends or it is killed.
 
-use moorline_core::{Accept, CloseCode, Event, Limits, Outbox, Response};
+use moorline_core::{Accept, CloseCode, Deflate, Event, Limits, Outbox, Response};
 use moorline_smol::{ServeOptions, Stop, serve};
 use std::error::Error;
 use std::io::{Read as _, Write as _};
@@ -39,9 +39,11 @@ fn echo(event: Event<'_>, outbox: &mut Outbox) {
     }
 }
 
-/// Conformance suites send megabytes in tiny pieces for minutes.
+/// Conformance suites send megabytes in tiny pieces for minutes, and want to see compression whatever
+/// the size.
 fn limits() -> Limits {
     Limits {
+        deflate: Some(Deflate { threshold: 1, ..Deflate::default() }),
         message: 64 << 20,
         fragments: u32::MAX,
         outbox: 129 << 20,

@@ -184,8 +184,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             Poll::Ready(Ok(0)) => self.end_of_file(now, handler),
             Poll::Ready(Ok(count)) => {
                 self.connection.outbox(now).lend(&mut buffers.spare);
-                let bytes = &mut buffers.read[..count];
-                self.turn(|connection| connection.receive(now, bytes), now, handler);
+                let (bytes, spare) = (&mut buffers.read[..count], &mut buffers.message);
+                self.turn(|conn| conn.receive_with(now, bytes, spare), now, handler);
             }
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
             Poll::Ready(Err(_)) => self.end_of_file(now, handler),

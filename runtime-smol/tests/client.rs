@@ -172,7 +172,7 @@ fn a_server_that_hangs_up_or_is_none_is_told_as_such() {
         let address = listener.local_addr().unwrap();
         let thread = std::thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
-            let mut raw = support::RawClient { stream };
+            let mut raw = support::Peer::server(stream);
             raw.read_head();
             raw.send_raw(answer);
         });
@@ -239,7 +239,7 @@ fn dropping_connect_gives_the_connection_up() {
     let client = client(listener.local_addr().unwrap());
     let accepting = std::thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
-        let mut raw = support::RawClient { stream };
+        let mut raw = support::Peer::server(stream);
         raw.read_head();
         raw
     });

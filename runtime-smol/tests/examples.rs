@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, Once, mpsc};
 use std::time::SystemTime;
-use support::{RawClient, Running};
+use support::{Peer, Running};
 
 /// A started example, killed when dropped.
 struct Example(Child);
@@ -117,8 +117,8 @@ fn the_echo_servers_answer_and_close() {
     for name in ["echo", "embed_epoll", "embed_tokio"] {
         let mut server = Example::start(name, &["127.0.0.1:0"]);
         let address = address_in(&server.lines().next().unwrap());
-        let mut other = RawClient::connect(address);
-        let mut client = RawClient::connect(address);
+        let mut other = Peer::connect(address);
+        let mut client = Peer::connect(address);
         client.send(1, b"hello");
         assert_eq!(client.read_message(), b"hello", "{name}");
         let large = vec![7; 300_000];
@@ -138,7 +138,7 @@ fn the_echo_servers_answer_and_close() {
 fn the_echo_server_stops_with_its_input() {
     let mut server = Example::start("echo", &["127.0.0.1:0"]);
     let address = address_in(&server.lines().next().unwrap());
-    let mut client = RawClient::connect(address);
+    let mut client = Peer::connect(address);
     server.type_line("");
     drop(server.0.stdin.take());
     let (first, payload) = client.read_frame();

@@ -5,7 +5,7 @@ mod support;
 use moorline_core::Limits;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use support::{RawClient, Running};
+use support::{Peer, Running};
 
 /// Counts the bytes that are allocated now.
 struct Counting;
@@ -39,18 +39,18 @@ const CEILING: usize = 2048;
 fn an_idle_connection_holds_no_buffer() {
     const CONNECTIONS: usize = 400;
     let server = Running::echo(Limits::default());
-    let talk = |client: &mut RawClient| {
+    let talk = |client: &mut Peer| {
         client.send(1, &[b'x'; 10_000]);
         assert_eq!(client.read_message().len(), 10_000);
     };
     // The first connections pay for what all share. Each of them has had messages: what one needed
     // is given back.
-    let mut warm: Vec<_> = (0..50).map(|_| RawClient::connect(server.address)).collect();
+    let mut warm: Vec<_> = (0..50).map(|_| Peer::connect(server.address)).collect();
     warm.iter_mut().for_each(talk);
     let mut idle = Vec::with_capacity(CONNECTIONS);
     let before = LIVE.load(Ordering::SeqCst);
     for _ in 0..CONNECTIONS {
-        idle.push(RawClient::connect(server.address));
+        idle.push(Peer::connect(server.address));
     }
     idle.iter_mut().for_each(talk);
     let after = LIVE.load(Ordering::SeqCst);

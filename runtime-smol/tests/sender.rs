@@ -7,7 +7,7 @@ use moorline_smol::{Message, Sender, ServeOptions, Unsent};
 use smol::future;
 use std::sync::mpsc;
 use std::time::Instant;
-use support::{RawClient, Running};
+use support::{Peer, Running};
 
 fn accept(event: Event<'_>, outbox: &mut Outbox) {
     if let Event::Request(_) = event {
@@ -29,7 +29,7 @@ fn server_of_senders(limits: Limits) -> (Running, mpsc::Receiver<Sender>) {
 #[test]
 fn messages_of_another_thread_arrive_in_order() {
     let (server, senders) = server_of_senders(Limits::default());
-    let mut client = RawClient::connect(server.address);
+    let mut client = Peer::connect(server.address);
     let sender = senders.recv().unwrap();
     let sending = std::thread::spawn(move || {
         smol::block_on(async {
@@ -51,7 +51,7 @@ fn messages_of_another_thread_arrive_in_order() {
 #[test]
 fn what_is_sent_during_the_handshake_leaves_when_it_is_done() {
     let (server, senders) = server_of_senders(Limits::default());
-    let mut client = RawClient::tcp(server.address);
+    let mut client = Peer::tcp(server.address);
     let sender = senders.recv().unwrap();
     sender.try_send("early").unwrap();
     client.upgrade();
@@ -62,7 +62,7 @@ fn what_is_sent_during_the_handshake_leaves_when_it_is_done() {
 fn a_peer_that_does_not_read_makes_senders_wait_and_the_message_is_given_back() {
     let limits = Limits { outbox_pause: 16 * 1024, ..Limits::default() };
     let (server, senders) = server_of_senders(limits);
-    let mut client = RawClient::connect(server.address);
+    let mut client = Peer::connect(server.address);
     let sender = senders.recv().unwrap();
     let piece = "x".repeat(8 * 1024);
     let mut sent = 0;
@@ -103,7 +103,7 @@ fn a_peer_that_does_not_read_makes_senders_wait_and_the_message_is_given_back() 
 fn dropping_a_waiting_send_loses_its_message_and_nothing_else() {
     let limits = Limits { outbox_pause: 4, ..Limits::default() };
     let (server, senders) = server_of_senders(limits);
-    let mut client = RawClient::tcp(server.address);
+    let mut client = Peer::tcp(server.address);
     let sender = senders.recv().unwrap();
     // Before the handshake nothing leaves, so the second one has no room.
     smol::block_on(async {
@@ -120,7 +120,7 @@ fn dropping_a_waiting_send_loses_its_message_and_nothing_else() {
 #[test]
 fn senders_learn_that_the_connection_has_ended() {
     let (server, senders) = server_of_senders(Limits { outbox_pause: 4, ..Limits::default() });
-    let client = RawClient::tcp(server.address);
+    let client = Peer::tcp(server.address);
     let sender = senders.recv().unwrap();
     sender.try_send("in the way").unwrap();
     let waiting = std::thread::spawn({
@@ -138,7 +138,7 @@ fn senders_learn_that_the_connection_has_ended() {
 #[test]
 fn a_frame_encoded_once_reaches_every_connection() {
     let (server, senders) = server_of_senders(Limits::default());
-    let mut clients: Vec<_> = (0..5).map(|_| RawClient::connect(server.address)).collect();
+    let mut clients: Vec<_> = (0..5).map(|_| Peer::connect(server.address)).collect();
     let frame = Frame::binary(&[7; 100_000]);
     for sender in senders.iter().take(5) {
         sender.try_send_frame(&frame).unwrap();
@@ -160,7 +160,7 @@ fn another_task_may_answer_the_request() {
         }
     });
     let address = server.address;
-    let client = std::thread::spawn(move || RawClient::connect(address));
+    let client = std::thread::spawn(move || Peer::connect(address));
     let (path, sender) = asked.recv().unwrap();
     assert_eq!(path, "/");
     sender.call(|outbox| outbox.accept(&Accept::default()).unwrap()).unwrap();
@@ -171,7 +171,7 @@ fn another_task_may_answer_the_request() {
 #[test]
 fn sending_does_not_wait_for_the_timer() {
     let (server, senders) = server_of_senders(Limits::default());
-    let mut client = RawClient::connect(server.address);
+    let mut client = Peer::connect(server.address);
     let sender = senders.recv().unwrap();
     let began = Instant::now();
     for _ in 0..100 {

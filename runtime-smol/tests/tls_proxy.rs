@@ -16,7 +16,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
-use support::{RawClient, Running, echo};
+use support::{Peer, Running, echo};
 
 /// An echo server with a certificate of its own for `localhost`, and who trusts it.
 fn tls_server() -> (SocketAddr, RootCertStore) {
@@ -96,7 +96,7 @@ fn proxy(answer: &'static str, target: SocketAddr) -> (Proxy, mpsc::Receiver<Str
     let (told, requests) = mpsc::channel();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let mut client = RawClient { stream: stream.unwrap() };
+            let mut client = Peer::server(stream.unwrap());
             if told.send(client.read_head()).is_err() {
                 return;
             }

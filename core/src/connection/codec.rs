@@ -98,16 +98,20 @@ impl Codec {
         let left = &mut self.left;
         let mut sink = |bytes: &[u8]| {
             *left = left.saturating_sub(bytes.len() as u32);
-            let size = message.len() + bytes.len() as u64;
-            if size > u64::from(limit) {
-                return Err(Broken::Limit(LimitError::Message { size, limit }));
+            let room = u64::from(limit).saturating_sub(message.len()) as usize;
+            let (fits, over) = bytes.split_at(bytes.len().min(room));
+            message.reserve(fits.len(), limit as usize);
+            // Before the limit speaks, or the verdict would depend on how the input was split.
+            message.push(fits).map_err(|_| Broken::Protocol(ProtocolError::InvalidUtf8))?;
+            if over.is_empty() {
+                return Ok(());
             }
-            message.reserve(bytes.len(), limit as usize);
-            message.push(bytes).map_err(|_| Broken::Protocol(ProtocolError::InvalidUtf8))
+            let size = u64::from(limit) + 1;
+            Err(Broken::Limit(LimitError::Message { size, limit }))
         };
         self.inflater
             .push(piece, &mut sink)
-            .and_then(|()| if last { self.inflater.finish(&mut sink) } else { Ok(()) })
+            .and_then(|()| if last { self.inflater.finish() } else { Ok(()) })
             .map_err(|error| match error {
                 InflateError::Refused(broken) => broken,
                 InflateError::Corrupt => Broken::Protocol(ProtocolError::InvalidDeflate),

@@ -3,6 +3,7 @@
 use super::codec::Broken;
 use super::handshake::Refusal;
 use super::outbox::Outbox;
+use super::spare::MessageSpare;
 use super::state::{Receiving, Sending};
 use super::{Connection, Control, Frame};
 use crate::error::{LimitError, ProtocolError, UpgradeError};
@@ -24,6 +25,8 @@ pub struct Turn<'a> {
     pub(super) input: &'a mut [u8],
     /// Input that an earlier turn had left, and this one's behind it; `input` is then empty.
     own: Vec<u8>,
+    /// The loop's message buffer, if it has one.
+    pub(super) spare: Option<&'a mut MessageSpare>,
     pub(super) at: usize,
     cause: Option<Cause<'static>>,
 }
@@ -53,7 +56,7 @@ pub(super) enum Source {
     Own(usize),
 }
 
-/// Payload that is copied is handled by this many bytes, a multiple of the masking key's length.
+/// Compressed payload is inflated by this many bytes, a multiple of the masking key's length.
 const BLOCK: usize = 8 * 1024;
 
 impl<'a> Turn<'a> {
@@ -72,7 +75,7 @@ impl<'a> Turn<'a> {
         } else {
             cause
         };
-        let mut turn = Self { connection, input, own: Vec::new(), at: 0, cause };
+        let mut turn = Self { connection, input, own: Vec::new(), spare: None, at: 0, cause };
         if turn.connection.outbox.codec.is_some() {
             turn.take_up();
         }
@@ -192,7 +195,7 @@ impl<'a> Turn<'a> {
         };
         let connection = &mut *self.connection;
         if let Step::Idle = step {
-            connection.rest();
+            connection.rest(self.spare.as_deref_mut());
             return None;
         }
         let Connection { outbox, handshake, message, control, told, .. } = &mut *connection;
@@ -410,7 +413,12 @@ impl<'a> Turn<'a> {
                 }
                 message
             }
-            none => none.insert(Box::new(Message::new(is_text, now))),
+            none => none.insert(
+                self.spare
+                    .as_deref_mut()
+                    .and_then(|spare| spare.take(is_text, now))
+                    .unwrap_or_else(|| Box::new(Message::new(is_text, now))),
+            ),
         };
         message.fragments = fragments;
         message.size = size;
@@ -483,14 +491,10 @@ impl<'a> Turn<'a> {
         let expected =
             if fin { before } else { u64::from(limit).saturating_sub(message.size - before) };
         message.reserve(taken, usize::try_from(expected).unwrap_or(usize::MAX));
-        // By blocks: unmasking, checking and copying one while it is in the nearest cache.
-        let mut valid = Ok(());
-        for block in piece.chunks_mut(BLOCK) {
-            if let Some(key) = key {
-                mask::apply(key, block);
-            }
-            valid = valid.and_then(|()| message.push(block));
-        }
+        let valid = match key {
+            Some(key) => message.push_masked(key, piece),
+            None => message.push(piece),
+        };
         if valid.is_err() {
             return connection.violated(ProtocolError::InvalidUtf8);
         }
@@ -571,10 +575,13 @@ impl Connection {
     }
 
     /// The turn is over: gives back what only an unfinished message, head or control frame needs.
-    fn rest(&mut self) {
+    fn rest(&mut self, spare: Option<&mut MessageSpare>) {
         self.in_turn = false;
-        if !self.message_open {
-            self.message = None;
+        if !self.message_open
+            && let Some(message) = self.message.take()
+            && let Some(spare) = spare
+        {
+            spare.give_back(message);
         }
         if !self.frame.is_some_and(|frame| frame.opcode.is_control()) {
             self.control = None;

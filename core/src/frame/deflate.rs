@@ -6,6 +6,10 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 /// What a sender leaves out at the end of a message (RFC 7692 section 7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
 
+/// The same for a receiver, and an empty block behind it that gives nothing and changes nothing. A
+/// message that was cut short takes them for data of its own: for output, or for nonsense.
+const END: [u8; 9] = [0, 0, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF];
+
 /// Inflated bytes that are handed on at once.
 const PIECE: usize = 16 * 1024;
 
@@ -45,16 +49,15 @@ impl Inflater {
         piece: &[u8],
         mut sink: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), InflateError<E>> {
-        self.taken += piece.len() as u64;
         self.run(piece, &mut sink)
     }
 
-    /// The message is complete.
-    pub(crate) fn finish<E>(
-        &mut self,
-        mut sink: impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(), InflateError<E>> {
-        self.run(&TAIL, &mut sink)?;
+    /// The message is complete, or it is corrupt.
+    pub(crate) fn finish<E>(&mut self) -> Result<(), InflateError<E>> {
+        // Of a message without a single byte the context knows nothing: it is empty.
+        if self.taken > 0 {
+            self.run(&END, &mut |_| Err(())).map_err(|_| InflateError::Corrupt)?;
+        }
         self.taken = 0;
         self.given = 0;
         if self.no_context_takeover {
@@ -75,18 +78,21 @@ impl Inflater {
         let mut output = [0; PIECE];
         loop {
             let (before_in, before_out) = (context.total_in(), context.total_out());
-            let status = context
-                .decompress(input, &mut output, FlushDecompress::Sync)
-                .map_err(|_| InflateError::Corrupt)?;
+            // To the next multiple within the message: the ratio is looked at in the same places,
+            // and what comes out before a fault is judged before it, however the input was split.
+            let room = PIECE - (self.given % PIECE as u64) as usize;
+            let status = context.decompress(input, &mut output[..room], FlushDecompress::Sync);
             let taken = (context.total_in() - before_in) as usize;
             let given = (context.total_out() - before_out) as usize;
             input = &input[taken..];
+            self.taken += taken as u64;
             self.given += given as u64;
-            if self.given > RATIO_FREE && self.given / ratio > self.taken {
-                return Err(InflateError::Ratio(self.ratio));
-            }
             if given > 0 {
                 sink(&output[..given]).map_err(InflateError::Refused)?;
+            }
+            let status = status.map_err(|_| InflateError::Corrupt)?;
+            if given == room && self.given > RATIO_FREE && self.given / ratio > self.taken {
+                return Err(InflateError::Ratio(self.ratio));
             }
             match status {
                 // A final block ends the stream, not the message (RFC 7692 section 7.2.3.4).
@@ -96,7 +102,7 @@ impl Inflater {
                 }
                 _ => {}
             }
-            if input.is_empty() && given < output.len() {
+            if input.is_empty() && given < room {
                 return Ok(());
             }
         }
@@ -190,7 +196,7 @@ mod tests {
         for piece in pieces {
             inflater.push(piece, collect(&mut all))?;
         }
-        inflater.finish(collect(&mut all))?;
+        inflater.finish()?;
         Ok(all)
     }
 

@@ -26,6 +26,36 @@ fn wide(key: [u8; 4], data: &mut [u8]) {
     dispatch!(level, simd => simd.vectorize(#[inline(always)] || narrow(key, data)));
 }
 
+/// Copies `from` over `to`, which is as long, XORed with `key`, whose first byte falls on the first.
+pub(crate) fn copy(key: [u8; 4], from: &[u8], to: &mut [u8]) {
+    debug_assert_eq!(from.len(), to.len());
+    if to.len() < WIDE {
+        return copy_narrow(key, from, to);
+    }
+    // What is written should begin with a cache line rather than what is read.
+    let start = to.as_ptr().align_offset(64).min(to.len());
+    let (from_head, from) = from.split_at(start);
+    let (to_head, to) = to.split_at_mut(start);
+    copy_narrow(key, from_head, to_head);
+    let key = rotate(key, start);
+    let level = Level::new();
+    dispatch!(level, simd => simd.vectorize(#[inline(always)] || copy_narrow(key, from, to)));
+}
+
+#[inline(always)]
+fn copy_narrow(key: [u8; 4], from: &[u8], to: &mut [u8]) {
+    let half = u32::from_ne_bytes(key);
+    let word = u64::from(half) << 32 | u64::from(half);
+    let (words, rest) = from.as_chunks::<8>();
+    let (to_words, to_rest) = to.as_chunks_mut::<8>();
+    for (to, from) in to_words.iter_mut().zip(words) {
+        *to = (u64::from_ne_bytes(*from) ^ word).to_ne_bytes();
+    }
+    for (at, (to, from)) in to_rest.iter_mut().zip(rest).enumerate() {
+        *to = from ^ key[at & 3];
+    }
+}
+
 #[inline(always)]
 fn narrow(key: [u8; 4], data: &mut [u8]) {
     let half = u32::from_ne_bytes(key);
@@ -72,6 +102,11 @@ mod tests {
                 apply(key, head);
                 apply(rotate(key, cut), tail);
                 assert_eq!(data, expected, "length {len} cut at {cut}");
+                let mut copied = vec![0xAA; len];
+                let (head, tail) = copied.split_at_mut(cut);
+                copy(key, &plain[..cut], head);
+                copy(rotate(key, cut), &plain[cut..len], tail);
+                assert_eq!(copied, expected, "length {len} copied in pieces cut at {cut}");
             }
         }
     }

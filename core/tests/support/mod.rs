@@ -2,6 +2,8 @@
 //! entropy, ways to split a stream, one connection under test, and a pair of them.
 #![allow(dead_code, clippy::disallowed_methods)]
 
+#[cfg(feature = "deflate")]
+pub mod deflate;
 pub mod pair;
 pub mod suite;
 pub mod wire;
@@ -237,6 +239,8 @@ pub struct Subject {
     /// What has left and was not looked at.
     pub output: Vec<u8>,
     pub app: App,
+    /// The message buffer of its loop, if it has one.
+    pub spare: Option<MessageSpare>,
 }
 
 impl Subject {
@@ -264,7 +268,7 @@ impl Subject {
 
     fn new(connection: Connection, role: Role, now: Instant, app: App) -> Self {
         let (events, output) = (Vec::new(), Vec::new());
-        Self { connection, role, now, start: now, events, output, app }
+        Self { connection, role, now, start: now, events, output, app, spare: None }
     }
 
     /// An echoing connection after its handshake, with nothing recorded.
@@ -293,7 +297,10 @@ impl Subject {
     /// One read of the transport.
     pub fn feed(&mut self, bytes: &[u8]) {
         let mut bytes = bytes.to_vec();
-        let turn = self.connection.receive(self.now, &mut bytes);
+        let turn = match &mut self.spare {
+            Some(spare) => self.connection.receive_with(self.now, &mut bytes, spare),
+            None => self.connection.receive(self.now, &mut bytes),
+        };
         drain(turn, self.app, &mut self.events);
         self.check();
     }

@@ -89,11 +89,30 @@ pub fn parse_frames(role: Role, bytes: &[u8]) -> Vec<Wire> {
 }
 
 /// As [`parse_frames`], with what is left of an unfinished frame.
-pub fn parse_some_frames(role: Role, mut bytes: &[u8]) -> (Vec<Wire>, &[u8]) {
+pub fn parse_some_frames(role: Role, bytes: &[u8]) -> (Vec<Wire>, &[u8]) {
+    let (frames, rest) = parse_with_bits(role, bytes);
+    assert!(frames.iter().all(|(bits, _)| *bits == 0), "reserved bits");
+    (frames.into_iter().map(|(_, frame)| frame).collect(), rest)
+}
+
+/// As [`parse_frames`] on a connection that agreed on compression: each frame with whether it begins
+/// a compressed message.
+pub fn parse_deflate_frames(role: Role, bytes: &[u8]) -> Vec<(bool, Wire)> {
+    let (frames, rest) = parse_with_bits(role, bytes);
+    assert!(rest.is_empty(), "{} bytes of an unfinished frame", rest.len());
+    let compressed = |(bits, frame): (u8, Wire)| {
+        // RFC 7692 section 6: RSV1 stands on the first frame of a message and nowhere else.
+        assert!(bits == 0 || bits == 0x40 && matches!(frame.opcode, 1 | 2), "{bits:#x} {frame:?}");
+        (bits != 0, frame)
+    };
+    frames.into_iter().map(compressed).collect()
+}
+
+fn parse_with_bits(role: Role, mut bytes: &[u8]) -> (Vec<(u8, Wire)>, &[u8]) {
     let mut frames = Vec::new();
     let mut open = false;
     while let Some((frame, rest)) = parse_frame(role, bytes) {
-        let last_was_close = frames.last().is_some_and(|frame: &Wire| frame.opcode == 8);
+        let last_was_close = frames.last().is_some_and(|(_, frame): &(_, Wire)| frame.opcode == 8);
         assert!(!last_was_close, "a frame after the Close");
         match frame.opcode {
             8..=10 => assert!(frame.fin && frame.payload.len() <= 125, "{frame:?}"),
@@ -107,7 +126,7 @@ pub fn parse_some_frames(role: Role, mut bytes: &[u8]) -> (Vec<Wire>, &[u8]) {
             }
             other => panic!("opcode {other}"),
         }
-        frames.push(frame);
+        frames.push((bytes[0] & 0x70, frame));
         bytes = rest;
     }
     (frames, bytes)
@@ -115,7 +134,6 @@ pub fn parse_some_frames(role: Role, mut bytes: &[u8]) -> (Vec<Wire>, &[u8]) {
 
 fn parse_frame(role: Role, bytes: &[u8]) -> Option<(Wire, &[u8])> {
     let [first, second, ..] = *bytes else { return None };
-    assert_eq!(first & 0x70, 0, "reserved bits");
     assert_eq!(second & 0x80 != 0, role == Role::Client, "who masks");
     let (mut at, len) = match second & 0x7F {
         126 => {

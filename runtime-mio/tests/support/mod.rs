@@ -1,15 +1,23 @@
-//! A running server, and a client that speaks in bytes.
-#![allow(dead_code)]
+//! A running server, a peer that speaks in bytes, and this runtime as the list of all adapters wants
+//! it.
+#![allow(dead_code, unused_imports)]
 
-use moorline_core::{Accept, Event, Limits, Outbox};
-use moorline_mio::{ConnId, Handle, Handler, Server, ServerOptions};
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+#[path = "../../../tests/adapters/peer.rs"]
+mod peer;
+#[path = "../../../tests/adapters/runtime.rs"]
+mod runtime;
+
+use moorline_core::{ClientRequest, Event, Limits, Outbox};
+use moorline_mio::{
+    Client, ConnId, Connections, Handle, Handler, OsEntropy, Server as MioServer, ServerOptions,
+};
+pub use peer::*;
+pub use runtime::*;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-/// A read that takes longer than this is a failure, not a slow machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+use std::time::Instant;
 
 /// A server on a free port, stopped when dropped.
 pub struct Running {
@@ -27,7 +35,7 @@ impl Running {
         options: ServerOptions,
         handler: impl Fn() -> H + Sync + Send + 'static,
     ) -> Self {
-        let server = Server::bind("127.0.0.1:0".parse().unwrap(), options).unwrap();
+        let server = MioServer::bind("127.0.0.1:0".parse().unwrap(), options).unwrap();
         let (address, handles) = (server.local_addr(), server.handles());
         let thread = std::thread::spawn(move || server.run(|_, _| handler()).unwrap());
         Self { address, handles, thread: Some(thread) }
@@ -54,119 +62,80 @@ pub struct Echo;
 
 impl Handler for Echo {
     fn event(&mut self, _now: Instant, _id: ConnId, event: Event<'_>, outbox: &mut Outbox) {
-        let _ = match event {
-            Event::Request(_) => return outbox.accept(&Accept::default()).unwrap(),
-            Event::Text(text) => outbox.text(text),
-            Event::Binary(data) => outbox.binary(data),
-            _ => Ok(()),
-        };
+        echo(event, outbox);
     }
 }
 
-/// A WebSocket client of a few lines: masked frames out, unmasked frames in.
-pub struct RawClient {
-    pub stream: TcpStream,
-}
+/// The adapter of mio.
+pub struct Subject;
 
-impl RawClient {
-    pub fn connect(address: SocketAddr) -> Self {
-        let mut client = Self::tcp(address);
-        client.send_raw(
-            b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-        );
-        let head = client.read_head();
-        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        client
+impl Runtime for Subject {
+    type Server = Running;
+
+    fn serve(setup: Setup, open: impl Fn() -> App + Send + Sync + 'static) -> Running {
+        let Setup { limits, max_connections } = setup;
+        let options = ServerOptions { limits, max_connections, ..ServerOptions::default() };
+        let open: Arc<dyn Fn() -> App + Send + Sync> = Arc::new(open);
+        Running::start(options, move || Apps { open: open.clone(), apps: HashMap::new() })
     }
 
-    pub fn tcp(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { stream }
-    }
-
-    pub fn send_raw(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
-    }
-
-    pub fn send(&mut self, opcode: u8, payload: &[u8]) {
-        let frame = masked(opcode, payload);
-        self.send_raw(&frame);
-    }
-
-    pub fn read_head(&mut self) -> String {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            self.stream.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
-        String::from_utf8(head).unwrap()
-    }
-
-    /// The next frame: its first byte and its payload.
-    pub fn read_frame(&mut self) -> (u8, Vec<u8>) {
-        let mut head = [0; 2];
-        self.stream.read_exact(&mut head).unwrap();
-        let len = match head[1] {
-            126 => {
-                let mut len = [0; 2];
-                self.stream.read_exact(&mut len).unwrap();
-                usize::from(u16::from_be_bytes(len))
-            }
-            127 => {
-                let mut len = [0; 8];
-                self.stream.read_exact(&mut len).unwrap();
-                usize::try_from(u64::from_be_bytes(len)).unwrap()
-            }
-            len => usize::from(len),
-        };
-        let mut payload = vec![0; len];
-        self.stream.read_exact(&mut payload).unwrap();
-        (head[0], payload)
-    }
-
-    /// The next message, of however many frames.
-    pub fn read_message(&mut self) -> Vec<u8> {
-        let mut message = Vec::new();
-        loop {
-            let (first, payload) = self.read_frame();
-            if first & 0x08 != 0 {
-                continue;
-            }
-            message.extend_from_slice(&payload);
-            if first & 0x80 != 0 {
-                return message;
-            }
-        }
-    }
-
-    /// What comes until the end of file.
-    pub fn read_rest(&mut self) -> Vec<u8> {
-        let mut rest = Vec::new();
-        self.stream.read_to_end(&mut rest).unwrap();
-        rest
+    fn run_client(address: SocketAddr, limits: Limits, app: App) {
+        let client = Client::new().unwrap();
+        let target = Some((address, Arc::new(limits)));
+        let mut handler = One { app, target, handle: client.handle() };
+        client.run(&mut handler).unwrap();
     }
 }
 
-/// A final masked frame.
-pub fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let key = [0x37, 0xFA, 0x21, 0x3D];
-    let mut frame = vec![0x80 | opcode];
-    match payload.len() {
-        len @ 0..=125 => frame.push(0x80 | len as u8),
-        len @ 126..=0xFFFF => {
-            frame.push(0xFE);
-            frame.extend_from_slice(&(len as u16).to_be_bytes());
-        }
-        len => {
-            frame.push(0xFF);
-            frame.extend_from_slice(&(len as u64).to_be_bytes());
+impl Server for Running {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn stop(&mut self) {
+        Self::stop(self);
+    }
+}
+
+/// A loop's handler that has an application for each connection.
+struct Apps {
+    open: Arc<dyn Fn() -> App + Send + Sync>,
+    apps: HashMap<ConnId, App>,
+}
+
+impl Handler for Apps {
+    fn opened(&mut self, _now: Instant, id: ConnId, _peer: SocketAddr) {
+        assert!(self.apps.insert(id, (self.open)()).is_none(), "an id names one connection");
+    }
+
+    fn event(&mut self, _now: Instant, id: ConnId, event: Event<'_>, outbox: &mut Outbox) {
+        let app = self.apps.get_mut(&id).expect("it was opened and has not ended");
+        app(event, outbox);
+        if let Event::Closed(_) = event {
+            self.apps.remove(&id);
         }
     }
-    frame.extend_from_slice(&key);
-    frame.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ key[at % 4]));
-    frame
+}
+
+/// A handler of one client connection, whose end is the loop's.
+struct One {
+    app: App,
+    target: Option<(SocketAddr, Arc<Limits>)>,
+    handle: Handle,
+}
+
+impl Handler for One {
+    fn event(&mut self, _now: Instant, _id: ConnId, event: Event<'_>, outbox: &mut Outbox) {
+        (self.app)(event, outbox);
+        if let Event::Closed(_) = event {
+            self.handle.stop();
+        }
+    }
+
+    fn turn(&mut self, _now: Instant, connections: &mut Connections<'_>) {
+        if let Some((address, limits)) = self.target.take() {
+            let request = ClientRequest::new(&address.to_string(), "/").unwrap();
+            connections.connect(address, request, Box::new(OsEntropy), limits).unwrap();
+        }
+    }
 }

@@ -1,17 +1,20 @@
-//! A running server, and a client that speaks in bytes.
-#![allow(dead_code)]
+//! A running server, a peer that speaks in bytes, and this runtime as the list of all adapters wants
+//! it.
+#![allow(dead_code, unused_imports)]
 
-use moorline_core::{Accept, Event, Limits, Outbox};
-use moorline_smol::{Handler, Incoming, ServeOptions, Stop, serve};
-use smol::Async;
+#[path = "../../../tests/adapters/peer.rs"]
+mod peer;
+#[path = "../../../tests/adapters/runtime.rs"]
+mod runtime;
+
+use moorline_core::Limits;
+use moorline_smol::{Client, Handler, Incoming, ServeOptions, Stop, Timeouts, drive, serve};
+pub use peer::*;
+pub use runtime::*;
+use smol::{Async, block_on};
 use socket2::{Domain, Socket, Type};
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::thread::JoinHandle;
-use std::time::Duration;
-
-/// A read that takes longer than this is a failure, not a slow machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server on a free port, with its own thread, stopped when dropped.
 pub struct Running {
@@ -32,7 +35,7 @@ impl Running {
         let listener = Async::<TcpListener>::bind(([127, 0, 0, 1], 0)).unwrap();
         let address = listener.get_ref().local_addr().unwrap();
         let stop = options.stop.clone();
-        let thread = std::thread::spawn(move || smol::block_on(serve(listener, options, open)));
+        let thread = std::thread::spawn(move || block_on(serve(listener, options, open)));
         Self { address, stop, thread: Some(thread) }
     }
 
@@ -62,133 +65,35 @@ pub fn nobody() -> (Socket, SocketAddr) {
     (socket, address)
 }
 
-/// Answers what it gets.
-pub fn echo(event: Event<'_>, outbox: &mut Outbox) {
-    let _ = match event {
-        Event::Request(_) => return outbox.accept(&Accept::default()).unwrap(),
-        Event::Text(text) => outbox.text(text),
-        Event::Binary(data) => outbox.binary(data),
-        _ => Ok(()),
-    };
-}
+/// The adapter of smol.
+pub struct Subject;
 
-/// A WebSocket client of a few lines: masked frames out, unmasked frames in.
-pub struct RawClient {
-    pub stream: TcpStream,
-}
+impl Runtime for Subject {
+    type Server = Running;
 
-impl RawClient {
-    pub fn connect(address: SocketAddr) -> Self {
-        let mut client = Self::tcp(address);
-        client.upgrade();
-        client
+    fn serve(setup: Setup, open: impl Fn() -> App + Send + Sync + 'static) -> Running {
+        let Setup { limits, max_connections } = setup;
+        let options = ServeOptions { limits, max_connections, ..ServeOptions::default() };
+        Running::start(options, move |_| open())
     }
 
-    pub fn upgrade(&mut self) {
-        self.send_raw(
-            b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-        );
-        let head = self.read_head();
-        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    }
-
-    pub fn tcp(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { stream }
-    }
-
-    pub fn send_raw(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
-    }
-
-    pub fn send(&mut self, opcode: u8, payload: &[u8]) {
-        let frame = masked(opcode, payload);
-        self.send_raw(&frame);
-    }
-
-    pub fn read_head(&mut self) -> String {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            self.stream.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
-        String::from_utf8(head).unwrap()
-    }
-
-    /// The next frame: its first byte and its payload.
-    pub fn read_frame(&mut self) -> (u8, Vec<u8>) {
-        let mut head = [0; 2];
-        self.stream.read_exact(&mut head).unwrap();
-        let len = match head[1] {
-            126 => {
-                let mut len = [0; 2];
-                self.stream.read_exact(&mut len).unwrap();
-                usize::from(u16::from_be_bytes(len))
-            }
-            127 => {
-                let mut len = [0; 8];
-                self.stream.read_exact(&mut len).unwrap();
-                usize::try_from(u64::from_be_bytes(len)).unwrap()
-            }
-            len => usize::from(len),
-        };
-        let mut payload = vec![0; len];
-        self.stream.read_exact(&mut payload).unwrap();
-        (head[0], payload)
-    }
-
-    /// The next message, of however many frames.
-    pub fn read_message(&mut self) -> Vec<u8> {
-        let mut message = Vec::new();
-        loop {
-            let (first, payload) = self.read_frame();
-            if first & 0x08 != 0 {
-                continue;
-            }
-            message.extend_from_slice(&payload);
-            if first & 0x80 != 0 {
-                return message;
-            }
-        }
-    }
-
-    /// What comes until the end of file.
-    pub fn read_rest(&mut self) -> Vec<u8> {
-        let mut rest = Vec::new();
-        self.stream.read_to_end(&mut rest).unwrap();
-        rest
-    }
-
-    /// As [`RawClient::read_rest`], when the other end may also just vanish.
-    pub fn read_rest_of_any_kind(&mut self) -> Vec<u8> {
-        let mut rest = Vec::new();
-        if let Err(error) = self.stream.read_to_end(&mut rest) {
-            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-        }
-        rest
+    fn run_client(address: SocketAddr, limits: Limits, app: App) {
+        let client = Client::new(&format!("ws://{address}/")).unwrap().no_proxy();
+        let timeouts = Timeouts { upgrade: limits.handshake_within, ..Timeouts::default() };
+        block_on(async {
+            let client = client.limits(limits).timeouts(timeouts);
+            let (stream, connection) = client.dial().await.unwrap();
+            drive(stream, connection, app).await;
+        });
     }
 }
 
-/// A final masked frame.
-pub fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let key = [0x37, 0xFA, 0x21, 0x3D];
-    let mut frame = vec![0x80 | opcode];
-    match payload.len() {
-        len @ 0..=125 => frame.push(0x80 | len as u8),
-        len @ 126..=0xFFFF => {
-            frame.push(0xFE);
-            frame.extend_from_slice(&(len as u16).to_be_bytes());
-        }
-        len => {
-            frame.push(0xFF);
-            frame.extend_from_slice(&(len as u64).to_be_bytes());
-        }
+impl Server for Running {
+    fn address(&self) -> SocketAddr {
+        self.address
     }
-    frame.extend_from_slice(&key);
-    frame.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ key[at % 4]));
-    frame
+
+    fn stop(&mut self) {
+        Self::stop(self);
+    }
 }

@@ -2,27 +2,21 @@
 
 mod conversation;
 mod retry;
-mod url;
 
 use crate::cli::ChatArgs;
 use crate::failure::Failure;
-use crate::state_dir;
+use crate::{state_dir, url};
 use conversation::{Conversation, Outcome};
 use moorline_mio::Client;
 use std::io::BufRead as _;
-use std::net::ToSocketAddrs as _;
 use std::sync::mpsc;
 use std::thread;
 
 pub(crate) fn run(args: ChatArgs) -> Result<(), Failure> {
     let url = url::parse(&args.url).map_err(Failure::Config)?;
-    let addresses: Vec<_> = (url.host.as_str(), url.port)
-        .to_socket_addrs()
-        .map_err(|error| Failure::Runtime(format!("{}: {error}", url.host)))?
-        .collect();
+    let addresses = url.addresses()?;
     // The local gateway's token is for the local gateway only.
-    let is_local =
-        !addresses.is_empty() && addresses.iter().all(|address| address.ip().is_loopback());
+    let is_local = addresses.iter().all(|address| address.ip().is_loopback());
     let stored = || state_dir::stored_token(args.state_dir.clone()).filter(|_| is_local);
     let token = args.token.clone().or_else(stored);
     let client = Client::new()?;

@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Echo(EchoArgs),
     /// Print every setting's effective value and where it comes from, or what is wrong.
     CheckConfig(CheckArgs),
+    /// Run every case of a conformance suite's fuzzing server as an echo client.
+    ConformanceClient(ConformanceClientArgs),
     /// Chat with a gateway from the terminal.
     Chat(ChatArgs),
 }
@@ -147,6 +149,25 @@ pub(crate) struct EchoArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ConformanceClientArgs {
+    /// The suite's fuzzing server, such as ws://127.0.0.1:9001.
+    pub(crate) url: String,
+    /// The name of this client in the suite's report.
+    #[arg(long, default_value = "moorline", value_parser = parse_agent)]
+    pub(crate) agent: String,
+    /// The largest message that is echoed; more closes with 1009. The suite sends up to 16MiB.
+    #[arg(long, default_value = "64MiB", value_parser = parse_size)]
+    pub(crate) max_message: u32,
+    /// Offer compression (permessage-deflate), which groups 12 and 13 of the suite are about.
+    #[arg(long)]
+    pub(crate) deflate: bool,
+    /// Offer compression without a context that lives from message to message: a client that keeps
+    /// its own may not offer that, and the suite runs cases 13.2, 13.5 and 13.6 with no other.
+    #[arg(long, requires = "deflate")]
+    pub(crate) no_context_takeover: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ChatArgs {
     /// The gateway, such as ws://127.0.0.1:18790/ws.
     #[arg(default_value = "ws://127.0.0.1:18790/ws")]
@@ -193,6 +214,15 @@ fn parse_size(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "between 1 byte and 1 GiB".to_string())
 }
 
+/// It stands in a query: letters that need no escape there (RFC 3986 section 2.3).
+fn parse_agent(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => Ok(text.into()),
+        false => Err("letters, digits and - . _ ~ only".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,6 +245,14 @@ mod tests {
         }
         for text in ["", "0", "2GiB", "12 parsecs", "MiB", "-1", "99999999999999999999"] {
             assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_agent_is_a_word_that_a_query_can_hold() {
+        assert_eq!(parse_agent("moorline-mio_1.0~"), Ok("moorline-mio_1.0~".into()));
+        for text in ["", "two words", "a&case=1", "a%20b", "a#b", "\u{fc}ber"] {
+            assert!(parse_agent(text).is_err(), "{text}");
         }
     }
 

@@ -41,7 +41,7 @@ pub(crate) fn run(args: &EchoArgs) -> Result<(), Failure> {
 }
 
 /// Conformance suites send megabytes in tiny pieces for minutes; only the message size is a limit.
-fn limits(max_message: u32, deflate: bool) -> Limits {
+pub(crate) fn limits(max_message: u32, deflate: bool) -> Limits {
     Limits {
         // Whatever its size: this is what a suite wants to see.
         deflate: deflate.then(|| Deflate { threshold: 1, ..Deflate::default() }),

@@ -1,10 +1,11 @@
-//! `moorline`: the gateway, a bare echo server, and a terminal client.
+//! `moorline`: the gateway, a bare echo server, a suite's echo client, and a terminal client.
 #![forbid(unsafe_code)]
 
 mod chat;
 mod check_config;
 mod cli;
 mod config;
+mod conformance_client;
 mod echo;
 mod failure;
 mod jobs;
@@ -15,6 +16,7 @@ mod port_holder;
 mod serve;
 mod signals;
 mod state_dir;
+mod url;
 
 use clap::Parser as _;
 use cli::{Cli, Command};
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Echo(args)) => echo::run(&args),
         Some(Command::CheckConfig(args)) => check_config::run(&args),
+        Some(Command::ConformanceClient(args)) => conformance_client::run(&args),
         Some(Command::Chat(args)) => chat::run(args),
     };
     match result {

@@ -1,9 +1,9 @@
 //! What is typed goes out, what comes back is shown, and a lost connection is explained and replaced.
 
 use super::retry::Retry;
-use super::url::Url;
 use crate::cli::ChatArgs;
 use crate::peer_text::PeerText;
+use crate::url::Url;
 use moorline_core::{
     Cause, ClientRequest, CloseCode, Entropy as _, Event, Limits, Outbox, UpgradeError,
 };

@@ -1,19 +1,35 @@
 //! `ws://` URLs, as far as a client needs them.
 
+use crate::failure::Failure;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+
 /// Where to connect and what to ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Url {
+pub(crate) struct Url {
     /// Without the brackets of an IPv6 address.
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(crate) host: String,
+    pub(crate) port: u16,
     /// As it stands in the Host header.
-    pub(super) authority: String,
+    pub(crate) authority: String,
     /// Path and query.
-    pub(super) target: String,
+    pub(crate) target: String,
+}
+
+impl Url {
+    /// Looks up the host; there is at least one address.
+    pub(crate) fn addresses(&self) -> Result<Vec<SocketAddr>, Failure> {
+        let found = (self.host.as_str(), self.port).to_socket_addrs();
+        let found: Vec<_> =
+            found.map_err(|error| Failure::Runtime(format!("{}: {error}", self.host)))?.collect();
+        if found.is_empty() {
+            return Err(Failure::Runtime(format!("{}: has no address", self.host)));
+        }
+        Ok(found)
+    }
 }
 
 /// Reads a URL; the error says what to do.
-pub(super) fn parse(text: &str) -> Result<Url, String> {
+pub(crate) fn parse(text: &str) -> Result<Url, String> {
     let rest = match text.split_once("://") {
         Some(("ws", rest)) => rest,
         Some(("wss", _)) => {
@@ -28,7 +44,7 @@ pub(super) fn parse(text: &str) -> Result<Url, String> {
         None => (rest, "/".to_string()),
     };
     if authority.contains('@') {
-        return Err(format!("{text}: put the credential in --token, not into the URL"));
+        return Err(format!("{text}: leave the credential out of the URL, others can read it"));
     }
     let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, port)) => (host, port.strip_prefix(':').unwrap_or("")),
