@@ -63,6 +63,12 @@ fn wire_limit(sent: &Sent, limits: &Limits) -> u64 {
     u64::from(limits.message + slack)
 }
 
+/// Output after which the ratio is looked at.
+const MARK: usize = 16 * 1024;
+
+/// A stored block of no bytes (RFC 1951 section 3.2.4).
+const EMPTY_BLOCK: [u8; 5] = [0, 0, 0, 0xFF, 0xFF];
+
 /// A receiver that has all of a message at once.
 struct Peer {
     context: Decompress,
@@ -92,13 +98,34 @@ impl Peer {
 
     /// The message as far as it goes, and what stopped it.
     fn inflate(&mut self, payload: &[u8], limits: &Limits) -> (Vec<u8>, Option<CloseCode>) {
-        const MARK: usize = 16 * 1024;
         let ratio = limits.deflate.as_ref().map_or(0, |deflate| deflate.ratio as usize);
         if self.alone {
             self.context.reset(false);
         }
-        let input = [payload, &TAIL].concat();
-        let (mut rest, mut message) = (&input[..], Vec::new());
+        let mut message = Vec::new();
+        if let Some(fault) = self.piece(payload, &mut message, ratio, limits) {
+            return (message, Some(fault));
+        }
+        let whole = message.len();
+        // What the sender left out, and an empty block: a message that was cut short takes them for
+        // its own.
+        let end = [&TAIL[..], &EMPTY_BLOCK].concat();
+        let fault =
+            if payload.is_empty() { None } else { self.piece(&end, &mut message, ratio, limits) };
+        let is_cut = message.len() > whole || fault.is_some();
+        message.truncate(whole);
+        (message, is_cut.then_some(CloseCode::INVALID_DATA))
+    }
+
+    /// Inflates a piece; gives what stopped it.
+    fn piece(
+        &mut self,
+        piece: &[u8],
+        message: &mut Vec<u8>,
+        ratio: usize,
+        limits: &Limits,
+    ) -> Option<CloseCode> {
+        let mut rest = piece;
         loop {
             let (before_in, before_out) = (self.context.total_in(), self.context.total_out());
             let start = message.len();
@@ -110,22 +137,22 @@ impl Peer {
             message.truncate(start + (self.context.total_out() - before_out) as usize);
             rest = &rest[taken..];
             if message.len() > limits.message as usize {
-                return (message, Some(CloseCode::TOO_BIG));
+                return Some(CloseCode::TOO_BIG);
             }
             let stuck = taken == 0 && message.len() == start && !rest.is_empty();
             match status {
-                Err(_) => return (message, Some(CloseCode::INVALID_DATA)),
+                Err(_) => return Some(CloseCode::INVALID_DATA),
                 Ok(Status::StreamEnd) => self.context.reset(false),
-                Ok(_) if stuck => return (message, Some(CloseCode::INVALID_DATA)),
+                Ok(_) if stuck => return Some(CloseCode::INVALID_DATA),
                 Ok(_) => {}
             }
             // The cap is looked at where a piece of output is full.
-            let read = input.len() - rest.len();
+            let read = piece.len() - rest.len();
             if message.len() == end && end > 4 * MARK && end / ratio > read {
-                return (message, Some(CloseCode::TOO_BIG));
+                return Some(CloseCode::TOO_BIG);
             }
             if rest.is_empty() && message.len() < end {
-                return (message, None);
+                return None;
             }
         }
     }

@@ -100,7 +100,7 @@ impl Codec {
             *left = left.saturating_sub(bytes.len() as u32);
             let room = u64::from(limit).saturating_sub(message.len()) as usize;
             let (fits, over) = bytes.split_at(bytes.len().min(room));
-            message.reserve(fits.len(), limit as usize);
+            message.reserve(fits.len(), room);
             // Before the limit speaks, or the verdict would depend on how the input was split.
             message.push(fits).map_err(|_| Broken::Protocol(ProtocolError::InvalidUtf8))?;
             if over.is_empty() {
