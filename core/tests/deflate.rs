@@ -377,3 +377,23 @@ fn close_code(subject: &Subject) -> u16 {
         other => panic!("not closed: {other:?}"),
     }
 }
+
+#[test]
+fn a_compressed_message_costs_no_more_than_its_limit() {
+    let limits = Limits { message: 600 * 1024, ..compressing() };
+    let mut subject = server(limits, "permessage-deflate");
+    let mut state = 1_u32;
+    let payload: Vec<u8> = (0..590 * 1024)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .collect();
+    let bytes = frame(0x42, Some(peer_key(Role::Server)), &deflated(&payload));
+    // All but the end: the message is collected.
+    for piece in bytes[..bytes.len() - 10].chunks(16 * 1024) {
+        subject.feed(piece);
+        let contexts = 48 * 1024 + 16 * 1024;
+        assert!(subject.connection.retained() <= 600 * 1024 + contexts);
+    }
+}

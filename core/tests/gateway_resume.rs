@@ -6,7 +6,7 @@
 #[path = "support/gateway.rs"]
 mod world;
 
-use moorline_core::gateway::Fact;
+use moorline_core::gateway::{Drain, Fact, Gateway};
 use serde_json::{Value, json};
 use std::time::Duration;
 use world::{World, code, config};
@@ -323,6 +323,48 @@ fn a_link_whose_node_is_gone_is_a_gap_after_a_while() {
     assert_eq!(code(&world.answer(at, &first).expect("an answer")), "UNAVAILABLE");
     world.advance(SECOND * 20);
     assert_eq!(world.clients[at].closed, None);
+}
+
+#[test]
+fn a_restart_with_a_drain_keeps_links_and_a_crash_does_not() {
+    let message = "one two three four five six";
+    for (before, after, back) in [(1, 1, 0), (3, 3, 1), (3, 1, 0), (1, 3, 2)] {
+        for drained in [true, false] {
+            let mut old = World::new(before);
+            let ann = old.login(0, "operator", "ann");
+            say(&mut old, ann, message);
+            old.advance(Duration::from_millis(50));
+            let mut all = old.events(ann, "agent");
+            let link = (old.clients[ann].resume.clone(), old.clients[ann].seq);
+            if drained {
+                // The socket dies at once: what comes until the end is in the link only.
+                old.cut(ann);
+                for node in 0..usize::from(before) {
+                    let now = old.now;
+                    old.nodes[node].drain(now, &Drain::stop("update"));
+                }
+                old.advance(SECOND * 5);
+                assert!(old.nodes.iter().all(Gateway::is_drained));
+            }
+            let mut new = World::with_store(after, config(), std::mem::take(&mut old.store));
+            let other = new.login(0, "operator", "ann");
+            (new.clients[other].resume, new.clients[other].seq) = link;
+            let (again, resume) = new.resume(back, other, "operator", "ann");
+            assert_eq!(resume["resumed"], drained, "{before} {after}");
+            assert_eq!(resume["gap"], !drained);
+            if drained {
+                all.extend(new.events(again, "agent"));
+                assert_eq!(text(&all), message);
+                assert_eq!(types(&all).last(), Some(&"run.completed"));
+                // It is good once: another crash finds no link in the store.
+                let link = (new.clients[again].resume.clone(), new.clients[again].seq);
+                let mut third = World::with_store(after, config(), std::mem::take(&mut new.store));
+                let other = third.login(0, "operator", "ann");
+                (third.clients[other].resume, third.clients[other].seq) = link;
+                assert_eq!(third.resume(0, other, "operator", "ann").1["gap"], true);
+            }
+        }
+    }
 }
 
 #[test]

@@ -108,6 +108,11 @@ impl World {
     }
 
     pub fn with(nodes: u16, config: GatewayConfig) -> Self {
+        Self::with_store(nodes, config, MemoryStore::default())
+    }
+
+    /// Gateways that find what earlier ones left.
+    pub fn with_store(nodes: u16, config: GatewayConfig, store: MemoryStore) -> Self {
         let now = Instant::now();
         let limits = Arc::new(config.limits.clone());
         let nodes = (0..nodes)
@@ -123,7 +128,7 @@ impl World {
             nodes,
             clients: Vec::new(),
             facts: Vec::new(),
-            store: MemoryStore::default(),
+            store,
             store_mode: StoreMode::Works,
             published: 0,
             cut_off: Vec::new(),

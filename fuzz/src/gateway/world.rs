@@ -160,6 +160,7 @@ impl World {
         match action {
             Action::Send { frame, .. } => deliver(self.connection.outbox(self.now), &frame),
             Action::Close { code, reason, .. } => self.connection.close(self.now, code, &reason),
+            Action::GiveUp { .. } => self.connection.outbox(self.now).give_up(),
             Action::Start { job, work: Work::Store(work) } => {
                 let outcome = match self.store_mode {
                     0 | 1 => self.store.execute(work),
