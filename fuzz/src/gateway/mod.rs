@@ -16,7 +16,7 @@ use world::World;
 /// documented shape; what is no request is refused at once, with an empty id; every request has one
 /// answer with its id in the end; nothing is pending or held once all is done.
 ///
-/// What is a request is judged by a reader of its own on top of serde_json, see [`judge`].
+/// What is a request is judged by a reader of its own on top of serde_json.
 ///
 /// The input: options, then operations, each with its bytes.
 pub fn gateway(data: &[u8]) {
