@@ -389,7 +389,7 @@ fn a_compressed_message_costs_no_more_than_its_limit() {
             (state >> 24) as u8
         })
         .collect();
-    let bytes = frame(0x42, Some(peer_key(Role::Server)), &deflated(&payload));
+    let bytes = frame(0x42, peer_key(Role::Server), &deflated(&payload));
     // All but the end: the message is collected.
     for piece in bytes[..bytes.len() - 10].chunks(16 * 1024) {
         subject.feed(piece);

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use support::{PATIENCE, RawClient};
+use support::{PATIENCE, Peer};
 
 /// A command with no settings of the machine it runs on.
 fn moorline() -> Command {
@@ -95,7 +95,7 @@ impl Gateway {
 
     /// The status of an upgrade by a page.
     fn upgrade(&self, origin: &str) -> u16 {
-        let mut client = RawClient::tcp(self.address);
+        let mut client = Peer::tcp(self.address);
         client.send_raw(
             format!(
                 "GET /ws HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\nUpgrade: websocket\r\n\
@@ -108,7 +108,7 @@ impl Gateway {
     }
 
     fn login(&self, token: &str, user: &str) -> Client {
-        let mut client = Client { raw: RawClient::connect(self.address), requests: 0 };
+        let mut client = Client { raw: Peer::connect(self.address), requests: 0 };
         let hello = client.call("connect", &json!({"token": token, "user_id": user}));
         assert_eq!(hello.unwrap()["ok"], true);
         client
@@ -123,7 +123,7 @@ impl Drop for Gateway {
 }
 
 struct Client {
-    raw: RawClient,
+    raw: Peer,
     requests: u64,
 }
 
@@ -237,7 +237,7 @@ fn good_and_bad_files_are_reloaded_while_clients_talk() {
     // Without the second token who came by it is closed, everybody else goes on.
     write(&file, &good("'first'", "", ""));
     gateway.reload();
-    let mut refused = RawClient::connect(gateway.address);
+    let mut refused = Peer::connect(gateway.address);
     let request =
         json!({"type": "req", "id": "1", "method": "connect", "params": {"token": "second"}});
     refused.send(1, request.to_string().as_bytes());
@@ -284,7 +284,7 @@ fn limits_of_a_reload_hold_for_new_connections_and_are_what_they_are_told() {
         gateway.reload()["changed"],
         "limits.connections, limits.pre_auth, limits.message_bytes"
     );
-    let mut new = Client { raw: RawClient::connect(gateway.address), requests: 0 };
+    let mut new = Client { raw: Peer::connect(gateway.address), requests: 0 };
     let hello = new.call("connect", &json!({"token": "first"})).unwrap();
     assert_eq!(hello["payload"]["policy"]["maxPayload"], 2048);
     let long = json!({"message": "x".repeat(3000)});
@@ -305,7 +305,7 @@ fn the_log_has_the_client_that_a_trusted_proxy_names_and_no_other() {
     ] {
         write(&state.join("moorline.json5"), file);
         let gateway = Gateway::start(&state);
-        let mut client = RawClient::tcp(gateway.address);
+        let mut client = Peer::tcp(gateway.address);
         client.send_raw(request.as_bytes());
         assert!(client.read_head().starts_with("HTTP/1.1 404 "));
         let peer = gateway.line("refused")["peer"].as_str().unwrap().to_string();

@@ -1,6 +1,6 @@
 //! A slow reader of a large answer, served by mio.
 #![cfg(target_os = "linux")]
 
-#[path = "../../tests/adapters/slow_reader.rs"]
+#[path = "adapters/slow_reader.rs"]
 mod slow_reader;
 mod support;

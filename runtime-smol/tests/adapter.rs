@@ -1,5 +1,5 @@
 //! The list of what every adapter promises, run against the one of smol.
 
-#[path = "../../tests/adapters/mod.rs"]
+#[path = "../../runtime-mio/tests/adapters/mod.rs"]
 mod adapters;
 mod support;

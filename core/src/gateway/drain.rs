@@ -39,7 +39,7 @@ impl Drain {
 const BATCH: usize = 256;
 const PACE: Duration = Duration::from_millis(20);
 
-/// How long other nodes may still say something after their runs should have ended.
+/// How long nodes may still say something after their runs should have ended.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Records in one piece of work.
@@ -48,7 +48,8 @@ const RECORDS: usize = 256;
 pub(super) struct Draining {
     code: CloseCode,
     stage: Stage,
-    deadline: Instant,
+    /// When the stage is over, whatever is missing.
+    due: Instant,
     /// Nodes that have no run any more.
     quiet: BTreeSet<NodeId>,
     /// Works of the store that make links durable.
@@ -60,6 +61,8 @@ pub(super) struct Draining {
 enum Stage {
     /// Runs of this or another node are under way.
     Runs,
+    /// They were cancelled: what they say now still reaches its clients.
+    LastCall,
     /// Links are made durable.
     Saving,
     Closing,
@@ -76,16 +79,16 @@ impl Gateway {
             return;
         }
         let cx = &mut Cx::at(now);
-        let deadline = now + self.config.bounds().drain_within;
+        let due = now + self.config.bounds().drain_within;
         self.draining = Some(Draining {
             code: if drain.restart { CloseCode::RESTART } else { CloseCode::GOING_AWAY },
             stage: Stage::Runs,
-            deadline,
+            due,
             quiet: std::mem::take(&mut self.quiet_before),
             saving: 0,
             to_close: Vec::new(),
         });
-        self.timers.insert((deadline, Timer::Drain));
+        self.timers.insert((due, Timer::Drain));
         let conns: Vec<_> = self.conns.keys().copied().collect();
         for conn in conns {
             let payload = self.farewell(drain);
@@ -127,14 +130,15 @@ impl Gateway {
 
     /// Whether links take nothing in any more: what is made durable must stay as it is.
     pub(super) fn is_frozen(&self) -> bool {
-        self.draining.as_ref().is_some_and(|draining| draining.stage != Stage::Runs)
+        let runs_may_end = |stage| matches!(stage, Stage::Runs | Stage::LastCall);
+        self.draining.as_ref().is_some_and(|draining| !runs_may_end(draining.stage))
     }
 
     /// Goes on as far as it can. Called whenever a run, a job or the time has ended.
     pub(super) fn drain_on(&mut self, cx: &mut Cx<'_>) {
         let Some(draining) = &self.draining else { return };
         match draining.stage {
-            Stage::Runs => {
+            Stage::Runs | Stage::LastCall => {
                 let own = self.node.id();
                 let is_quiet =
                     self.live.is_empty() && self.calls.is_empty() && self.store_jobs.is_empty();
@@ -168,19 +172,24 @@ impl Gateway {
     pub(super) fn drain_due(&mut self, cx: &mut Cx<'_>) {
         let Some(draining) = &mut self.draining else { return };
         match draining.stage {
-            Stage::Runs
-                if draining.deadline <= cx.now && !draining.quiet.contains(&self.node.id()) =>
-            {
-                // The last call: what ends now still reaches its clients.
-                draining.deadline = cx.now + GRACE;
-                self.timers.insert((draining.deadline, Timer::Drain));
+            Stage::Runs => {
+                draining.stage = Stage::LastCall;
+                self.stage_ends(cx.now + GRACE);
                 self.stop_all(cx);
-                self.drain_on(cx);
             }
-            Stage::Runs => self.save_links(cx),
+            Stage::LastCall => self.save_links(cx),
             Stage::Saving => self.begin_closing(cx),
             Stage::Closing => self.close_some(cx),
             Stage::Done => {}
+        }
+    }
+
+    /// From now on this is when [`Gateway::drain_due`] goes on.
+    fn stage_ends(&mut self, at: Instant) {
+        if let Some(draining) = &mut self.draining {
+            self.timers.remove(&(draining.due, Timer::Drain));
+            draining.due = at;
+            self.timers.insert((at, Timer::Drain));
         }
     }
 
@@ -191,9 +200,8 @@ impl Gateway {
         let records = self.links.save(self.node.id(), expires);
         let Some(draining) = &mut self.draining else { return };
         draining.stage = Stage::Saving;
-        draining.deadline = cx.now + self.config.bounds().drain_within;
         draining.saving = records.len().div_ceil(RECORDS);
-        self.timers.insert((draining.deadline, Timer::Drain));
+        self.stage_ends(cx.now + self.config.bounds().drain_within);
         for batch in records.chunks(RECORDS) {
             self.start_store(cx, StoreWork::Put { records: batch.to_vec(), at }, Job::SaveLinks);
         }
@@ -227,7 +235,7 @@ impl Gateway {
             let reason = if code == CloseCode::RESTART { "service restart" } else { "going away" };
             self.close(cx, conn, code, reason, None);
         }
-        self.timers.insert((cx.now + PACE, Timer::Drain));
+        self.stage_ends(cx.now + PACE);
     }
 
     fn close_for_drain(&mut self, cx: &mut Cx<'_>, conn: ConnId) {

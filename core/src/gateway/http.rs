@@ -176,7 +176,7 @@ impl Gateway {
         if self.draining.is_some() {
             return Err(Refused::try_later(Why::Draining, "the gateway is shutting down"));
         }
-        if !self.is_loaded() {
+        if !self.has_started() {
             return Err(Refused::try_later(Why::Starting, "the gateway is starting"));
         }
         if self.config.raw.tokens.is_empty() && forwarded::is_forwarded(head) {
@@ -249,7 +249,7 @@ impl Gateway {
         let draining = self.draining.is_some();
         let checks = [
             ("draining", !draining, u64::from(draining), 0),
-            ("started", self.is_loaded(), u64::from(self.is_loaded()), 1),
+            ("started", self.has_started(), u64::from(self.has_started()), 1),
             (
                 "loop",
                 self.loop_delay <= bounds.loop_delay,

@@ -76,7 +76,9 @@ impl Gateway {
         }
     }
 
-    pub(super) fn is_loaded(&self) -> bool {
+    /// Whether the gateway knows what an earlier one left. Upgrades are refused with 503 until then, so
+    /// a host that waits for it before it accepts anybody lets nobody see that.
+    pub fn has_started(&self) -> bool {
         self.loading == Loading::Done
     }
 }

@@ -115,6 +115,10 @@ mod session;
 mod system;
 mod work;
 
+#[cfg(test)]
+#[path = "../../tests/support/epoch.rs"]
+mod epoch;
+
 pub use bus::{Answer, BusMessage, CallId, Node, NodeId, Route};
 pub use config::{Agent, Bounds, ConfigError, GatewayConfig, Secret, Token};
 pub use conn::ConnId;
@@ -395,6 +399,7 @@ impl Gateway {
                 Timer::Presence => self.presence_due(cx),
             }
         }
+        self.drain_on(cx);
     }
 
     /// When [`Gateway::handle_deadline`] is due.

@@ -170,12 +170,8 @@ impl Failures {
 
 #[cfg(test)]
 mod tests {
+    use super::super::epoch::epoch;
     use super::*;
-
-    #[expect(clippy::disallowed_methods, reason = "the start of virtual time")]
-    fn epoch() -> Instant {
-        Instant::now()
-    }
 
     #[test]
     fn a_burst_passes_and_the_wait_is_exact() {

@@ -2,6 +2,10 @@
 //! one store, and agents that answer as their names say.
 #![allow(dead_code, clippy::disallowed_methods, clippy::needless_pass_by_value)]
 
+#[path = "epoch.rs"]
+mod epoch;
+
+use epoch::epoch;
 use moorline_core::gateway::*;
 use moorline_core::*;
 use serde_json::{Value, json};
@@ -113,7 +117,7 @@ impl World {
 
     /// Gateways that find what earlier ones left.
     pub fn with_store(nodes: u16, config: GatewayConfig, store: MemoryStore) -> Self {
-        let now = Instant::now();
+        let now = epoch();
         let limits = Arc::new(config.limits.clone());
         let nodes = (0..nodes)
             .map(|index| {

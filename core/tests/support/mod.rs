@@ -4,6 +4,7 @@
 
 #[cfg(feature = "deflate")]
 pub mod deflate;
+mod epoch;
 pub mod pair;
 pub mod suite;
 pub mod wire;
@@ -12,6 +13,7 @@ use moorline_core::*;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+pub use epoch::epoch;
 pub use wire::*;
 
 /// A request that every server accepts, with the example key of RFC 6455.
@@ -21,11 +23,6 @@ pub const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: web
 
 pub const MS: Duration = Duration::from_millis(1);
 pub const SECOND: Duration = Duration::from_secs(1);
-
-/// The start of virtual time.
-pub fn epoch() -> Instant {
-    Instant::now()
-}
 
 /// An event that owns its bytes.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,9 +2,9 @@
 //! it.
 #![allow(dead_code, unused_imports)]
 
-#[path = "../../../tests/adapters/peer.rs"]
+#[path = "../adapters/peer.rs"]
 mod peer;
-#[path = "../../../tests/adapters/runtime.rs"]
+#[path = "../adapters/runtime.rs"]
 mod runtime;
 
 use moorline_core::{ClientRequest, Event, Limits, Outbox};

@@ -2,9 +2,9 @@
 //! it.
 #![allow(dead_code, unused_imports)]
 
-#[path = "../../../tests/adapters/peer.rs"]
+#[path = "../../../runtime-mio/tests/adapters/peer.rs"]
 mod peer;
-#[path = "../../../tests/adapters/runtime.rs"]
+#[path = "../../../runtime-mio/tests/adapters/runtime.rs"]
 mod runtime;
 
 use moorline_core::Limits;

@@ -10,6 +10,7 @@ use moorline_mio::Handle;
 use std::io;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// What reaches a loop from other threads.
 #[derive(Debug)]
@@ -68,6 +69,11 @@ impl Mailbox {
 }
 
 impl Inbox {
+    /// Blocks until there is an outcome or the time is over. Not to be called on a loop.
+    pub(crate) fn wait_for_outcome(&self, within: Duration) -> Option<(JobId, Outcome)> {
+        self.outcomes.recv_timeout(within).ok()
+    }
+
     /// The next message; other loops' come first, they are the ones that cannot wait.
     pub(crate) fn take(&self) -> Option<Incoming> {
         let said = self.bus.try_recv().ok().map(Incoming::Bus);

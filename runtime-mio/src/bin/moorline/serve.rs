@@ -55,7 +55,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         .enumerate()
         .map(|(index, ((gateway, inbox), reloads))| {
             let (jobs, mailboxes) = (jobs.clone(), mailboxes.clone());
-            Mutex::new(Some(GatewayNode::new(index, gateway, inbox, reloads, jobs, mailboxes)))
+            let mut node = GatewayNode::new(index, gateway, inbox, reloads, jobs, mailboxes);
+            node.start();
+            Mutex::new(Some(node))
         })
         .collect();
     drop(mailboxes);

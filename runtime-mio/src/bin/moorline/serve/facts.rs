@@ -109,6 +109,7 @@ fn why_word(why: Why) -> &'static str {
         Why::QueryCredential => "query-credential",
         Why::Credential => "credential",
         Why::Draining => "draining",
+        Why::Starting => "starting",
         Why::Connections => "connections",
         Why::PreAuth => "pre-auth",
         Why::UpgradeRequired => "upgrade-required",

@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 /// What clients are told of a restart: a start takes less than a second.
 const RESTART_EXPECTED: Duration = Duration::from_secs(2);
 
+/// How long a start waits for the store. It goes on without: the store is asked again until it answers,
+/// and clients are told to come back.
+const STORE_WITHIN: Duration = Duration::from_secs(10);
+
 /// Messages of other threads that a loop takes in one turn.
 const INBOX: usize = 64;
 
@@ -49,6 +53,22 @@ impl GatewayNode {
         mailboxes: Vec<Mailbox>,
     ) -> Self {
         Self { index, gateway, inbox, reloads, jobs, mailboxes, later: BTreeMap::new() }
+    }
+
+    /// Learns what an earlier gateway left, before anybody is served.
+    pub(super) fn start(&mut self) {
+        self.take_actions(None);
+        let until = Instant::now() + STORE_WITHIN;
+        while !self.gateway.has_started() {
+            let now = Instant::now();
+            let wake = self.gateway.deadline().map_or(until, |due| due.min(until));
+            match self.inbox.wait_for_outcome(wake.saturating_duration_since(now)) {
+                Some((job, outcome)) => self.gateway.handle_result(Instant::now(), job, outcome),
+                None if until <= now => return,
+                None => self.gateway.handle_deadline(Instant::now()),
+            }
+            self.take_actions(None);
+        }
     }
 
     /// Takes all actions. Those for the connection whose turn it is go straight to its outbox.
