@@ -9,6 +9,7 @@ use epoch::epoch;
 use moorline_core::gateway::*;
 use moorline_core::*;
 use serde_json::{Value, json};
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -106,6 +107,11 @@ pub fn config() -> GatewayConfig {
     config
 }
 
+thread_local! {
+    /// Gateways that were started by this test: no two get the same bytes, as it is in the world.
+    static STARTS: Cell<u64> = const { Cell::new(7) };
+}
+
 impl World {
     pub fn new(nodes: u16) -> Self {
         Self::with(nodes, config())
@@ -121,7 +127,7 @@ impl World {
         let limits = Arc::new(config.limits.clone());
         let nodes = (0..nodes)
             .map(|index| {
-                let entropy = Box::new(Counter(u64::from(index) + 7));
+                let entropy = Box::new(Counter(STARTS.replace(STARTS.get() + 1)));
                 let node = Node { index, count: nodes };
                 Gateway::new(config.clone(), node, entropy, now, UNIX_MS).expect("a configuration")
             })

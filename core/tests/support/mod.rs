@@ -9,11 +9,11 @@ pub mod pair;
 pub mod suite;
 pub mod wire;
 
+pub use epoch::epoch;
 use moorline_core::*;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-pub use epoch::epoch;
 pub use wire::*;
 
 /// A request that every server accepts, with the example key of RFC 6455.

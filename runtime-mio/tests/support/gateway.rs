@@ -21,7 +21,7 @@ pub fn command(state: &Path) -> Command {
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--token", "t", "--state-dir"])
         .arg(state)
-        .env("MOORLINE_LOG", "error")
+        .env("MOORLINE_LOG_LEVEL", "error")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

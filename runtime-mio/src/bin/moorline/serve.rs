@@ -60,7 +60,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
             Mutex::new(Some(node))
         })
         .collect();
-    drop(mailboxes);
+    drop((jobs, mailboxes));
     let announcement = announcement(&server, &state, settings, new.as_deref());
     tracing::info!(
         address = %server.local_addr(),

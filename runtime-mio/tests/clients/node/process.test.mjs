@@ -36,13 +36,14 @@ test('a given token is not printed', async () => {
   assert.match(server.lines[0], /^moorline gateway listening on ws:\/\/127\.0\.0\.1:\d+\/ws$/);
 });
 
-test('SIGTERM closes every connection with 1001 and exits 0', async () => {
+test('SIGTERM lets a run end, closes every connection with 1001 and exits 0', async () => {
   const server = await startGateway();
   const clients = [await Client.connect(server), await Client.open(server.url), await Client.connect(server)];
-  await clients[2].say('word '.repeat(500), { ack: true });
+  await clients[2].say('word '.repeat(100), { ack: true });
   await clients[2].runEvent('chunk');
   net.connect(server.port, '127.0.0.1').on('error', () => {}); // says nothing, must not hold up the exit
   const exit = server.kill('SIGTERM');
+  await clients[2].runEvent('run.completed');
   for (const client of clients) assert.deepEqual(await client.ended(), { code: 1001, reason: 'going away' });
   assert.equal(await exit, 0);
 });
