@@ -1,0 +1,244 @@
+//! Many at once against the real binary: sockets that say nothing, clients that do not read, and clients
+//! that all come back in the same moment. Memory is bounded, nobody else waits, nothing is lost.
+#![cfg(target_os = "linux")]
+
+mod support;
+#[path = "support/gateway.rs"]
+mod world;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use support::{PATIENCE, Peer};
+use world::{Gateway, folder};
+
+/// Sockets that say nothing.
+const SILENT: usize = 5_000;
+
+/// Clients of one user that do not read, and how often that user says how much.
+const DEAF: usize = 200;
+const ROUNDS: usize = 100;
+const LONG: usize = 32_000;
+
+/// Clients that come back at once, and the users that they belong to.
+const DEVICES: usize = 10_000;
+const USERS: usize = 100;
+
+/// Threads that play them. Each has one client at a time that is not logged in yet, well under what an
+/// address may have.
+const THREADS: usize = 8;
+
+const MESSAGE: &str = "what was said while everybody was away";
+
+const MIB: u64 = 1024 * 1024;
+
+/// As many as wanted, or as many as this machine's limit on open files allows.
+fn within_open_files(wanted: usize) -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let allowed = usize::try_from(limit.current.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    let count = wanted.min(allowed.saturating_sub(500));
+    assert!(count >= 2_000, "this machine allows too few open files to tell");
+    count
+}
+
+/// A line of `/proc/<pid>/status` that counts memory, in bytes.
+fn memory(gateway: &Gateway, line: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.child.id())).unwrap();
+    let line = status.lines().find(|found| found.starts_with(line)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+/// A client on another address of this machine.
+fn from_elsewhere(address: SocketAddr) -> Peer {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let other: SocketAddr = "127.0.0.2:0".parse().unwrap();
+    socket.bind(&other.into()).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let mut peer = Peer::tcp(address);
+    peer.stream = TcpStream::from(socket);
+    peer.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    peer
+}
+
+fn message(peer: &mut Peer) -> Value {
+    serde_json::from_slice(&peer.read_message()).unwrap()
+}
+
+fn request(peer: &mut Peer, method: &str, params: &Value) {
+    let text = json!({"type": "req", "id": method, "method": method, "params": params}).to_string();
+    peer.send(1, text.as_bytes());
+}
+
+/// Logs in on a socket that has said nothing; gives the hello.
+fn log_in(peer: &mut Peer, params: &Value) -> Value {
+    peer.upgrade();
+    assert_eq!(message(peer)["event"], "connect.challenge");
+    request(peer, "connect", params);
+    let mut hello = message(peer);
+    assert_eq!(hello["ok"], true, "{hello}");
+    hello["payload"].take()
+}
+
+#[test]
+fn five_thousand_silent_sockets_keep_nobody_else_out_cost_little_and_end() {
+    let count = within_open_files(SILENT);
+    let gateway = Gateway::start(&folder("silent"));
+    let me = json!({"token": "t", "user_id": "ann"});
+    let mut first = Peer::tcp(gateway.address);
+    log_in(&mut first, &me);
+    let before = memory(&gateway, "VmRSS:");
+    let silent: Vec<_> = (0..count).map(|_| Peer::tcp(gateway.address)).collect();
+    // Their address has used up its places; another one has its own.
+    let mut refused = Peer::tcp(gateway.address);
+    refused.send_raw(&support::request(""));
+    let head = refused.read_head();
+    assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("Retry-After: "), "{head}");
+    log_in(&mut from_elsewhere(gateway.address), &me);
+    let each = (memory(&gateway, "VmRSS:") - before) / count as u64;
+    println!("{each} resident bytes per silent socket, of {count}");
+    assert!(each < 2048, "{each} bytes each");
+    // All of them end by the handshake deadline, and the place is free again.
+    for mut peer in silent {
+        peer.read_rest_of_any_kind();
+    }
+    log_in(&mut Peer::tcp(gateway.address), &me);
+    request(&mut first, "health", &json!({}));
+    while message(&mut first)["type"] != "res" {}
+}
+
+#[test]
+fn two_hundred_clients_that_do_not_read_cost_a_bounded_amount_and_delay_nobody() {
+    let gateway = Gateway::start(&folder("deaf"));
+    let me = json!({"token": "t", "user_id": "ann"});
+    let client = || {
+        let mut peer = Peer::tcp(gateway.address);
+        log_in(&mut peer, &me);
+        peer
+    };
+    let deaf: Vec<_> = (0..DEAF).map(|_| client()).collect();
+    let mut speaker = client();
+    let long = "x".repeat(LONG);
+    let mut params = json!({"message": long});
+    for _ in 0..ROUNDS {
+        request(&mut speaker, "chat.send", &params);
+        let mut text = String::new();
+        loop {
+            let heard = message(&mut speaker);
+            if heard["type"] == "res" {
+                assert_eq!(heard["payload"]["content"], long, "{}", heard["error"]);
+                params["sessionKey"] = heard["payload"]["sessionKey"].clone();
+                break;
+            } else if heard["payload"]["type"] == "chunk" {
+                text += heard["payload"]["payload"]["content"].as_str().unwrap();
+            }
+        }
+        assert_eq!(text, long);
+    }
+    let peak = memory(&gateway, "VmHWM:");
+    println!("{} MiB at most, of {} MiB said", peak / MIB, DEAF * ROUNDS * LONG / MIB as usize);
+    assert!(peak < 128 * MIB, "{} MiB", peak / MIB);
+    // Each was given up, and can learn so.
+    for mut peer in deaf {
+        peer.read_rest_of_any_kind();
+    }
+}
+
+/// What a client keeps of its login while its socket is gone.
+struct Device {
+    user: String,
+    resume: Value,
+}
+
+impl Device {
+    fn new(address: SocketAddr, number: usize) -> (Self, Peer) {
+        let user = format!("user-{}", number % USERS);
+        let mut peer = Peer::tcp(address);
+        let hello = log_in(&mut peer, &json!({"token": "t", "user_id": user}));
+        (Self { user, resume: hello["resume"]["token"].clone() }, peer)
+    }
+
+    /// Comes back and reads everything that it has missed.
+    fn come_back(&self, address: SocketAddr) -> Peer {
+        let mut peer = Peer::tcp(address);
+        // It has seen nothing but the hello.
+        let resume = json!({"token": self.resume, "lastSeq": 0});
+        let params = json!({"token": "t", "user_id": self.user, "resume": resume});
+        let hello = log_in(&mut peer, &params);
+        assert_eq!(hello["resume"]["resumed"], true, "{hello}");
+        let (mut seq, mut text) = (0, String::new());
+        loop {
+            let event = message(&mut peer);
+            let is_lagged = event["event"] == "lagged";
+            let first = if is_lagged { &event["payload"]["from"] } else { &event["seq"] };
+            assert_eq!(first, seq + 1, "{event}");
+            seq = event["seq"].as_u64().unwrap();
+            let run = &event["payload"];
+            match (event["event"].as_str(), run["type"].as_str()) {
+                (Some("agent"), Some("chunk")) => {
+                    text += run["payload"]["content"].as_str().unwrap();
+                }
+                (Some("agent"), Some("run.completed")) => {
+                    assert_eq!(text, MESSAGE);
+                    return peer;
+                }
+                // Of who was connected meanwhile, only the newest is told.
+                (Some("agent"), Some("run.started")) | (Some("presence" | "lagged"), None) => {}
+                _ => panic!("{event}"),
+            }
+        }
+    }
+}
+
+/// Says something as a user, from a login of its own.
+fn speak(address: SocketAddr, user: usize) {
+    let mut peer = Peer::tcp(address);
+    log_in(&mut peer, &json!({"token": "t", "user_id": format!("user-{user}")}));
+    request(&mut peer, "chat.send", &json!({"message": MESSAGE}));
+    loop {
+        let answer = message(&mut peer);
+        if answer["type"] == "res" {
+            assert_eq!(answer["payload"]["content"], MESSAGE, "{answer}");
+            return;
+        }
+    }
+}
+
+/// Plays all of these in [`THREADS`] threads, each its share one after the other.
+fn all<T: Send, R: Send>(items: Vec<T>, play: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let mut shares: Vec<Vec<T>> = (0..THREADS).map(|_| Vec::new()).collect();
+    for (at, item) in items.into_iter().enumerate() {
+        shares[at % THREADS].push(item);
+    }
+    let play = &play;
+    thread::scope(|scope| {
+        let threads: Vec<_> = shares
+            .into_iter()
+            .map(|share| scope.spawn(move || share.into_iter().map(play).collect::<Vec<_>>()))
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn ten_thousand_clients_that_come_back_at_once_have_missed_nothing() {
+    let count = within_open_files(DEVICES);
+    let gateway = Gateway::with(&folder("storm"), &["--loops", "2"]);
+    let address = gateway.address;
+    let devices: Vec<_> = all((0..count).collect(), |number| {
+        let (device, peer) = Device::new(address, number);
+        // Its socket is cut, and the gateway learns so.
+        peer.reset();
+        device
+    });
+    all((0..USERS).collect(), |user| speak(address, user));
+    let away = memory(&gateway, "VmHWM:");
+    let back = all(devices, |device| device.come_back(address));
+    let peak = memory(&gateway, "VmHWM:");
+    println!("{count} clients; {} MiB while away, {} MiB at most", away / MIB, peak / MIB);
+    assert_eq!(back.len(), count);
+    assert!(peak < 256 * MIB, "{} MiB", peak / MIB);
+}
