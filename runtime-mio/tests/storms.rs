@@ -6,7 +6,7 @@ mod support;
 #[path = "support/gateway.rs"]
 mod world;
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use std::net::{SocketAddr, TcpStream};
@@ -149,8 +149,10 @@ fn two_hundred_clients_that_do_not_read_cost_a_bounded_amount_and_delay_nobody()
 
 /// What a client keeps of its login while its socket is gone.
 struct Device {
+    number: usize,
     user: String,
     resume: Value,
+    seq: u64,
 }
 
 impl Device {
@@ -158,24 +160,28 @@ impl Device {
         let user = format!("user-{}", number % USERS);
         let mut peer = Peer::tcp(address);
         let hello = log_in(&mut peer, &json!({"token": "t", "user_id": user}));
-        (Self { user, resume: hello["resume"]["token"].clone() }, peer)
+        (Self { number, user, resume: hello["resume"]["token"].clone(), seq: 0 }, peer)
     }
 
-    /// Comes back and reads everything that it has missed.
-    fn come_back(&self, address: SocketAddr) -> Peer {
+    fn come_back(&mut self, address: SocketAddr) -> Peer {
         let mut peer = Peer::tcp(address);
-        // It has seen nothing but the hello.
-        let resume = json!({"token": self.resume, "lastSeq": 0});
+        let resume = json!({"token": self.resume, "lastSeq": self.seq});
         let params = json!({"token": "t", "user_id": self.user, "resume": resume});
-        let hello = log_in(&mut peer, &params);
+        let mut hello = log_in(&mut peer, &params);
         assert_eq!(hello["resume"]["resumed"], true, "{hello}");
-        let (mut seq, mut text) = (0, String::new());
+        self.resume = hello["resume"]["token"].take();
+        peer
+    }
+
+    /// Reads until a run has ended, which must have said everything. No event is missing or twice.
+    fn hear(&mut self, peer: &mut Peer) {
+        let mut text = String::new();
         loop {
-            let event = message(&mut peer);
+            let event = message(peer);
             let is_lagged = event["event"] == "lagged";
             let first = if is_lagged { &event["payload"]["from"] } else { &event["seq"] };
-            assert_eq!(first, seq + 1, "{event}");
-            seq = event["seq"].as_u64().unwrap();
+            assert_eq!(first, self.seq + 1, "{event}");
+            self.seq = event["seq"].as_u64().unwrap();
             let run = &event["payload"];
             match (event["event"].as_str(), run["type"].as_str()) {
                 (Some("agent"), Some("chunk")) => {
@@ -183,12 +189,31 @@ impl Device {
                 }
                 (Some("agent"), Some("run.completed")) => {
                     assert_eq!(text, MESSAGE);
-                    return peer;
+                    return;
                 }
                 // Of who was connected meanwhile, only the newest is told.
                 (Some("agent"), Some("run.started")) | (Some("presence" | "lagged"), None) => {}
                 _ => panic!("{event}"),
             }
+        }
+    }
+
+    /// Reads what a gateway that restarts says to the end.
+    fn hear_goodbye(&mut self, peer: &mut Peer) {
+        loop {
+            let (first, payload) = peer.read_frame();
+            if first == 0x88 {
+                assert_eq!(payload[..2], 1012_u16.to_be_bytes());
+                return;
+            }
+            let event: Value = serde_json::from_slice(&payload).unwrap();
+            // A link that lives at another loop is not asked for a number by this one.
+            if event["seq"].is_null() {
+                assert_eq!(event["event"], "shutdown");
+                continue;
+            }
+            assert_eq!(event["seq"], self.seq + 1, "{event}");
+            self.seq += 1;
         }
     }
 }
@@ -224,9 +249,10 @@ fn all<T: Send, R: Send>(items: Vec<T>, play: impl Fn(T) -> R + Sync) -> Vec<R> 
 }
 
 #[test]
-fn ten_thousand_clients_that_come_back_at_once_have_missed_nothing() {
+fn ten_thousand_clients_come_back_at_once_and_after_a_restart_and_miss_nothing() {
     let count = within_open_files(DEVICES);
-    let gateway = Gateway::with(&folder("storm"), &["--loops", "2"]);
+    let state = folder("storm");
+    let mut gateway = Gateway::with(&state, &["--loops", "2"]);
     let address = gateway.address;
     let devices: Vec<_> = all((0..count).collect(), |number| {
         let (device, peer) = Device::new(address, number);
@@ -236,9 +262,38 @@ fn ten_thousand_clients_that_come_back_at_once_have_missed_nothing() {
     });
     all((0..USERS).collect(), |user| speak(address, user));
     let away = memory(&gateway, "VmHWM:");
-    let back = all(devices, |device| device.come_back(address));
+    let devices = all(devices, |mut device| {
+        let mut peer = device.come_back(address);
+        device.hear(&mut peer);
+        (device, Some(peer))
+    });
+    // Every second one is away again when the gateway restarts.
+    let devices = all(devices, |(device, peer)| {
+        let peer = peer.filter(|_| device.number % 2 == 0);
+        (device, peer)
+    });
+    all((0..USERS).collect(), |user| speak(address, user));
     let peak = memory(&gateway, "VmHWM:");
     println!("{count} clients; {} MiB while away, {} MiB at most", away / MIB, peak / MIB);
-    assert_eq!(back.len(), count);
     assert!(peak < 256 * MIB, "{} MiB", peak / MIB);
+
+    let pid = Pid::from_child(&gateway.child);
+    kill_process(pid, Signal::USR2).unwrap();
+    let devices = all(devices, |(mut device, peer)| {
+        let heard = peer.map(|mut peer| {
+            device.hear(&mut peer);
+            device.hear_goodbye(&mut peer);
+        });
+        (device, heard.is_some())
+    });
+    assert_eq!(gateway.child.wait().unwrap().code(), Some(0));
+    let gateway = Gateway::with(&state, &["--loops", "2"]);
+    let back = all(devices, |(mut device, has_heard)| {
+        let mut peer = device.come_back(gateway.address);
+        if !has_heard {
+            device.hear(&mut peer);
+        }
+        peer
+    });
+    assert_eq!(back.len(), count);
 }
