@@ -153,6 +153,9 @@ struct Device {
     user: String,
     resume: Value,
     seq: u64,
+    /// What the present run has said, and how many have ended.
+    text: String,
+    runs: usize,
 }
 
 impl Device {
@@ -160,7 +163,8 @@ impl Device {
         let user = format!("user-{}", number % USERS);
         let mut peer = Peer::tcp(address);
         let hello = log_in(&mut peer, &json!({"token": "t", "user_id": user}));
-        (Self { number, user, resume: hello["resume"]["token"].clone(), seq: 0 }, peer)
+        let resume = hello["resume"]["token"].clone();
+        (Self { number, user, resume, seq: 0, text: String::new(), runs: 0 }, peer)
     }
 
     fn come_back(&mut self, address: SocketAddr) -> Peer {
@@ -173,48 +177,40 @@ impl Device {
         peer
     }
 
-    /// Reads until a run has ended, which must have said everything. No event is missing or twice.
-    fn hear(&mut self, peer: &mut Peer) {
-        let mut text = String::new();
-        loop {
-            let event = message(peer);
-            let is_lagged = event["event"] == "lagged";
-            let first = if is_lagged { &event["payload"]["from"] } else { &event["seq"] };
-            assert_eq!(first, self.seq + 1, "{event}");
-            self.seq = event["seq"].as_u64().unwrap();
-            let run = &event["payload"];
-            match (event["event"].as_str(), run["type"].as_str()) {
-                (Some("agent"), Some("chunk")) => {
-                    text += run["payload"]["content"].as_str().unwrap();
-                }
-                (Some("agent"), Some("run.completed")) => {
-                    assert_eq!(text, MESSAGE);
-                    return;
-                }
-                // Of who was connected meanwhile, only the newest is told.
-                (Some("agent"), Some("run.started")) | (Some("presence" | "lagged"), None) => {}
-                _ => panic!("{event}"),
-            }
-        }
-    }
-
-    /// Reads what a gateway that restarts says to the end.
-    fn hear_goodbye(&mut self, peer: &mut Peer) {
-        loop {
+    /// Reads until this many runs have ended, or until the gateway closes. No event is missing or twice,
+    /// and each run says everything.
+    fn hear(&mut self, peer: &mut Peer, runs: usize) {
+        while self.runs < runs {
             let (first, payload) = peer.read_frame();
             if first == 0x88 {
                 assert_eq!(payload[..2], 1012_u16.to_be_bytes());
                 return;
             }
-            let event: Value = serde_json::from_slice(&payload).unwrap();
-            // A link that lives at another loop is not asked for a number by this one.
-            if event["seq"].is_null() {
-                assert_eq!(event["event"], "shutdown");
-                continue;
-            }
-            assert_eq!(event["seq"], self.seq + 1, "{event}");
-            self.seq += 1;
+            self.take(&serde_json::from_slice(&payload).unwrap());
         }
+    }
+
+    fn take(&mut self, event: &Value) {
+        let run = &event["payload"];
+        match (event["event"].as_str(), run["type"].as_str()) {
+            // A link that lives at another loop is not asked for a number by this one.
+            (Some("shutdown"), None) if event["seq"].is_null() => return,
+            (Some("agent"), Some("chunk")) => {
+                self.text += run["payload"]["content"].as_str().unwrap();
+            }
+            (Some("agent"), Some("run.completed")) => {
+                assert_eq!(std::mem::take(&mut self.text), MESSAGE);
+                self.runs += 1;
+            }
+            // Of who was connected meanwhile, only the newest is told.
+            (Some("agent"), Some("run.started")) | (Some("presence" | "lagged"), None) => {}
+            (Some("shutdown"), None) => {}
+            _ => panic!("{event}"),
+        }
+        let is_lagged = event["event"] == "lagged";
+        let first = if is_lagged { &run["from"] } else { &event["seq"] };
+        assert_eq!(first, self.seq + 1, "{event}");
+        self.seq = event["seq"].as_u64().unwrap();
     }
 }
 
@@ -264,12 +260,9 @@ fn ten_thousand_clients_come_back_at_once_and_after_a_restart_and_miss_nothing()
     let away = memory(&gateway, "VmHWM:");
     let devices = all(devices, |mut device| {
         let mut peer = device.come_back(address);
-        device.hear(&mut peer);
-        (device, Some(peer))
-    });
-    // Every second one is away again when the gateway restarts.
-    let devices = all(devices, |(device, peer)| {
-        let peer = peer.filter(|_| device.number % 2 == 0);
+        device.hear(&mut peer, 1);
+        // Every second one goes away again, before the gateway restarts.
+        let peer = Some(peer).filter(|_| device.number % 2 == 0);
         (device, peer)
     });
     all((0..USERS).collect(), |user| speak(address, user));
@@ -280,19 +273,17 @@ fn ten_thousand_clients_come_back_at_once_and_after_a_restart_and_miss_nothing()
     let pid = Pid::from_child(&gateway.child);
     kill_process(pid, Signal::USR2).unwrap();
     let devices = all(devices, |(mut device, peer)| {
-        let heard = peer.map(|mut peer| {
-            device.hear(&mut peer);
-            device.hear_goodbye(&mut peer);
-        });
-        (device, heard.is_some())
+        if let Some(mut peer) = peer {
+            // To the end: it closes when everything has been said that is said now.
+            device.hear(&mut peer, usize::MAX);
+        }
+        device
     });
     assert_eq!(gateway.child.wait().unwrap().code(), Some(0));
     let gateway = Gateway::with(&state, &["--loops", "2"]);
-    let back = all(devices, |(mut device, has_heard)| {
+    let back = all(devices, |mut device| {
         let mut peer = device.come_back(gateway.address);
-        if !has_heard {
-            device.hear(&mut peer);
-        }
+        device.hear(&mut peer, 2);
         peer
     });
     assert_eq!(back.len(), count);
