@@ -9,7 +9,9 @@ mod world;
 use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
+use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use support::{PATIENCE, Peer};
 use world::{Gateway, folder};
@@ -22,6 +24,9 @@ const DEAF: usize = 200;
 const ROUNDS: usize = 100;
 const LONG: usize = 32_000;
 
+/// Upgrades from a page that may not connect.
+const REFUSED: usize = 10_000;
+
 /// Clients that come back at once, and the users that they belong to.
 const DEVICES: usize = 10_000;
 const USERS: usize = 100;
@@ -33,6 +38,12 @@ const THREADS: usize = 8;
 const MESSAGE: &str = "what was said while everybody was away";
 
 const MIB: u64 = 1024 * 1024;
+
+/// One storm at a time: each is as much as a small machine can take.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// As many as wanted, or as many as this machine's limit on open files allows.
 fn within_open_files(wanted: usize) -> usize {
@@ -85,6 +96,7 @@ fn log_in(peer: &mut Peer, params: &Value) -> Value {
 
 #[test]
 fn five_thousand_silent_sockets_keep_nobody_else_out_cost_little_and_end() {
+    let _alone = alone();
     let count = within_open_files(SILENT);
     let gateway = Gateway::start(&folder("silent"));
     let me = json!({"token": "t", "user_id": "ann"});
@@ -112,6 +124,7 @@ fn five_thousand_silent_sockets_keep_nobody_else_out_cost_little_and_end() {
 
 #[test]
 fn two_hundred_clients_that_do_not_read_cost_a_bounded_amount_and_delay_nobody() {
+    let _alone = alone();
     let gateway = Gateway::start(&folder("deaf"));
     let me = json!({"token": "t", "user_id": "ann"});
     let client = || {
@@ -145,6 +158,28 @@ fn two_hundred_clients_that_do_not_read_cost_a_bounded_amount_and_delay_nobody()
     for mut peer in deaf {
         peer.read_rest_of_any_kind();
     }
+}
+
+#[test]
+fn ten_thousand_refused_upgrades_leave_a_few_lines_with_their_number() {
+    let _alone = alone();
+    let state = folder("noise");
+    let log = state.join("log");
+    let mut command = world::command(&state);
+    command.env("MOORLINE_LOG_LEVEL", "info").stderr(File::create(&log).unwrap());
+    let mut gateway = Gateway::of(command);
+    let address = gateway.address;
+    all((0..REFUSED).collect(), |_: usize| {
+        let mut peer = Peer::tcp(address);
+        peer.send_raw(&support::request("Origin: https://evil.example\r\n"));
+        assert!(peer.read_head().starts_with("HTTP/1.1 403 "));
+    });
+    kill_process(Pid::from_child(&gateway.child), Signal::TERM).unwrap();
+    assert_eq!(gateway.child.wait().unwrap().code(), Some(0));
+    let log = std::fs::read_to_string(log).unwrap();
+    let folded = format!("{} more within a minute: refused", REFUSED - 10);
+    assert!(log.contains(&folded), "{log}");
+    assert!(log.lines().count() < 30, "{log}");
 }
 
 /// What a client keeps of its login while its socket is gone.
@@ -185,6 +220,10 @@ impl Device {
             if first == 0x88 {
                 assert_eq!(payload[..2], 1012_u16.to_be_bytes());
                 return;
+            }
+            if first == 0x89 {
+                peer.send(0xA, &payload);
+                continue;
             }
             self.take(&serde_json::from_slice(&payload).unwrap());
         }
@@ -246,6 +285,7 @@ fn all<T: Send, R: Send>(items: Vec<T>, play: impl Fn(T) -> R + Sync) -> Vec<R> 
 
 #[test]
 fn ten_thousand_clients_come_back_at_once_and_after_a_restart_and_miss_nothing() {
+    let _alone = alone();
     let count = within_open_files(DEVICES);
     let state = folder("storm");
     let mut gateway = Gateway::with(&state, &["--loops", "2"]);

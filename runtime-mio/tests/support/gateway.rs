@@ -47,7 +47,14 @@ impl Gateway {
 
     /// With more arguments.
     pub fn with(state: &Path, arguments: &[&str]) -> Self {
-        let mut child = command(state).args(arguments).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut command = command(state);
+        command.args(arguments).stderr(Stdio::inherit());
+        Self::of(command)
+    }
+
+    /// As this command has it.
+    pub fn of(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut ready = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
         let address = ready.trim().rsplit_once("ws://").expect(&ready).1.trim_end_matches("/ws");

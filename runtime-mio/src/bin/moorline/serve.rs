@@ -1,6 +1,7 @@
 //! `moorline serve`: the gateway.
 
 mod facts;
+mod folding;
 mod node;
 mod reload;
 

@@ -1,9 +1,17 @@
 //! Facts become log lines: the gateway knows what happened, this decides how loud it is.
 
+use super::folding::Kind;
 use crate::peer_text::PeerText;
 use moorline_core::Initiator;
 use moorline_core::gateway::{ConnId, Fact, Why};
 use tracing::{debug, info, warn};
+
+/// Logs what was folded since the last time.
+pub(super) fn log_folded(node: usize, folded: Vec<(Kind, u64)>) {
+    for ((line, kind), count) in folded {
+        info!(node, kind, count, "{count} more within a minute: {line}");
+    }
+}
 
 /// Logs a fact of the gateway `node`. A connection has the name that clients are told as its `connId`:
 /// its number alone is that of another connection at every other node.
@@ -100,7 +108,7 @@ pub(super) fn log(node: usize, fact: &Fact) {
     }
 }
 
-fn why_word(why: Why) -> &'static str {
+pub(super) fn why_word(why: Why) -> &'static str {
     match why {
         Why::Host => "host",
         Why::Origin => "origin",

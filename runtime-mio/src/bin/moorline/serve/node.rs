@@ -1,6 +1,7 @@
 //! One loop's gateway, and what it asks for.
 
 use super::facts;
+use super::folding::{self, Folding};
 use super::reload::{Reload, ReloadInbox};
 use crate::jobs::{Inbox, Incoming, Jobs, Mailbox};
 use crate::signals;
@@ -35,6 +36,7 @@ pub(super) struct GatewayNode {
     /// What the gateway said to connections whose turn it was not. It is said before anything later,
     /// so that every connection gets its events in order.
     later: BTreeMap<ConnId, Vec<Later>>,
+    folding: Folding,
 }
 
 enum Later {
@@ -52,7 +54,16 @@ impl GatewayNode {
         jobs: Jobs,
         mailboxes: Vec<Mailbox>,
     ) -> Self {
-        Self { index, gateway, inbox, reloads, jobs, mailboxes, later: BTreeMap::new() }
+        Self {
+            index,
+            gateway,
+            inbox,
+            reloads,
+            jobs,
+            mailboxes,
+            later: BTreeMap::new(),
+            folding: Folding::default(),
+        }
     }
 
     /// Learns what an earlier gateway left, before anybody is served.
@@ -92,8 +103,17 @@ impl GatewayNode {
                 Action::Start { job, work } => self.jobs.begin(self.index, job, work),
                 Action::Cancel { job } => self.jobs.cancel(self.index, job),
                 Action::Publish { to, message } => self.publish(to, &message),
-                Action::Note(fact) => facts::log(self.index, &fact),
+                Action::Note(fact) => self.note(&fact),
             }
+        }
+    }
+
+    fn note(&mut self, fact: &gateway::Fact) {
+        // Whoever wants every line asks for it.
+        let written = tracing::enabled!(tracing::Level::DEBUG)
+            || folding::kind(fact).is_none_or(|kind| self.folding.admit(Instant::now(), kind));
+        if written {
+            facts::log(self.index, fact);
         }
     }
 
@@ -149,6 +169,12 @@ impl GatewayNode {
     }
 }
 
+impl Drop for GatewayNode {
+    fn drop(&mut self) {
+        facts::log_folded(self.index, self.folding.take_all());
+    }
+}
+
 impl Handler for GatewayNode {
     fn opened(&mut self, now: Instant, id: ConnId, peer: SocketAddr) {
         self.gateway.connected(now, gateway::ConnId(id.0), peer);
@@ -201,10 +227,11 @@ impl Handler for GatewayNode {
         self.gateway.handle_deadline(now);
         self.take_actions(None);
         self.say(connections);
+        facts::log_folded(self.index, self.folding.take_due(now));
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.gateway.deadline()
+        self.gateway.deadline().into_iter().chain(self.folding.deadline()).min()
     }
 
     fn stopping(&mut self, now: Instant, connections: &mut Connections<'_>) {
