@@ -2,27 +2,19 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
-use support::Peer;
+use std::process::{Command, Stdio};
+use support::{Peer, Process};
 
 /// A gateway whose stderr is a pipe.
-fn gateway(name: &str) -> (Child, SocketAddr) {
+fn gateway(name: &str) -> Process {
     // Below the build's own folder, which is not kept.
     let state = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_moorline"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--token", "t", "--state-dir"])
-        .arg(state)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut ready = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-    let address = ready.trim().rsplit_once("ws://").unwrap().1.trim_end_matches("/ws");
-    let address = address.parse().unwrap();
-    (child, address)
+    let mut command = Command::new(env!("CARGO_BIN_EXE_moorline"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--token", "t"]);
+    // Otherwise lines that are alike are folded.
+    command.args(["--log-level", "debug", "--state-dir"]).arg(state).stderr(Stdio::piped());
+    Process::of(&mut command)
 }
 
 /// Each of these is a log line: more than a pipe holds.
@@ -36,17 +28,12 @@ fn make_noise(address: SocketAddr) {
 
 #[test]
 fn a_log_that_nobody_reads_does_not_stop_the_gateway() {
-    let (mut child, address) = gateway("unread");
-    make_noise(address);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    make_noise(gateway("unread").address);
 }
 
 #[test]
 fn a_log_that_cannot_be_written_does_not_stop_the_gateway() {
-    let (mut child, address) = gateway("unwritable");
-    drop(child.stderr.take());
-    make_noise(address);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let mut gateway = gateway("unwritable");
+    drop(gateway.child.stderr.take());
+    make_noise(gateway.address);
 }

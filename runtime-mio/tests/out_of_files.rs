@@ -4,11 +4,9 @@
 mod support;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use std::io::{BufRead as _, BufReader};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
 use std::time::Duration;
-use support::Peer;
+use support::{Peer, Process};
 
 /// More than the process may open.
 const DIALS: usize = 200;
@@ -18,17 +16,10 @@ const SHORTAGE: Duration = Duration::from_millis(500);
 
 #[test]
 fn a_server_without_file_descriptors_serves_who_is_there_and_recovers() {
-    let mut server = Command::new(env!("CARGO_BIN_EXE_moorline"))
-        .args(["echo", "--listen", "127.0.0.1:0"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut ready = String::new();
-    BufReader::new(server.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-    let address = ready.trim().rsplit_once("ws://").unwrap().1.trim_end_matches('/');
-    let address = address.parse().unwrap();
+    let server = Process::echo();
+    let address = server.address;
     let few = Rlimit { current: Some(64), maximum: Some(64) };
-    prlimit(Some(Pid::from_child(&server)), Resource::Nofile, few).unwrap();
+    prlimit(Some(Pid::from_child(&server.child)), Resource::Nofile, few).unwrap();
 
     let mut served = Peer::connect(address);
     // The kernel completes these whether or not the process can accept them.
@@ -36,9 +27,9 @@ fn a_server_without_file_descriptors_serves_who_is_there_and_recovers() {
     served.send(1, b"still here");
     assert_eq!(served.read_message(), b"still here");
 
-    let before = cpu_time(server.id());
+    let before = cpu_time(server.child.id());
     std::thread::sleep(SHORTAGE);
-    let used = cpu_time(server.id()) - before;
+    let used = cpu_time(server.child.id()) - before;
     println!("{used:?} of processor time in {SHORTAGE:?} without a file descriptor");
     assert!(used < SHORTAGE / 20, "{used:?} of processor time");
     served.send(1, b"and here");
@@ -48,8 +39,6 @@ fn a_server_without_file_descriptors_serves_who_is_there_and_recovers() {
     let mut late = Peer::connect(address);
     late.send(1, b"room again");
     assert_eq!(late.read_message(), b"room again");
-    server.kill().unwrap();
-    server.wait().unwrap();
 }
 
 /// Processor time of a process of one thread.

@@ -56,13 +56,6 @@ fn within_open_files(wanted: usize) -> usize {
     count
 }
 
-/// A line of `/proc/<pid>/status` that counts memory, in bytes.
-fn memory(gateway: &Gateway, line: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.child.id())).unwrap();
-    let line = status.lines().find(|found| found.starts_with(line)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-}
-
 /// A client on another address of this machine.
 fn from_elsewhere(address: SocketAddr) -> Peer {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -102,7 +95,7 @@ fn five_thousand_silent_sockets_keep_nobody_else_out_cost_little_and_end() {
     let me = json!({"token": "t", "user_id": "ann"});
     let mut first = Peer::tcp(gateway.address);
     log_in(&mut first, &me);
-    let before = memory(&gateway, "VmRSS:");
+    let before = gateway.memory("VmRSS:");
     let silent: Vec<_> = (0..count).map(|_| Peer::tcp(gateway.address)).collect();
     // Their address has used up its places; another one has its own.
     let mut refused = Peer::tcp(gateway.address);
@@ -110,7 +103,7 @@ fn five_thousand_silent_sockets_keep_nobody_else_out_cost_little_and_end() {
     let head = refused.read_head();
     assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("Retry-After: "), "{head}");
     log_in(&mut from_elsewhere(gateway.address), &me);
-    let each = (memory(&gateway, "VmRSS:") - before) / count as u64;
+    let each = (gateway.memory("VmRSS:") - before) / count as u64;
     println!("{each} resident bytes per silent socket, of {count}");
     assert!(each < 2048, "{each} bytes each");
     // All of them end by the handshake deadline, and the place is free again.
@@ -151,7 +144,7 @@ fn two_hundred_clients_that_do_not_read_cost_a_bounded_amount_and_delay_nobody()
         }
         assert_eq!(text, long);
     }
-    let peak = memory(&gateway, "VmHWM:");
+    let peak = gateway.memory("VmHWM:");
     println!("{} MiB at most, of {} MiB said", peak / MIB, DEAF * ROUNDS * LONG / MIB as usize);
     assert!(peak < 128 * MIB, "{} MiB", peak / MIB);
     // Each was given up, and can learn so.
@@ -167,7 +160,7 @@ fn ten_thousand_refused_upgrades_leave_a_few_lines_with_their_number() {
     let log = state.join("log");
     let mut command = world::command(&state);
     command.env("MOORLINE_LOG_LEVEL", "info").stderr(File::create(&log).unwrap());
-    let mut gateway = Gateway::of(command);
+    let mut gateway = Gateway::of(&mut command);
     let address = gateway.address;
     all((0..REFUSED).collect(), |_: usize| {
         let mut peer = Peer::tcp(address);
@@ -297,7 +290,7 @@ fn ten_thousand_clients_come_back_at_once_and_after_a_restart_and_miss_nothing()
         device
     });
     all((0..USERS).collect(), |user| speak(address, user));
-    let away = memory(&gateway, "VmHWM:");
+    let away = gateway.memory("VmHWM:");
     let devices = all(devices, |mut device| {
         let mut peer = device.come_back(address);
         device.hear(&mut peer, 1);
@@ -306,7 +299,7 @@ fn ten_thousand_clients_come_back_at_once_and_after_a_restart_and_miss_nothing()
         (device, peer)
     });
     all((0..USERS).collect(), |user| speak(address, user));
-    let peak = memory(&gateway, "VmHWM:");
+    let peak = gateway.memory("VmHWM:");
     println!("{count} clients; {} MiB while away, {} MiB at most", away / MIB, peak / MIB);
     assert!(peak < 256 * MIB, "{} MiB", peak / MIB);
 

@@ -6,9 +6,9 @@ use crate::error::{ConnectCause, ConnectError, Phase};
 use crate::proxy::{Proxy, TunnelError};
 use crate::stream::Stream;
 use crate::tls::{default_tls, handshake};
-use crate::url::Url;
 use crate::websocket::WebSocket;
 use futures_rustls::rustls::ClientConfig;
+use moorline_core::upgrade::Url;
 use moorline_core::{ClientRequest, Connection, Limits};
 use std::fmt;
 use std::sync::Arc;
@@ -51,9 +51,9 @@ impl Client {
     /// # Errors
     /// [`Phase::Setup`]: the URL is wrong.
     pub fn new(url: &str) -> Result<Self, ConnectError> {
-        let url = Url::parse(url).map_err(ConnectError::setup)?;
+        let url = Url::parse(url).map_err(|error| ConnectError::setup(error.to_string()))?;
         Ok(Self {
-            request: ClientRequest::new(&url.authority, &url.target)?,
+            request: ClientRequest::new(url.authority(), url.target())?,
             url,
             subprotocols: Vec::new(),
             limits: Limits { message: 32 << 20, ..Limits::default() },
@@ -150,7 +150,7 @@ impl Client {
             }
         };
         let tcp = match proxy {
-            None => dial(&url.host, url.port, timeouts).await?,
+            None => dial(url.host(), url.port(), timeouts).await?,
             Some(proxy) => {
                 let mut tcp = dial(&proxy.host, proxy.port, timeouts).await?;
                 let tunnel = async {
@@ -166,9 +166,9 @@ impl Client {
                 tcp
             }
         };
-        let stream = if url.is_secure {
+        let stream = if url.is_secure() {
             let config = self.tls.clone().unwrap_or_else(default_tls);
-            let tls = handshake(config, &url.host, tcp);
+            let tls = handshake(config, url.host(), tcp);
             Stream::tls(within(timeouts.tls, Phase::Tls, tls).await?)
         } else {
             Stream::plain(tcp)

@@ -73,7 +73,6 @@ mod stop;
 mod stream;
 mod tcp;
 mod tls;
-mod url;
 mod websocket;
 
 pub use backoff::{Backoff, Pace};
@@ -95,5 +94,4 @@ pub use stop::Stop;
 pub use stream::Stream;
 pub use tcp::Tcp;
 pub use tls::{default_tls, tls_with_roots};
-pub use url::Url;
 pub use websocket::WebSocket;

@@ -1,9 +1,9 @@
 //! HTTP proxies: which one to use, and the CONNECT request (RFC 9110 section 9.3.6).
 
 use crate::error::Refusal;
-use crate::url::{Url, split_authority};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use moorline_core::upgrade::{Url, UrlError, split_authority};
 use smol::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use std::fmt;
 use std::io;
@@ -46,7 +46,7 @@ impl Proxy {
             Some((credentials, authority)) => (Some(credentials), authority),
             None => (None, authority),
         };
-        let (host, port) = split_authority(authority)?;
+        let (host, port) = split_authority(authority).map_err(|error| error.to_string())?;
         let authorization = credentials
             .map(|credentials| format!("Basic {}", STANDARD.encode(percent_decoded(credentials))));
         Ok(Self { host: host.into(), port: port.unwrap_or(80), authorization })
@@ -66,12 +66,12 @@ impl Proxy {
         };
         // HTTP_PROXY in upper case is left alone: a web server sets it from a request's header.
         let own: &[_] =
-            if url.is_secure { &["https_proxy", "HTTPS_PROXY"] } else { &["http_proxy"] };
+            if url.is_secure() { &["https_proxy", "HTTPS_PROXY"] } else { &["http_proxy"] };
         let Some((name, value)) = first(own).or_else(|| first(&["all_proxy", "ALL_PROXY"])) else {
             return Ok(None);
         };
         let excluded = first(&["no_proxy", "NO_PROXY"]).map(|(_, list)| list).unwrap_or_default();
-        if is_loopback(&url.host) || is_excluded(&url.host, url.port, &excluded) {
+        if is_loopback(url.host()) || is_excluded(url.host(), url.port(), &excluded) {
             return Ok(None);
         }
         Self::parse(&value).map(Some).map_err(|what| format!("{name}: {what}"))
@@ -83,8 +83,8 @@ impl Proxy {
         url: &Url,
         stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     ) -> Result<(), TunnelError> {
-        let brackets = if url.host.contains(':') { ("[", "]") } else { ("", "") };
-        let authority = format!("{}{}{}:{}", brackets.0, url.host, brackets.1, url.port);
+        let brackets = if url.host().contains(':') { ("[", "]") } else { ("", "") };
+        let authority = format!("{}{}{}:{}", brackets.0, url.host(), brackets.1, url.port());
         let mut request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
         if let Some(authorization) = &self.authorization {
             request.push_str(&format!("Proxy-Authorization: {authorization}\r\n"));
@@ -166,7 +166,7 @@ fn is_excluded(host: &str, port: u16, list: &str) -> bool {
     })
 }
 
-fn split_entry(entry: &str) -> Result<(&str, Option<u16>), String> {
+fn split_entry(entry: &str) -> Result<(&str, Option<u16>), UrlError> {
     if entry.parse::<IpAddr>().is_ok() { Ok((entry, None)) } else { split_authority(entry) }
 }
 

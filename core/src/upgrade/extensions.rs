@@ -48,6 +48,9 @@ pub(crate) fn choose<'a>(
     for value in values {
         for extension in Extensions(Some(value)) {
             let extension = extension.ok()?;
+            if extension.params().any(|param| param.is_err()) {
+                return None;
+            }
             if chosen.is_none() && extension.name.eq_ignore_ascii_case(NAME) {
                 chosen = Params::parse(&extension).and_then(|params| accept(params, config));
             }
@@ -344,6 +347,17 @@ mod tests {
                 assert_eq!(chosen(&offer), None, "{offer}");
             }
         }
+    }
+
+    #[test]
+    fn a_list_that_breaks_the_grammar_anywhere_offers_nothing() {
+        for other in
+            ["x-other; \"a\"", "x-other; a=\"b c\"", "x-other;", "x other", "x-other; a=\""]
+        {
+            assert_eq!(chosen(&format!("{other}, permessage-deflate")), None, "{other}");
+            assert_eq!(chosen(&format!("permessage-deflate, {other}")), None, "{other}");
+        }
+        assert!(chosen("x-other; a=\"b\"; a, permessage-deflate").is_some());
     }
 
     #[test]

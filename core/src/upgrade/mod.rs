@@ -12,6 +12,7 @@ pub(crate) use extensions::Agreed;
 pub(crate) mod head;
 mod request;
 mod response;
+mod url;
 
 pub(crate) use accept_key::{accept_key, is_key};
 pub(crate) use agreement::{Agreement, extension_offer};
@@ -23,3 +24,4 @@ pub(crate) use request::Checked;
 pub use request::{Headers, RequestHead};
 pub use response::ResponseHead;
 pub(crate) use response::{Verdict, judge};
+pub use url::{Url, UrlError, split_authority};

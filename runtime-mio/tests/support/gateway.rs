@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// A folder below the build's own, which is not kept; empty.
 pub fn folder(name: &str) -> PathBuf {
@@ -34,11 +34,7 @@ pub fn refused(state: &Path) -> (Option<i32>, String) {
     (status.code(), String::from_utf8(stderr).unwrap())
 }
 
-/// A gateway that serves. It is killed when dropped.
-pub struct Gateway {
-    pub child: Child,
-    pub address: SocketAddr,
-}
+pub use super::support::Process as Gateway;
 
 impl Gateway {
     pub fn start(state: &Path) -> Self {
@@ -47,31 +43,7 @@ impl Gateway {
 
     /// With more arguments.
     pub fn with(state: &Path, arguments: &[&str]) -> Self {
-        let mut command = command(state);
-        command.args(arguments).stderr(Stdio::inherit());
-        Self::of(command)
-    }
-
-    /// As this command has it.
-    pub fn of(mut command: Command) -> Self {
-        let mut child = command.spawn().unwrap();
-        let mut ready = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        let address = ready.trim().rsplit_once("ws://").expect(&ready).1.trim_end_matches("/ws");
-        let address = address.parse().unwrap();
-        Self { child, address }
-    }
-
-    /// SIGKILL: it has no time for anything.
-    pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        self.kill();
+        Self::of(command(state).args(arguments).stderr(Stdio::inherit()))
     }
 }
 

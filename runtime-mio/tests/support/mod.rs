@@ -4,6 +4,7 @@
 
 #[path = "../adapters/peer.rs"]
 mod peer;
+mod process;
 #[path = "../adapters/runtime.rs"]
 mod runtime;
 
@@ -12,6 +13,7 @@ use moorline_mio::{
     Client, ConnId, Connections, Handle, Handler, OsEntropy, Server as MioServer, ServerOptions,
 };
 pub use peer::*;
+pub use process::Process;
 pub use runtime::*;
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -5,7 +5,7 @@ mod retry;
 
 use crate::cli::ChatArgs;
 use crate::failure::Failure;
-use crate::{state_dir, url};
+use crate::{dial, state_dir};
 use conversation::{Conversation, Outcome};
 use moorline_mio::Client;
 use std::io::BufRead as _;
@@ -13,8 +13,8 @@ use std::sync::mpsc;
 use std::thread;
 
 pub(crate) fn run(args: ChatArgs) -> Result<(), Failure> {
-    let url = url::parse(&args.url).map_err(Failure::Config)?;
-    let addresses = url.addresses()?;
+    let url = dial::url(&args.url)?;
+    let addresses = dial::addresses(&url)?;
     // The local gateway's token is for the local gateway only.
     let is_local = addresses.iter().all(|address| address.ip().is_loopback());
     let stored = || state_dir::stored_token(args.state_dir.clone()).filter(|_| is_local);

@@ -4,10 +4,10 @@
 //! one of them, `/updateReports?agent=NAME` writes the reports. One connection at a time.
 
 use crate::cli::ConformanceClientArgs;
-use crate::echo;
 use crate::failure::Failure;
 use crate::peer_text::PeerText;
-use crate::url::{self, Url};
+use crate::{dial, echo};
+use moorline_core::upgrade::Url;
 use moorline_core::{Cause, ClientRequest, CloseCode, Event, Limits, Outbox};
 use moorline_mio::{Client, ConnId, Connections, Handle, Handler, OsEntropy};
 use std::fmt;
@@ -21,11 +21,11 @@ use std::time::{Duration, Instant};
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(args: &ConformanceClientArgs) -> Result<(), Failure> {
-    let url = url::parse(&args.url).map_err(Failure::Config)?;
-    if url.target.contains('?') {
+    let url = dial::url(&args.url)?;
+    if url.target().contains('?') {
         return Err(Failure::Config(format!("{}: leave the query out", args.url)));
     }
-    let addresses = url.addresses()?;
+    let addresses = dial::addresses(&url)?;
     let client = Client::new()?;
     let mut limits = echo::limits(args.max_message, args.deflate);
     if let Some(deflate) = &mut limits.deflate {
@@ -48,7 +48,7 @@ struct Suite {
 
 impl Suite {
     fn target(&self, step: Step) -> String {
-        let (base, agent) = (self.url.target.trim_end_matches('/'), &self.agent);
+        let (base, agent) = (self.url.target().trim_end_matches('/'), &self.agent);
         match step {
             Step::Count => format!("{base}/getCaseCount"),
             Step::Case(case) => format!("{base}/runCase?case={case}&agent={agent}"),
@@ -136,7 +136,7 @@ impl Run {
 
     fn connect(&mut self, connections: &mut Connections<'_>) {
         let target = self.suite.target(self.step);
-        let request = ClientRequest::new(&self.suite.url.authority, &target);
+        let request = ClientRequest::new(self.suite.url.authority(), &target);
         let connected = request.map_err(|error| error.to_string()).and_then(|request| {
             connections
                 .connect(self.addresses[0], request, Box::new(OsEntropy), self.limits.clone())
@@ -242,7 +242,7 @@ mod tests {
     use super::*;
 
     fn suite(url: &str) -> Suite {
-        Suite { url: url::parse(url).unwrap(), agent: "me".into() }
+        Suite { url: Url::parse(url).unwrap(), agent: "me".into() }
     }
 
     fn run(addresses: &[&str]) -> Run {

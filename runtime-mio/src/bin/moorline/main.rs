@@ -6,6 +6,7 @@ mod check_config;
 mod cli;
 mod config;
 mod conformance_client;
+mod dial;
 mod echo;
 mod failure;
 mod jobs;
@@ -16,7 +17,6 @@ mod port_holder;
 mod serve;
 mod signals;
 mod state_dir;
-mod url;
 
 use clap::Parser as _;
 use cli::{Cli, Command};

@@ -3,7 +3,7 @@
 use super::retry::Retry;
 use crate::cli::ChatArgs;
 use crate::peer_text::PeerText;
-use crate::url::Url;
+use moorline_core::upgrade::Url;
 use moorline_core::{
     Cause, ClientRequest, CloseCode, Entropy as _, Event, Limits, Outbox, UpgradeError,
 };
@@ -119,7 +119,7 @@ impl Conversation {
     fn connect(&mut self, now: Instant, connections: &mut Connections<'_>) {
         let address = self.addresses[self.address % self.addresses.len()];
         self.address += 1;
-        let request = ClientRequest::new(&self.url.authority, &self.url.target);
+        let request = ClientRequest::new(self.url.authority(), self.url.target());
         let connected = request.map_err(|error| error.to_string()).and_then(|request| {
             connections
                 .connect(address, request, Box::new(OsEntropy), self.limits.clone())
@@ -161,7 +161,7 @@ impl Conversation {
                 format!("the gateway closed the connection: {code} {}", PeerText(reason))
             }
             Cause::Eof => match self.link {
-                Link::Opening => format!("nobody answers at {}", self.url.authority),
+                Link::Opening => format!("nobody answers at {}", self.url.authority()),
                 _ => "the connection was cut without a Close (1006)".to_string(),
             },
             other => format!("the connection ended: {other}"),
