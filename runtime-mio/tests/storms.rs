@@ -72,16 +72,24 @@ fn message(peer: &mut Peer) -> Value {
     serde_json::from_slice(&peer.read_message()).unwrap()
 }
 
-fn request(peer: &mut Peer, method: &str, params: &Value) {
+/// The frame of a request.
+fn frame(peer: &Peer, method: &str, params: &Value) -> Vec<u8> {
     let text = json!({"type": "req", "id": method, "method": method, "params": params}).to_string();
-    peer.send(1, text.as_bytes());
+    peer.frame(0x81, text.as_bytes())
 }
 
-/// Logs in on a socket that has said nothing; gives the hello.
+fn request(peer: &mut Peer, method: &str, params: &Value) {
+    let frame = frame(peer, method, params);
+    peer.send_raw(&frame);
+}
+
+/// Logs in on a socket that has said nothing, without waiting for the upgrade; gives the hello.
 fn log_in(peer: &mut Peer, params: &Value) -> Value {
-    peer.upgrade();
+    let frame = frame(peer, "connect", params);
+    peer.send_raw(&[support::request(""), frame].concat());
+    let head = peer.read_head();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     assert_eq!(message(peer)["event"], "connect.challenge");
-    request(peer, "connect", params);
     let mut hello = message(peer);
     assert_eq!(hello["ok"], true, "{hello}");
     hello["payload"].take()

@@ -76,7 +76,12 @@ impl Peer {
     }
 
     pub fn read_head(&mut self) -> String {
-        let mut head = Vec::new();
+        let mut head = vec![0; 1024];
+        // Mostly all of it is there; what follows it is not ours to take.
+        let there = self.stream.peek(&mut head).unwrap();
+        let end = head[..there].windows(4).position(|four| four == b"\r\n\r\n");
+        head.truncate(end.map_or(0, |end| end + 4));
+        self.stream.read_exact(&mut head).unwrap();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
             self.stream.read_exact(&mut byte).unwrap();
