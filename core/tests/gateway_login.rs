@@ -18,6 +18,9 @@ fn params(method: &str, session: &str) -> Value {
         "chat.inject" => json!({"message": "hi", "sessionKey": session}),
         "chat.history" | "chat.abort" | "chat.session.status" => json!({"sessionKey": session}),
         "connect" => json!({"token": "nonsense"}),
+        "api_keys.create" => json!({"name": "ci", "role": "viewer"}),
+        "api_keys.revoke" => json!({"id": session}),
+        "tokens.revoke" => json!({"token": "sha256:f42546d5"}),
         _ => json!({}),
     }
 }
@@ -26,6 +29,13 @@ fn session_of(world: &mut World, token: &str, user: &str) -> String {
     let at = world.login(0, token, user);
     let answer = world.call_slow(at, "chat.send", json!({"message": "hello"}));
     answer["payload"]["sessionKey"].as_str().expect("a key").into()
+}
+
+/// The id of an API key.
+fn key_of(world: &mut World) -> String {
+    let at = world.login(0, "secret", "adm");
+    let answer = world.call(at, "api_keys.create", json!({"name": "ci", "role": "viewer"}));
+    answer["payload"]["id"].as_str().expect("an id").into()
 }
 
 #[test]
@@ -42,7 +52,10 @@ fn the_authorization_matrix_follows_the_table() {
         for method in methods() {
             for (caller, role, token, user) in callers {
                 let mut world = World::new(nodes);
-                let session = session_of(&mut world, "operator", "ann");
+                let session = match method.name {
+                    "api_keys.revoke" => key_of(&mut world),
+                    _ => session_of(&mut world, "operator", "ann"),
+                };
                 let node = usize::from(nodes) - 1;
                 let at = match role {
                     None => world.open(node),

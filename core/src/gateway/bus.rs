@@ -3,12 +3,14 @@
 //! A bus must deliver what one node says to another in order and once; it may be slow, and a node may
 //! be gone: calls have a time limit. With one node nothing is ever said.
 
+use super::api_keys::ApiKey;
 use super::conn::ConnId;
 use super::link::{Attached, LinkId};
 use super::presence::Entry;
 use super::principal::Principal;
 use super::refusal::{Code, Refusal};
 use super::resume::{Claim, Resumed};
+use super::revocations::Revocation;
 use super::ring::Event;
 use super::send::{Body, Cx, ReplyTo};
 use super::session::Op;
@@ -205,6 +207,21 @@ pub enum BusMessage {
         /// The link.
         link: LinkId,
     },
+    /// An API key was made at the sender.
+    KeyMade {
+        /// The key, without the key.
+        key: ApiKey,
+    },
+    /// An API key is revoked.
+    KeyGone {
+        /// Its id.
+        id: Arc<str>,
+    },
+    /// A token is valid no more.
+    Revoked {
+        /// Which.
+        what: Revocation,
+    },
     /// This user has spent some of its rate.
     Spent {
         /// The user.
@@ -299,6 +316,9 @@ impl Gateway {
                     self.give_up(cx, conn);
                 }
             }
+            BusMessage::KeyMade { key } => self.key_known(key),
+            BusMessage::KeyGone { id } => self.key_gone(cx, &id),
+            BusMessage::Revoked { what } => self.revoked(cx, &what),
             BusMessage::Spent { user, cost } => self.rate.spent_elsewhere(cx.now, &user, cost),
         }
     }

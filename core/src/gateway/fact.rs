@@ -212,6 +212,8 @@ pub enum Why {
 pub enum Credential {
     /// A gateway token.
     Token,
+    /// An API key.
+    ApiKey,
     /// None was offered.
     None,
 }
@@ -233,6 +235,7 @@ impl Credential {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
+            Self::ApiKey => "api_key",
             Self::None => "none",
         }
     }

@@ -74,6 +74,9 @@ impl Gateway {
         // The outbox has the request that this event brought: answering it cannot fail.
         match checked {
             Ok(None) => {
+                if let Some(conn) = self.conns.get_mut(&conn) {
+                    conn.from_page = head.header("Origin").is_some();
+                }
                 // Nothing is inflated for who has not logged in: only a credential that comes with
                 // the upgrade is known by now.
                 let plain = !self.is_credible(cx.now, conn, bearer(head));

@@ -1,5 +1,6 @@
 //! Work under way: what each outcome is for.
 
+use super::api_keys::ApiKey;
 use super::fact::Fact;
 use super::idempotency::other_text;
 use super::link::ResumeToken;
@@ -67,6 +68,21 @@ pub(super) enum Job {
     },
     /// Links are made durable.
     SaveLinks,
+    /// An API key is made durable, to be told once.
+    MakeKey {
+        key: ApiKey,
+        text: String,
+        to: ReplyTo,
+    },
+    /// A revoked API key is taken out.
+    DropKey {
+        known: bool,
+        to: ReplyTo,
+    },
+    /// A revocation is made durable.
+    Revoke {
+        to: ReplyTo,
+    },
 }
 
 pub(super) struct Pending {
@@ -233,8 +249,11 @@ impl Gateway {
                 Err(refusal) => self.reply_error(cx, to, &refusal),
             },
             Job::Load => self.loaded(cx, outcome.ok()),
-            Job::TakeLink { token } => self.link_taken(&token, outcome.ok()),
+            Job::TakeLink { token } => self.link_taken(&token, outcome.as_ref().ok()),
             Job::SaveLinks => self.links_saved(cx),
+            Job::MakeKey { key, text, to } => self.key_made(cx, &key, &text, to, &outcome),
+            Job::DropKey { known, to } => self.key_dropped(cx, known, to, &outcome),
+            Job::Revoke { to } => self.revocation_kept(cx, to, &outcome),
             Job::Run { .. } | Job::Settle | Job::Probe => {}
         }
     }

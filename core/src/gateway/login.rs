@@ -9,10 +9,12 @@ use super::methods::{EVENTS, methods};
 use super::params::Params;
 use super::presence::{Entry, conn_name};
 use super::principal::{Principal, Role};
+use super::proof::Proof;
+use super::rate::Guesser;
 use super::refusal::{Code, Refusal};
 use super::resume::{Hello, Wanted};
 use super::send::{Cx, ReplyTo};
-use super::{Gateway, Timer};
+use super::{Gateway, Timer, api_keys};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,9 +42,11 @@ pub(super) fn connect(
     let done = Wanted::of(&params)
         .and_then(|wanted| Ok((gateway.authenticate(cx.now, conn, &params)?, wanted)));
     match done {
-        Ok((principal, wanted)) => {
+        Ok((login, wanted)) => {
+            let Login { principal, expires, .. } = login;
             let keep = matches!(wanted, Wanted::Back(..));
             gateway.log_in(cx, conn, principal.clone(), keep);
+            gateway.arm_expiry(cx.now, conn, expires);
             if let Some(to) = to.take() {
                 gateway.link_up(cx, conn, principal, wanted, to);
             }
@@ -57,13 +61,40 @@ pub(super) fn connect(
     }
 }
 
+/// Somebody who has proved who they are.
+struct Login {
+    principal: Principal,
+    credential: Credential,
+    /// When the proof is over, in Unix milliseconds.
+    expires: Option<u64>,
+}
+
+/// Why a credential proves nothing.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+enum Wrong {
+    Unknown,
+    Revoked,
+    Expired,
+}
+
+impl Wrong {
+    /// For texts.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "wrong",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 impl Gateway {
     fn authenticate(
         &mut self,
         now: Instant,
         id: ConnId,
         params: &Params<'_>,
-    ) -> Result<Principal, Refusal> {
+    ) -> Result<Login, Refusal> {
         match params.number("protocol")? {
             None | Some(super::PROTOCOL) => {}
             Some(other) => {
@@ -74,15 +105,11 @@ impl Gateway {
             }
         }
         let user = params.text("user_id")?.unwrap_or(Cow::Borrowed(DEFAULT_USER));
-        if user.len() > MAX_USER || user.chars().any(char::is_control) {
-            return Err(Refusal::invalid(
-                "user_id must have at most 255 bytes and no control characters",
-            ));
-        }
+        check_user(&user, "user_id")?;
         let Some(conn) = self.conns.get_mut(&id) else {
             return Err(Refusal::new(Code::Internal, "the connection is gone"));
         };
-        let (peer, address) = (conn.peer, conn.address);
+        let peer = conn.peer;
         let mut counted = false;
         let (offered, source) = match params.text("token")? {
             Some(token) if token.len() > MAX_TOKEN => {
@@ -95,12 +122,21 @@ impl Gateway {
             }
             None => (None, Source::Nowhere),
         };
-        if self.config.raw.tokens.is_empty() {
-            // Only a loopback listener may be without tokens: see `ConfigError::NoToken`.
-            conn.token = None;
-            let principal = Principal { user: Arc::from(&*user), role: Role::Operator };
-            self.note_login(id, &principal, Credential::None, Source::Nowhere);
-            return Ok(principal);
+        if self.config.is_open() {
+            let by_key = offered.and_then(|offered| self.prove(now, &offered, &user).ok());
+            let login = by_key.unwrap_or_else(|| Login {
+                principal: Principal {
+                    user: Arc::from(&*user),
+                    role: Role::Operator,
+                    proof: Proof::Nothing,
+                },
+                credential: Credential::None,
+                expires: None,
+            });
+            let source =
+                if login.credential == Credential::None { Source::Nowhere } else { source };
+            self.note_login(id, &login, source);
+            return Ok(login);
         }
         let Some(offered) = offered else {
             let credential = Credential::None;
@@ -112,73 +148,110 @@ impl Gateway {
             )
             .details(|o| o.str("credential", "none").str("source", "none")));
         };
-        let credential = Credential::Token;
-        // Who guesses waits; but nobody is locked out of their own machine by a retry loop.
-        let loopback = peer.ip().to_canonical().is_loopback();
-        let locked = self.failures.locked(now, address, credential);
-        if !loopback && let Some(wait) = locked {
-            if !counted {
-                self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
-            }
-            return Err(locked_out(wait, source));
-        }
-        let Some((token_id, token)) = self.config.token(&offered) else {
-            let mut locked = locked;
-            if !counted {
-                locked = self.failures.count(now, address, credential);
-                self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
-            }
-            return Err(match locked {
-                Some(wait) => locked_out(wait, source),
-                None => wrong(source),
-            });
+        let credential = self.kind_of(&offered);
+        let Some((guesser, exempt)) = self.guesser(id) else {
+            return Err(Refusal::new(Code::Internal, "the connection is gone"));
         };
-        let user = token.user.as_deref().unwrap_or(&user);
-        let role = self.config.role_by(token, user);
-        if let Some(conn) = self.conns.get_mut(&id) {
-            conn.token = Some(token_id);
+        let locked = self.failures.locked(now, guesser, credential);
+        if !exempt && let Some(wait) = locked {
+            if !counted {
+                self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
+            }
+            return Err(locked_out(wait, credential, source));
         }
-        let principal = Principal { user: Arc::from(user), role };
-        self.failures.forget(address, credential);
-        self.note_login(id, &principal, credential, source);
-        Ok(principal)
+        match self.prove(now, &offered, &user) {
+            Ok(login) => {
+                self.failures.forget(guesser, credential);
+                self.note_login(id, &login, source);
+                Ok(login)
+            }
+            Err(wrong) => {
+                let mut locked = locked;
+                if !counted {
+                    locked = self.failures.count(now, guesser, credential);
+                    self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
+                }
+                Err(match locked {
+                    Some(wait) => locked_out(wait, credential, source),
+                    None => refuse(wrong, credential, source),
+                })
+            }
+        }
+    }
+
+    /// What a text is meant to be, right or wrong: each kind is counted by itself.
+    fn kind_of(&self, offered: &Secret) -> Credential {
+        if offered.expose().starts_with(api_keys::PREFIX) {
+            Credential::ApiKey
+        } else {
+            Credential::Token
+        }
+    }
+
+    /// Whoever has this credential, in its order: a gateway token, an API key. `user`: who they say
+    /// they are.
+    fn prove(&self, now: Instant, offered: &Secret, user: &str) -> Result<Login, Wrong> {
+        if let Some((id, token)) = self.config.token(offered) {
+            if self.revocations.has_token(&token.secret.fingerprint()) {
+                return Err(Wrong::Revoked);
+            }
+            let user = token.user.as_deref().unwrap_or(user);
+            let (role, proof) = (self.config.role_by(token, user), Proof::Token(id));
+            let principal = Principal { user: Arc::from(user), role, proof };
+            return Ok(Login { principal, credential: Credential::Token, expires: None });
+        }
+        let Some(key) = self.api_keys.find(offered) else { return Err(Wrong::Unknown) };
+        if key.is_expired(self.ms(now)) {
+            return Err(Wrong::Expired);
+        }
+        let user = key.user().cloned().unwrap_or_else(|| Arc::from(user));
+        let (role, proof) = (key.role(), Proof::ApiKey(key.id().clone()));
+        let principal = Principal { user, role, proof };
+        Ok(Login { principal, credential: Credential::ApiKey, expires: key.expires() })
+    }
+
+    /// Whom a wrong credential of this connection is counted to, and whether they are never locked out:
+    /// nobody is locked out of their own machine by a retry loop. Pages in a browser on it are: they
+    /// may be anybody's.
+    fn guesser(&self, id: ConnId) -> Option<(Guesser, bool)> {
+        let conn = self.conns.get(&id)?;
+        let here = conn.peer.ip().to_canonical().is_loopback();
+        let page_here = here && conn.from_page;
+        Some((Guesser { address: conn.address, page_here }, here && !page_here))
     }
 
     /// Whether an upgrade that is accepted brings a credential that `connect` would accept, too. A
     /// wrong one counts as a failure, because the client can see the answer; the first `connect` with
     /// it is then no other one.
     pub(super) fn is_credible(&mut self, now: Instant, id: ConnId, bearer: Option<&str>) -> bool {
-        let (Some(bearer), Some(conn)) = (bearer, self.conns.get(&id)) else { return false };
+        let (Some(bearer), Some((guesser, exempt))) = (bearer, self.guesser(id)) else {
+            return false;
+        };
         if !self.config.raw.limits.compresses() {
             return false;
         }
-        let (peer, address) = (conn.peer, conn.address);
-        let loopback = peer.ip().to_canonical().is_loopback();
-        if !loopback && self.failures.locked(now, address, Credential::Token).is_some() {
+        let offered = Secret::new(bearer);
+        let (credential, source) = (self.kind_of(&offered), Source::Header);
+        if !exempt && self.failures.locked(now, guesser, credential).is_some() {
             return false;
         }
-        if self.config.token(&Secret::new(bearer)).is_some() {
+        if self.prove(now, &offered, DEFAULT_USER).is_ok() {
             return true;
         }
-        if !self.config.raw.tokens.is_empty() {
-            let (credential, source) = (Credential::Token, Source::Header);
-            let locked = self.failures.count(now, address, credential);
+        if !self.config.is_open()
+            && let Some(conn) = self.conns.get_mut(&id)
+        {
+            conn.bearer_counted = true;
+            let peer = conn.peer;
+            let locked = self.failures.count(now, guesser, credential);
             self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
-            if let Some(conn) = self.conns.get_mut(&id) {
-                conn.bearer_counted = true;
-            }
         }
         false
     }
 
-    fn note_login(
-        &mut self,
-        conn: ConnId,
-        principal: &Principal,
-        credential: Credential,
-        source: Source,
-    ) {
-        let Principal { user, role } = principal.clone();
+    fn note_login(&mut self, conn: ConnId, login: &Login, source: Source) {
+        let Principal { user, role, .. } = login.principal.clone();
+        let credential = login.credential;
         self.note(Fact::Authenticated { conn, user, role, credential, source });
     }
 
@@ -197,7 +270,7 @@ impl Gateway {
         let (peer, since) = (conn.peer, conn.since_ms);
         conn.principal = Some(principal.clone());
         conn.last_principal = Some(principal.clone());
-        let Principal { user, role } = principal;
+        let Principal { user, role, .. } = principal;
         self.presence_enter(cx.now, Entry { conn: id, user, role, since, active, peer });
     }
 
@@ -207,6 +280,7 @@ impl Gateway {
         if conn.principal.take().is_none() {
             return false;
         }
+        self.arm_expiry(cx.now, id, None);
         self.stop_resuming(cx, id);
         self.detach(cx, id, keep);
         if let Some(outbox) = cx.outbox(id) {
@@ -296,20 +370,40 @@ impl Gateway {
     }
 }
 
-fn wrong(source: Source) -> Refusal {
+/// A user id, as the parameter of this name.
+pub(super) fn check_user(user: &str, name: &str) -> Result<(), Refusal> {
+    if user.len() > MAX_USER || user.chars().any(char::is_control) {
+        return Err(Refusal::invalid(format!(
+            "{name} must have at most 255 bytes and no control characters"
+        )));
+    }
+    Ok(())
+}
+
+/// What is wrong, of which kind and from where; never the value.
+fn refuse(wrong: Wrong, credential: Credential, source: Source) -> Refusal {
     let place = match source {
         Source::Header => "the Authorization header",
         _ => "the connect params",
     };
-    Refusal::new(Code::Unauthorized, format!("wrong gateway token in {place}"))
-        .details(|o| o.str("credential", "token").str("source", source.as_str()))
+    let what = match credential {
+        Credential::ApiKey => "API key",
+        _ => "gateway token",
+    };
+    let word = wrong.as_str();
+    let why = if wrong == Wrong::Unknown { "unknown" } else { word };
+    Refusal::new(Code::Unauthorized, format!("{word} {what} in {place}")).details(|o| {
+        o.str("credential", credential.as_str()).str("source", source.as_str()).str("why", why)
+    })
 }
 
-fn locked_out(wait: Duration, source: Source) -> Refusal {
-    wrong_often(source).retry_after(wait)
-}
-
-fn wrong_often(source: Source) -> Refusal {
-    Refusal::new(Code::Unauthorized, "too many wrong gateway tokens from this address")
-        .details(|o| o.str("credential", "token").str("source", source.as_str()))
+fn locked_out(wait: Duration, credential: Credential, source: Source) -> Refusal {
+    let what = match credential {
+        Credential::ApiKey => "API keys",
+        _ => "gateway tokens",
+    };
+    let text = format!("too many wrong {what} from this address");
+    Refusal::new(Code::Unauthorized, text)
+        .details(|o| o.str("credential", credential.as_str()).str("source", source.as_str()))
+        .retry_after(wait)
 }

@@ -5,7 +5,7 @@ use super::params::{Param, Params};
 use super::principal::{Authenticated, Role};
 use super::refusal::Refusal;
 use super::send::{Cx, ReplyTo};
-use super::{Gateway, chat, login, system};
+use super::{Gateway, api_keys, chat, login, revocations, system};
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -207,6 +207,49 @@ static METHODS: &[Method] = &[
         summary: "The caller's sessions, the one used last first; an admin sees everybody's.",
         params: &[AGENT, param("limit", "number"), param("offset", "number")],
         handler: Handler::Authenticated(chat::sessions_list),
+    },
+    // --- credentials ---------------------------------------------------------------------------
+    Method {
+        name: "api_keys.create",
+        role: Some(Role::Admin),
+        cost: 10,
+        summary: "Makes an API key, which is told this once.",
+        params: &[
+            required(param("name", "text, at most 100 characters")),
+            required(param("role", "viewer, operator or admin")),
+            param("user", "text: the user id of whoever logs in by it"),
+            param("expiresInMs", "number"),
+        ],
+        handler: Handler::Authenticated(api_keys::create),
+    },
+    Method {
+        name: "api_keys.list",
+        role: Some(Role::Admin),
+        cost: 2,
+        summary: "The API keys, without the keys.",
+        params: &[],
+        handler: Handler::Authenticated(api_keys::list),
+    },
+    Method {
+        name: "api_keys.revoke",
+        role: Some(Role::Admin),
+        // Whoever has lost a key must not wait.
+        cost: 0,
+        summary: "Takes an API key back; who is logged in by it is closed.",
+        params: &[required(param("id", "text"))],
+        handler: Handler::Authenticated(api_keys::revoke),
+    },
+    Method {
+        name: "tokens.revoke",
+        role: Some(Role::Admin),
+        cost: 0,
+        summary: "Refuses one gateway token, or JWTs, for good; who is logged in by it is closed. Takes one parameter.",
+        params: &[
+            param("token", "fingerprint of a gateway token, as `check-config` shows it"),
+            param("jti", "the id of a JWT"),
+            param("subject", "the subject of JWTs: all that it was issued up to now"),
+        ],
+        handler: Handler::Authenticated(revocations::revoke),
     },
 ];
 

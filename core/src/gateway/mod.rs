@@ -67,7 +67,8 @@
 //! |---|---|
 //! | `http` `origin` `forwarded` `budget` | what is asked before there is a WebSocket |
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
-//! | `login` `principal` `rate` | who it is, what they may do, how often |
+//! | `login` `principal` `proof` `rate` | who it is, what they may do, how often |
+//! | `api_keys` `revocations` | credentials that come and go while it runs |
 //! | `chat` `session` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
@@ -76,6 +77,7 @@
 //! | `config` `reconfigure` | what an operator decides, and decides anew |
 //! | `send` `json` `refusal` `fact` | what leaves |
 
+mod api_keys;
 mod bounded;
 mod budget;
 mod bus;
@@ -101,12 +103,14 @@ mod origin;
 mod params;
 mod presence;
 mod principal;
+mod proof;
 mod rate;
 mod reconfigure;
 mod record;
 mod refusal;
 mod request;
 mod resume;
+mod revocations;
 mod ring;
 mod runs;
 mod saved_link;
@@ -119,8 +123,9 @@ mod work;
 #[path = "../../tests/support/epoch.rs"]
 mod epoch;
 
+pub use api_keys::ApiKey;
 pub use bus::{Answer, BusMessage, CallId, Node, NodeId, Route};
-pub use config::{Agent, Bounds, ConfigError, GatewayConfig, Secret, Token};
+pub use config::{Agent, Bounds, ConfigError, GatewayConfig, Secret, Token, TokenId};
 pub use conn::ConnId;
 pub use drain::Drain;
 pub use echo::echo_chunks;
@@ -132,10 +137,12 @@ pub use methods::{Method, methods, methods_markdown};
 pub use params::Param;
 pub use presence::Entry;
 pub use principal::{Principal, Role};
+pub use proof::Proof;
 pub use record::{Record, RecordKind};
 pub use refusal::Code;
 pub use request::{Fingerprint, Known, Mark, RunEnd};
 pub use resume::{Claim, Resumed};
+pub use revocations::Revocation;
 pub use ring::Event as LinkEvent;
 pub use send::deliver;
 pub use session::{Op, Send};
@@ -147,6 +154,7 @@ pub use work::{
 use crate::connection::{Entropy, Outbox};
 use crate::event::Event;
 use crate::frame::{CloseCode, Frame};
+use api_keys::ApiKeys;
 use budget::Budget;
 use bus::Call;
 use config::Checked;
@@ -159,6 +167,7 @@ use link::Links;
 use load::Loading;
 use presence::Presence;
 use rate::{Failures, RateLimit};
+use revocations::Revocations;
 use runs::Live;
 use send::Cx;
 use std::borrow::Cow;
@@ -233,6 +242,8 @@ pub struct Gateway {
     budget: Budget,
     failures: Failures,
     rate: RateLimit,
+    api_keys: ApiKeys,
+    revocations: Revocations,
     presence: Presence,
     live: BTreeMap<Arc<str>, Live>,
     idempotency: Idempotency,
@@ -259,6 +270,7 @@ pub struct Gateway {
 #[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Connect(ConnId),
+    Expiry(ConnId),
     Job(JobId),
     Call(CallId),
     Resume(ConnId),
@@ -300,6 +312,8 @@ impl Gateway {
             accepted: 0,
             links: Links::default(),
             budget: Budget::default(),
+            api_keys: ApiKeys::default(),
+            revocations: Revocations::default(),
             presence: Presence::default(),
             live: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -390,6 +404,7 @@ impl Gateway {
                     let (code, reason) = (CloseCode::POLICY, "handshake timeout");
                     self.close(cx, conn, code, reason, Some(crate::event::Why::Handshake.name()));
                 }
+                Timer::Expiry(conn) => self.expiry_due(cx, conn),
                 Timer::Job(job) => self.job_expired(cx, job),
                 Timer::Call(call) => self.call_expired(cx, call),
                 Timer::Resume(conn) => self.resume_expired(cx, conn),
