@@ -1,6 +1,7 @@
 //! What an operator decides, and what it is made into.
 
 use super::forwarded::{Cidr, ForwardedHeader};
+use super::jwt::{JwtKey, JwtKeyError, Verifier};
 use super::origin::{Host, OriginRule};
 use super::principal::Role;
 use crate::limits::Limits;
@@ -74,6 +75,8 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// Valid tokens. More than one: the old and the new during a rotation, or different roles.
     pub tokens: Vec<Token>,
+    /// Whose JWTs are believed. Default none.
+    pub jwt: Vec<JwtKey>,
     /// Users that an admin token makes owners. Empty: only the user `system`.
     pub owner_ids: Vec<String>,
     /// Web pages that may connect: `https://chat.example.com`, `http://10.0.0.5:8080`, or every
@@ -201,6 +204,7 @@ impl GatewayConfig {
         Self {
             listen,
             tokens: Vec::new(),
+            jwt: Vec::new(),
             owner_ids: Vec::new(),
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
@@ -255,6 +259,7 @@ impl fmt::Debug for GatewayConfig {
         f.debug_struct("GatewayConfig")
             .field("listen", &self.listen)
             .field("tokens", &self.tokens.len())
+            .field("jwt", &self.jwt.len())
             .field("allowed_origins", &self.allowed_origins)
             .field("allowed_hosts", &self.allowed_hosts)
             .field("trusted_proxies", &self.trusted_proxies)
@@ -317,9 +322,11 @@ impl Default for Bounds {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The listener is not on a loopback address and there is no token: anybody could log in.
+    /// The listener is not on a loopback address and there is neither a token nor a key for JWTs: anybody
+    /// could log in.
     NoToken,
-    /// There are trusted proxies and no token: everybody whom they forward could log in.
+    /// There are trusted proxies and neither a token nor a key for JWTs: everybody whom they forward could
+    /// log in.
     NoTokenBehindProxy,
     /// A token is empty: who sends none would have it.
     EmptyToken,
@@ -331,6 +338,8 @@ pub enum ConfigError {
     Host(String),
     /// An entry of `trusted_proxies` is not a range of addresses.
     Proxy(String),
+    /// This entry of `jwt`, counted from 0, can verify nothing.
+    Jwt(usize, JwtKeyError),
     /// The node's index is not under the count.
     Node,
 }
@@ -358,6 +367,7 @@ impl fmt::Display for ConfigError {
                 "trusted_proxies: {entry:?} is not an address or a range such as 10.0.0.0/8, of at \
                  least one bit"
             ),
+            Self::Jwt(at, error) => write!(f, "jwt: entry {}: {error}", at + 1),
             Self::Node => f.write_str("the node's index is not under the count"),
         }
     }
@@ -407,6 +417,7 @@ pub(super) struct Checked {
     pub(super) proxies: Vec<Cidr>,
     /// What the tokens are called, in their order.
     token_ids: Vec<TokenId>,
+    pub(super) jwt: Vec<Verifier>,
     /// Only this host can reach the listener.
     pub(super) loopback: bool,
 }
@@ -414,10 +425,11 @@ pub(super) struct Checked {
 impl Checked {
     pub(super) fn new(raw: GatewayConfig) -> Result<Self, ConfigError> {
         let loopback = raw.listen.ip().to_canonical().is_loopback();
-        if raw.tokens.is_empty() && !loopback {
+        let none = raw.tokens.is_empty() && raw.jwt.is_empty();
+        if none && !loopback {
             return Err(ConfigError::NoToken);
         }
-        if raw.tokens.is_empty() && !raw.trusted_proxies.is_empty() {
+        if none && !raw.trusted_proxies.is_empty() {
             return Err(ConfigError::NoTokenBehindProxy);
         }
         if raw.tokens.iter().any(|token| token.secret.0.is_empty()) {
@@ -436,8 +448,10 @@ impl Checked {
         let hosts = raw.allowed_hosts.iter().map(|text| host(text)).collect::<Result<_, _>>()?;
         let proxies =
             raw.trusted_proxies.iter().map(|text| proxy(text)).collect::<Result<_, _>>()?;
+        let verifier = |(at, key)| Verifier::new(key).map_err(|why| ConfigError::Jwt(at, why));
+        let jwt = raw.jwt.iter().enumerate().map(verifier).collect::<Result<_, _>>()?;
         let token_ids = raw.tokens.iter().map(TokenId::of).collect();
-        Ok(Self { raw, origins, hosts, proxies, token_ids, loopback })
+        Ok(Self { raw, origins, hosts, proxies, token_ids, jwt, loopback })
     }
 
     pub(super) fn bounds(&self) -> &Bounds {
@@ -472,7 +486,7 @@ impl Checked {
     /// Whether nobody needs a credential: there is none, and only this host can reach the listener.
     pub(super) fn is_open(&self) -> bool {
         // See `ConfigError::NoToken`.
-        self.raw.tokens.is_empty()
+        self.raw.tokens.is_empty() && self.raw.jwt.is_empty()
     }
 
     pub(super) fn agent(&self, id: &str) -> Option<&Agent> {

@@ -214,6 +214,8 @@ pub enum Credential {
     Token,
     /// An API key.
     ApiKey,
+    /// A JSON Web Token.
+    Jwt,
     /// None was offered.
     None,
 }
@@ -236,6 +238,7 @@ impl Credential {
         match self {
             Self::Token => "token",
             Self::ApiKey => "api_key",
+            Self::Jwt => "jwt",
             Self::None => "none",
         }
     }

@@ -182,7 +182,7 @@ impl Gateway {
         if !self.has_started() {
             return Err(Refused::try_later(Why::Starting, "the gateway is starting"));
         }
-        if self.config.raw.tokens.is_empty() && forwarded::is_forwarded(head) {
+        if self.config.is_open() && forwarded::is_forwarded(head) {
             let body = "this gateway has no token, so it serves its own host only; a proxy forwarded \
                         this request: configure a token";
             return Err(Refused::new(403, Why::Proxy, body));

@@ -14,7 +14,7 @@ use super::rate::Guesser;
 use super::refusal::{Code, Refusal};
 use super::resume::{Hello, Wanted};
 use super::send::{Cx, ReplyTo};
-use super::{Gateway, Timer, api_keys};
+use super::{Gateway, Timer, api_keys, jwt};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -75,15 +75,22 @@ enum Wrong {
     Unknown,
     Revoked,
     Expired,
+    Jwt(jwt::Refused),
 }
 
 impl Wrong {
-    /// For texts.
-    const fn as_str(self) -> &'static str {
+    /// One word for programs, and what to say of a credential of that kind.
+    const fn words(self) -> (&'static str, &'static str) {
         match self {
-            Self::Unknown => "wrong",
-            Self::Revoked => "revoked",
-            Self::Expired => "expired",
+            Self::Unknown => ("unknown", "wrong"),
+            Self::Revoked => ("revoked", "revoked"),
+            Self::Expired | Self::Jwt(jwt::Refused::Expired) => ("expired", "expired"),
+            Self::Jwt(jwt::Refused::Malformed) => ("malformed", "malformed"),
+            Self::Jwt(jwt::Refused::Signature) => ("signature", "wrongly signed"),
+            Self::Jwt(jwt::Refused::Issuer) => ("issuer", "another issuer's"),
+            Self::Jwt(jwt::Refused::Audience) => ("audience", "another audience's"),
+            Self::Jwt(jwt::Refused::NotYet) => ("not-yet", "not yet valid"),
+            Self::Jwt(jwt::Refused::Claims) => ("claims", "incomplete"),
         }
     }
 }
@@ -183,12 +190,14 @@ impl Gateway {
     fn kind_of(&self, offered: &Secret) -> Credential {
         if offered.expose().starts_with(api_keys::PREFIX) {
             Credential::ApiKey
+        } else if !self.config.jwt.is_empty() && jwt::looks_like_one(offered.expose()) {
+            Credential::Jwt
         } else {
             Credential::Token
         }
     }
 
-    /// Whoever has this credential, in its order: a gateway token, an API key. `user`: who they say
+    /// Whoever has this credential, in its order: a gateway token, an API key, a JWT. `user`: who they say
     /// they are.
     fn prove(&self, now: Instant, offered: &Secret, user: &str) -> Result<Login, Wrong> {
         if let Some((id, token)) = self.config.token(offered) {
@@ -200,7 +209,9 @@ impl Gateway {
             let principal = Principal { user: Arc::from(user), role, proof };
             return Ok(Login { principal, credential: Credential::Token, expires: None });
         }
-        let Some(key) = self.api_keys.find(offered) else { return Err(Wrong::Unknown) };
+        let Some(key) = self.api_keys.find(offered) else {
+            return self.prove_by_jwt(now, offered);
+        };
         if key.is_expired(self.ms(now)) {
             return Err(Wrong::Expired);
         }
@@ -208,6 +219,21 @@ impl Gateway {
         let (role, proof) = (key.role(), Proof::ApiKey(key.id().clone()));
         let principal = Principal { user, role, proof };
         Ok(Login { principal, credential: Credential::ApiKey, expires: key.expires() })
+    }
+
+    fn prove_by_jwt(&self, now: Instant, offered: &Secret) -> Result<Login, Wrong> {
+        let text = offered.expose();
+        if self.config.jwt.is_empty() || !jwt::looks_like_one(text) {
+            return Err(Wrong::Unknown);
+        }
+        let proved = jwt::verify(&self.config.jwt, text, self.ms(now)).map_err(Wrong::Jwt)?;
+        let jwt::Proved { key, user, role, id, issued, expires } = proved;
+        if self.revocations.has_jwt(id.as_deref(), &user, issued) {
+            return Err(Wrong::Revoked);
+        }
+        let proof = Proof::Jwt { key, id, issued };
+        let principal = Principal { user: user.into(), role, proof };
+        Ok(Login { principal, credential: Credential::Jwt, expires: Some(expires) })
     }
 
     /// Whom a wrong credential of this connection is counted to, and whether they are never locked out:
@@ -370,9 +396,14 @@ impl Gateway {
     }
 }
 
+/// Whether this can be a user id.
+pub(super) fn is_user(user: &str) -> bool {
+    !user.is_empty() && user.len() <= MAX_USER && !user.chars().any(char::is_control)
+}
+
 /// A user id, as the parameter of this name.
 pub(super) fn check_user(user: &str, name: &str) -> Result<(), Refusal> {
-    if user.len() > MAX_USER || user.chars().any(char::is_control) {
+    if !is_user(user) {
         return Err(Refusal::invalid(format!(
             "{name} must have at most 255 bytes and no control characters"
         )));
@@ -388,10 +419,10 @@ fn refuse(wrong: Wrong, credential: Credential, source: Source) -> Refusal {
     };
     let what = match credential {
         Credential::ApiKey => "API key",
+        Credential::Jwt => "JWT",
         _ => "gateway token",
     };
-    let word = wrong.as_str();
-    let why = if wrong == Wrong::Unknown { "unknown" } else { word };
+    let (why, word) = wrong.words();
     Refusal::new(Code::Unauthorized, format!("{word} {what} in {place}")).details(|o| {
         o.str("credential", credential.as_str()).str("source", source.as_str()).str("why", why)
     })
@@ -400,6 +431,7 @@ fn refuse(wrong: Wrong, credential: Credential, source: Source) -> Refusal {
 fn locked_out(wait: Duration, credential: Credential, source: Source) -> Refusal {
     let what = match credential {
         Credential::ApiKey => "API keys",
+        Credential::Jwt => "JWTs",
         _ => "gateway tokens",
     };
     let text = format!("too many wrong {what} from this address");

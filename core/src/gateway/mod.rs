@@ -68,7 +68,7 @@
 //! | `http` `origin` `forwarded` `budget` | what is asked before there is a WebSocket |
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
 //! | `login` `principal` `proof` `rate` | who it is, what they may do, how often |
-//! | `api_keys` `revocations` | credentials that come and go while it runs |
+//! | `api_keys` `revocations` `jwt` | credentials that come and go while it runs |
 //! | `chat` `session` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
@@ -94,6 +94,7 @@ mod idempotency;
 mod intake;
 mod jobs;
 mod json;
+mod jwt;
 mod link;
 mod load;
 mod login;
@@ -131,6 +132,7 @@ pub use drain::Drain;
 pub use echo::echo_chunks;
 pub use fact::{Credential, Fact, Source, Why};
 pub use forwarded::ForwardedHeader;
+pub use jwt::{JwtAlg, JwtKey, JwtKeyError, JwtKeyId};
 pub use link::LinkId;
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};

@@ -1,7 +1,9 @@
 //! What somebody has logged in by, and whether that still holds.
 
+use super::api_keys::ApiKey;
 use super::config::TokenId;
 use super::conn::ConnId;
+use super::jwt::JwtKeyId;
 use super::link::LinkId;
 use super::presence::Entry;
 use super::principal::{Principal, Role};
@@ -20,6 +22,15 @@ pub enum Proof {
     Token(TokenId),
     /// The API key with this id.
     ApiKey(Arc<str>),
+    /// A JSON Web Token.
+    Jwt {
+        /// The configured key that it was verified by.
+        key: JwtKeyId,
+        /// Its `jti`.
+        id: Option<Arc<str>>,
+        /// Its `iat` in Unix milliseconds; 0 if it has none.
+        issued: u64,
+    },
 }
 
 /// The reason of a Close, when a credential is valid no more.
@@ -39,6 +50,10 @@ impl Proof {
             Self::Nothing => "nothing".into(),
             Self::Token(id) => format!("token:{id}"),
             Self::ApiKey(id) => format!("key:{id}"),
+            Self::Jwt { key, id, issued } => match id {
+                None => format!("jwt:{key}:{issued}"),
+                Some(id) => format!("jwt:{key}:{issued}:{id}"),
+            },
         }
     }
 
@@ -47,6 +62,13 @@ impl Proof {
             None if text == "nothing" => Self::Nothing,
             Some(("token", id)) => Self::Token(TokenId::parse(id)?),
             Some(("key", id)) => Self::ApiKey(id.into()),
+            Some(("jwt", rest)) => {
+                let (key, rest) = rest.split_once(':')?;
+                let (issued, id) =
+                    rest.split_once(':').map_or((rest, None), |(issued, id)| (issued, Some(id)));
+                let (key, issued) = (JwtKeyId::parse(key)?, issued.parse().ok()?);
+                Self::Jwt { key, id: id.map(Into::into), issued }
+            }
             _ => return None,
         })
     }
@@ -63,7 +85,12 @@ impl Gateway {
                 let revoked = self.revocations.has_token(&token.secret.fingerprint());
                 (!revoked).then(|| self.config.role_by(token, &who.user))
             }
-            Proof::ApiKey(id) => self.api_keys.get(id).map(|key| key.role()),
+            Proof::ApiKey(id) => self.api_keys.get(id).map(ApiKey::role),
+            Proof::Jwt { key, id, issued } => {
+                let known = self.config.jwt.iter().any(|known| known.id == *key);
+                let revoked = self.revocations.has_jwt(id.as_deref(), &who.user, *issued);
+                (known && !revoked).then_some(who.role)
+            }
         }
     }
 
@@ -135,16 +162,23 @@ impl Gateway {
 mod tests {
     use super::*;
 
+    fn jwt_key() -> JwtKeyId {
+        JwtKeyId::parse(&"5a".repeat(32)).expect("an id")
+    }
+
     #[test]
     fn a_proof_is_read_as_it_was_written() {
         for proof in [
             Proof::Nothing,
             Proof::Token(TokenId([0xA5; 8])),
             Proof::ApiKey("0123456789abcdef".into()),
+            Proof::Jwt { key: jwt_key(), id: None, issued: 7 },
+            Proof::Jwt { key: jwt_key(), id: Some("a:b".into()), issued: 0 },
+            Proof::Jwt { key: jwt_key(), id: Some("".into()), issued: u64::MAX },
         ] {
             assert_eq!(Proof::parse(&proof.write()), Some(proof));
         }
-        for wrong in ["", "token", "token:", "token:x", "else:1"] {
+        for wrong in ["", "token", "token:", "token:x", "else:1", "jwt:5a:1", "jwt:"] {
             assert_eq!(Proof::parse(wrong), None, "{wrong}");
         }
     }

@@ -76,7 +76,6 @@ impl Revocations {
         self.tokens.contains(fingerprint)
     }
 
-    #[cfg(test)]
     /// `issued`: Unix milliseconds; 0 where a JWT does not tell, so that it is older than any.
     pub(super) fn has_jwt(&self, id: Option<&str>, subject: &str, issued: u64) -> bool {
         id.is_some_and(|id| self.ids.contains(id))

@@ -2,7 +2,8 @@
 
 use super::Settings;
 use super::slot::Slot::{
-    Agents, Flag, Format, Header, Ip, Level, Millis, Names, Path, Secret, Secrets, U16, U32, Usize,
+    Agents, Flag, Format, Header, Ip, Jwt, Level, Millis, Names, Path, Secret, Secrets, U16, U32,
+    Usize,
 };
 use super::slot::{Context, Slot, Wrong};
 use super::tree::Node;
@@ -108,6 +109,7 @@ pub(crate) const KEYS: &[Key] = &[
         .from(0, 65_535),
     live("gateway.token", |s| Secret(&mut s.token), "The token that clients log in with. Without one here or in `gateway.tokens`, the one that is kept in the state folder."),
     live("gateway.tokens", |s| Secrets(&mut s.tokens), "The new token and the old one while clients change over. Not together with `gateway.token`."),
+    live("gateway.jwt", |s| Jwt(&mut s.jwt), "Whose JSON Web Tokens are believed: see above."),
     live("gateway.owner_ids", |s| Names(&mut s.gateway.owner_ids, |_| Ok(())), "Users that the token makes owners. Without any, only `system`."),
     live("gateway.allowed_origins", |s| Names(&mut s.gateway.allowed_origins, GatewayConfig::check_origin), "Origins of web pages that may connect, such as `https://chat.example.com` or `https://*.example.com`."),
     live("gateway.allowed_hosts", |s| Names(&mut s.gateway.allowed_hosts, GatewayConfig::check_host), "Names that clients may ask this gateway by (`Host`), besides localhost. On a loopback address no other is answered; elsewhere none is, once there is one here, except addresses."),
