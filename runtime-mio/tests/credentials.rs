@@ -74,3 +74,42 @@ fn a_configured_public_key_verifies_and_the_clock_decides() {
     let (_, answer) = connect(gateway.address, &other);
     assert_eq!(answer["error"]["details"]["why"], "signature", "{answer}");
 }
+
+#[test]
+fn a_device_that_asks_outlives_a_kill_and_is_let_in_while_it_waits() {
+    let state = folder("pairing");
+    fs::write(state.join("moorline.json5"), "{ gateway: { pairing: true } }").unwrap();
+    let mut gateway = Gateway::with(&state, &["--loops", "2"]);
+    let mut device = Client::open(gateway.address).unwrap();
+    let asked = device.call("connect", json!({"user_id": "ann"})).unwrap();
+    assert_eq!(asked["status"], "pending_pairing");
+    let code = asked["pairing_code"].clone();
+    gateway.kill();
+
+    let mut gateway = Gateway::with(&state, &["--loops", "2"]);
+    let sender = json!({"sender_id": asked["sender_id"]});
+    let mut device = Client::open(gateway.address).unwrap();
+    let again = device.call("connect", sender.clone()).unwrap();
+    assert_eq!(again["pairing_code"], code);
+    let mut admin = Client::login(gateway.address, "root").unwrap();
+    admin.call("device.pair.approve", json!({"code": code})).unwrap();
+    let event = device.event("device.pair.resolved").unwrap();
+    assert_eq!(event["action"], "approved");
+    let hello = device.call("connect", sender.clone()).unwrap();
+    assert_eq!((&hello["role"], &hello["user_id"]), (&json!("operator"), &json!("ann")));
+    gateway.kill();
+
+    let gateway = Gateway::with(&state, &["--loops", "2"]);
+    let mut devices: Vec<_> = (0..MANY)
+        .map(|_| {
+            let mut client = Client::open(gateway.address).unwrap();
+            assert_eq!(client.call("connect", sender.clone()).unwrap()["role"], "operator");
+            client
+        })
+        .collect();
+    let mut admin = Client::login(gateway.address, "root").unwrap();
+    admin.call("device.pair.revoke", json!({"senderId": event["senderId"]})).unwrap();
+    for client in &mut devices {
+        assert_eq!(client.closed().unwrap(), (1008, "revoked".to_string()));
+    }
+}

@@ -18,7 +18,7 @@ use super::record::{Record, RecordKind};
 use super::refusal::{Code, Refusal};
 use super::send::{Cx, ReplyTo};
 use super::work::{StoreOutcome, StoreWork};
-use super::{Gateway, login};
+use super::{Gateway, authenticate};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Deserialize;
@@ -142,8 +142,6 @@ impl ApiKey {
 #[derive(Debug, Default)]
 pub(super) struct ApiKeys {
     keys: BTreeMap<Arc<str>, ApiKey>,
-    /// Revoked while the store is still being read: it may answer with what was there before.
-    gone: Vec<Arc<str>>,
 }
 
 impl ApiKeys {
@@ -192,7 +190,7 @@ pub(super) fn create(
     }
     let user = params.text("user")?;
     if let Some(user) = &user {
-        login::check_user(user, "user")?;
+        authenticate::check_user(user, "user")?;
     }
     let at = gateway.ms(cx.now);
     let expires = match params.number("expiresInMs")? {
@@ -260,8 +258,9 @@ pub(super) fn revoke(
         let at = gateway.ms(cx.now);
         let known = gateway.api_keys.keys.contains_key(&id);
         // Asked of the store even when no node knows it: an earlier try may have failed there.
-        let work = StoreWork::Remove { kind: RecordKind::ApiKey, key: id.clone(), at };
-        gateway.start_store(cx, work, Job::DropKey { known, to });
+        let kind = RecordKind::ApiKey;
+        let work = StoreWork::Remove { kind, key: id.clone(), at };
+        gateway.start_store(cx, work, Job::Drop { kind, known, to });
         gateway.publish(Route::Others, BusMessage::KeyGone { id: id.clone() });
         gateway.key_gone(cx, &id);
     }
@@ -293,32 +292,45 @@ impl Gateway {
 
     pub(super) fn key_gone(&mut self, cx: &mut Cx<'_>, id: &Arc<str>) {
         if !self.has_started() {
-            self.api_keys.gone.push(id.clone());
+            self.gone_before_start.push(id.clone());
         }
         if self.api_keys.keys.remove(id).is_some() {
             self.judge_logins(cx);
         }
     }
 
-    /// A revoked key is out of the store, or cannot be taken out.
-    pub(super) fn key_dropped(
+    /// What was revoked is out of the store, or cannot be taken out. `known`: some node knew it.
+    pub(super) fn dropped(
         &mut self,
         cx: &mut Cx<'_>,
+        kind: RecordKind,
         known: bool,
         to: ReplyTo,
         outcome: &Result<StoreOutcome, Refusal>,
     ) {
+        let is_key = kind == RecordKind::ApiKey;
         match outcome {
             Ok(StoreOutcome::Removed(there)) if known || *there => {
-                self.reply_ok(cx, to, |_, out| Object::new(out).str("status", "revoked").end());
+                self.reply_ok(cx, to, |_, out| {
+                    let object = Object::new(out);
+                    if is_key {
+                        object.str("status", "revoked").end();
+                    } else {
+                        object.bool("revoked", true).end();
+                    }
+                });
             }
             Ok(_) => {
-                let refusal = Refusal::new(Code::NotFound, "there is no API key with this id");
-                self.reply_error(cx, to, &refusal);
+                let text = if is_key {
+                    "there is no API key with this id"
+                } else {
+                    "there is no paired device with this senderId"
+                };
+                self.reply_error(cx, to, &Refusal::new(Code::NotFound, text));
             }
             Err(_) => {
-                let text = "the key is revoked until the gateway starts again, but the store could \
-                            not forget it: try again";
+                let text = "it is revoked until the gateway starts again, but the store could not \
+                            forget it: try again";
                 self.reply_error(cx, to, &Refusal::new(Code::Unavailable, text));
             }
         }
@@ -326,15 +338,10 @@ impl Gateway {
 
     /// An earlier gateway's key.
     pub(super) fn load_key(&mut self, record: &Record) {
-        let key = ApiKey::of(record).filter(|key| !self.api_keys.gone.contains(&key.id));
+        let key = ApiKey::of(record).filter(|key| !self.gone_before_start.contains(&key.id));
         if let Some(key) = key {
             self.api_keys.add(key);
         }
-    }
-
-    /// All of them are there.
-    pub(super) fn keys_loaded(&mut self) {
-        self.api_keys.gone = Vec::new();
     }
 }
 

@@ -77,6 +77,9 @@ pub struct GatewayConfig {
     pub tokens: Vec<Token>,
     /// Whose JWTs are believed. Default none.
     pub jwt: Vec<JwtKey>,
+    /// Whether whoever has no credential may ask to be let in, for an admin to decide. Default false: on a
+    /// gateway that others can reach, anybody could fill the admins' list.
+    pub pairing: bool,
     /// Users that an admin token makes owners. Empty: only the user `system`.
     pub owner_ids: Vec<String>,
     /// Web pages that may connect: `https://chat.example.com`, `http://10.0.0.5:8080`, or every
@@ -192,6 +195,17 @@ pub struct Bounds {
     pub api_keys: usize,
     /// Revocations that are remembered. Default 10,000. More are refused, never forgotten.
     pub revocations: usize,
+    /// Devices that may ask to be let in at once. Default 64: as many as an admin looks through.
+    pub pairings: usize,
+    /// How many of them from one address. Default 3: no address fills the list alone.
+    pub pairings_per_address: usize,
+    /// How long a device may ask. Default 60 minutes. A connection may wait as long without a login; it
+    /// takes one of the places of [`Bounds::pre_auth`].
+    pub pairing_within: Duration,
+    /// Devices that are let in. Default 1,000.
+    pub devices: usize,
+    /// How long a device is let in. Default 30 days.
+    pub device_within: Duration,
     /// Entries in lists of who is connected. Default 256.
     pub presence_listed: usize,
     /// The loop may be late by this much and still be ready. Default 1 s.
@@ -205,6 +219,7 @@ impl GatewayConfig {
             listen,
             tokens: Vec::new(),
             jwt: Vec::new(),
+            pairing: false,
             owner_ids: Vec::new(),
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
@@ -306,6 +321,11 @@ impl Bounds {
             answer_bytes: 8 * 1024 * 1024,
             api_keys: 1000,
             revocations: 10_000,
+            pairings: 64,
+            pairings_per_address: 3,
+            pairing_within: Duration::from_secs(60 * 60),
+            devices: 1000,
+            device_within: Duration::from_secs(30 * 24 * 60 * 60),
             presence_listed: 256,
             loop_delay: Duration::from_secs(1),
         }

@@ -5,6 +5,7 @@ use super::config::Secret;
 use super::link::LinkAt;
 use super::principal::Principal;
 use super::resume::Resuming;
+use super::waiting::Waiting;
 use crate::frame::CloseCode;
 use core::net::SocketAddr;
 use std::borrow::Cow;
@@ -50,6 +51,8 @@ pub(super) struct Conn {
     pub(super) from_page: bool,
     /// When its login ends by itself: the timer for it, and Unix milliseconds.
     pub(super) expiry: Option<(Instant, u64)>,
+    /// It waits to be let in.
+    pub(super) waiting: Option<Waiting>,
     /// Who is logged in.
     pub(super) principal: Option<Principal>,
     /// Who was logged in last: for the record of the ending.
@@ -85,6 +88,7 @@ impl Conn {
             bearer_counted: false,
             from_page: false,
             expiry: None,
+            waiting: None,
             principal: None,
             last_principal: None,
             link: None,

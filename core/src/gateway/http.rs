@@ -4,13 +4,13 @@
 //! client -> Host -> Origin -> query -> path and method -> draining -> connections -> not logged in -> 101
 //! ```
 
+use super::authenticate::MAX_TOKEN;
 use super::budget::Address;
 use super::config::Secret;
 use super::conn::ConnId;
 use super::fact::{Fact, Why};
 use super::forwarded;
 use super::json::{self, Object};
-use super::login::MAX_TOKEN;
 use super::origin::{Host, OriginRefusal, judge};
 use super::refusal::cut;
 use super::send::Cx;

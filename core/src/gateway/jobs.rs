@@ -4,11 +4,14 @@ use super::api_keys::ApiKey;
 use super::fact::Fact;
 use super::idempotency::other_text;
 use super::link::ResumeToken;
+use super::pairing::Device;
 use super::principal::Principal;
+use super::record::RecordKind;
 use super::refusal::{Code, Refusal};
 use super::runs::Turn;
 use super::send::{Cx, ReplyTo};
 use super::session::{Op, not_yours};
+use super::waiting::Asked;
 use super::work::{JobId, Outcome, Run, StoreError, StoreOutcome, StoreWork, Usage, Work};
 use super::{Action, Gateway, Timer, json};
 use std::sync::Arc;
@@ -74,8 +77,9 @@ pub(super) enum Job {
         text: String,
         to: ReplyTo,
     },
-    /// A revoked API key is taken out.
-    DropKey {
+    /// A revoked API key or device is taken out.
+    Drop {
+        kind: RecordKind,
         known: bool,
         to: ReplyTo,
     },
@@ -83,6 +87,18 @@ pub(super) enum Job {
     Revoke {
         to: ReplyTo,
     },
+    /// A device that asks to be let in is made durable.
+    Ask {
+        name: Arc<str>,
+        asked: Asked,
+    },
+    /// A device that was let in is made durable.
+    LetIn {
+        device: Device,
+        to: ReplyTo,
+    },
+    /// A record is taken out; nobody waits for it.
+    Forget,
 }
 
 pub(super) struct Pending {
@@ -252,9 +268,11 @@ impl Gateway {
             Job::TakeLink { token } => self.link_taken(&token, outcome.as_ref().ok()),
             Job::SaveLinks => self.links_saved(cx),
             Job::MakeKey { key, text, to } => self.key_made(cx, &key, &text, to, &outcome),
-            Job::DropKey { known, to } => self.key_dropped(cx, known, to, &outcome),
+            Job::Drop { kind, known, to } => self.dropped(cx, kind, known, to, &outcome),
+            Job::Ask { name, asked } => self.request_kept(cx, &name, asked, &outcome),
+            Job::LetIn { device, to } => self.device_kept(cx, &device, to, &outcome),
             Job::Revoke { to } => self.revocation_kept(cx, to, &outcome),
-            Job::Run { .. } | Job::Settle | Job::Probe => {}
+            Job::Run { .. } | Job::Settle | Job::Probe | Job::Forget => {}
         }
     }
 }

@@ -294,7 +294,7 @@ impl Verifier {
             Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).filter_map(role).max(),
             _ => None,
         };
-        let user = text(&self.key.user_claim).filter(|user| super::login::is_user(user));
+        let user = text(&self.key.user_claim).filter(|user| super::authenticate::is_user(user));
         let id = match claims.get("jti") {
             None => None,
             Some(Value::String(id)) if id.len() <= MAX_ID => Some(id.as_str().into()),

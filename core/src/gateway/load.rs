@@ -40,10 +40,10 @@ impl Gateway {
                 RecordKind::ApiKey => self.load_key(&record),
                 RecordKind::Revocation => self.load_revocation(&record),
                 RecordKind::Link => taken.push(record),
-                RecordKind::Device | RecordKind::Pairing => {}
+                RecordKind::Device | RecordKind::Pairing => self.load_pairing(cx, &record),
             }
         }
-        self.keys_loaded();
+        self.gone_before_start = Vec::new();
         // A link is as good as what its client logged in by, which is known only now.
         for record in taken {
             links += usize::from(self.take_link(cx, &record));

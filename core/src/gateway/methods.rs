@@ -5,7 +5,7 @@ use super::params::{Param, Params};
 use super::principal::{Authenticated, Role};
 use super::refusal::Refusal;
 use super::send::{Cx, ReplyTo};
-use super::{Gateway, api_keys, chat, login, revocations, system};
+use super::{Gateway, api_keys, chat, device_pair, login, revocations, system};
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -55,8 +55,16 @@ pub fn methods() -> &'static [Method] {
 }
 
 /// The event names that a client can see.
-pub(super) const EVENTS: [&str; 6] =
-    ["connect.challenge", "agent", "chat.turn", "presence", "lagged", "shutdown"];
+pub(super) const EVENTS: [&str; 8] = [
+    "connect.challenge",
+    "agent",
+    "chat.turn",
+    "presence",
+    "lagged",
+    "shutdown",
+    "device.pair.requested",
+    "device.pair.resolved",
+];
 
 pub(super) fn find(name: &str) -> Option<&'static Method> {
     METHODS.iter().find(|method| method.name == name)
@@ -113,6 +121,7 @@ static METHODS: &[Method] = &[
         params: &[
             param("token", "text"),
             param("user_id", "text"),
+            param("sender_id", "text: what a paired device was told"),
             param("locale", "text"),
             param("protocol", "number"),
             param("resume", "object"),
@@ -250,6 +259,58 @@ static METHODS: &[Method] = &[
             param("subject", "the subject of JWTs: all that it was issued up to now"),
         ],
         handler: Handler::Authenticated(revocations::revoke),
+    },
+    // --- pairing -------------------------------------------------------------------------------
+    Method {
+        name: "browser.pairing.status",
+        role: None,
+        cost: 0,
+        summary: "Whether the device that waits is let in: `approved`, `pending` or `expired`.",
+        params: &[required(param("sender_id", "text"))],
+        handler: Handler::Open(device_pair::status),
+    },
+    Method {
+        name: "device.pair.request",
+        role: Some(Role::Operator),
+        cost: 10,
+        summary: "Asks for another device of the caller's to be let in; its `senderId` is told this once.",
+        params: &[
+            param("senderId", "text, a secret of at least 16 bytes"),
+            param("channel", "`browser`"),
+        ],
+        handler: Handler::Authenticated(device_pair::request),
+    },
+    Method {
+        name: "device.pair.list",
+        role: Some(Role::Admin),
+        cost: 2,
+        summary: "Devices that ask to be let in, and those that are.",
+        params: &[],
+        handler: Handler::Authenticated(device_pair::list),
+    },
+    Method {
+        name: "device.pair.approve",
+        role: Some(Role::Admin),
+        cost: 5,
+        summary: "Lets a device in.",
+        params: &[required(param("code", "text"))],
+        handler: Handler::Authenticated(device_pair::approve),
+    },
+    Method {
+        name: "device.pair.deny",
+        role: Some(Role::Admin),
+        cost: 5,
+        summary: "Does not let a device in.",
+        params: &[required(param("code", "text"))],
+        handler: Handler::Authenticated(device_pair::deny),
+    },
+    Method {
+        name: "device.pair.revoke",
+        role: Some(Role::Admin),
+        cost: 0,
+        summary: "Takes back that a device was let in; its connections are closed.",
+        params: &[required(param("senderId", "name of the device, or its secret"))],
+        handler: Handler::Authenticated(device_pair::revoke),
     },
 ];
 

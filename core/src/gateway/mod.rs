@@ -67,8 +67,8 @@
 //! |---|---|
 //! | `http` `origin` `forwarded` `budget` | what is asked before there is a WebSocket |
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
-//! | `login` `principal` `proof` `rate` | who it is, what they may do, how often |
-//! | `api_keys` `revocations` `jwt` | credentials that come and go while it runs |
+//! | `login` `authenticate` `principal` `proof` `rate` | who it is, what they may do, how often |
+//! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` | credentials that come and go while it runs |
 //! | `chat` `session` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
@@ -78,12 +78,14 @@
 //! | `send` `json` `refusal` `fact` | what leaves |
 
 mod api_keys;
+mod authenticate;
 mod bounded;
 mod budget;
 mod bus;
 mod chat;
 mod config;
 mod conn;
+mod device_pair;
 mod dispatch;
 mod drain;
 mod echo;
@@ -101,6 +103,7 @@ mod login;
 mod memory;
 mod methods;
 mod origin;
+mod pairing;
 mod params;
 mod presence;
 mod principal;
@@ -118,6 +121,7 @@ mod saved_link;
 mod send;
 mod session;
 mod system;
+mod waiting;
 mod work;
 
 #[cfg(test)]
@@ -136,6 +140,7 @@ pub use jwt::{JwtAlg, JwtKey, JwtKeyError, JwtKeyId};
 pub use link::LinkId;
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
+pub use pairing::{Device, PairRequest};
 pub use params::Param;
 pub use presence::Entry;
 pub use principal::{Principal, Role};
@@ -148,6 +153,7 @@ pub use revocations::Revocation;
 pub use ring::Event as LinkEvent;
 pub use send::deliver;
 pub use session::{Op, Send};
+pub use waiting::PairAction;
 pub use work::{
     Author, JobId, Message, NewSession, Outcome, Run, SessionInfo, StoreError, StoreOutcome,
     StoreWork, Usage, Work,
@@ -167,6 +173,7 @@ use idempotency::Idempotency;
 use jobs::Pending;
 use link::Links;
 use load::Loading;
+use pairing::Pairings;
 use presence::Presence;
 use rate::{Failures, RateLimit};
 use revocations::Revocations;
@@ -246,6 +253,13 @@ pub struct Gateway {
     rate: RateLimit,
     api_keys: ApiKeys,
     revocations: Revocations,
+    pairings: Pairings,
+    /// Connections that wait, by the request that they wait for.
+    waiters: BTreeMap<Arc<str>, ConnId>,
+    /// When the first request to be let in ends.
+    pairing_timer: Option<Instant>,
+    /// Revoked while the store was still being read: it may answer with what was there before.
+    gone_before_start: Vec<Arc<str>>,
     presence: Presence,
     live: BTreeMap<Arc<str>, Live>,
     idempotency: Idempotency,
@@ -278,6 +292,7 @@ enum Timer {
     Resume(ConnId),
     Link(LinkId),
     Load,
+    Pairing,
     Drain,
     Presence,
 }
@@ -316,6 +331,10 @@ impl Gateway {
             budget: Budget::default(),
             api_keys: ApiKeys::default(),
             revocations: Revocations::default(),
+            pairings: Pairings::default(),
+            waiters: BTreeMap::new(),
+            pairing_timer: None,
+            gone_before_start: Vec::new(),
             presence: Presence::default(),
             live: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -412,6 +431,7 @@ impl Gateway {
                 Timer::Resume(conn) => self.resume_expired(cx, conn),
                 Timer::Link(link) => self.link_due(cx, link),
                 Timer::Load => self.load(cx),
+                Timer::Pairing => self.pairing_due(cx),
                 Timer::Drain => self.drain_due(cx),
                 Timer::Presence => self.presence_due(cx),
             }

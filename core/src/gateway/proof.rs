@@ -31,6 +31,8 @@ pub enum Proof {
         /// Its `iat` in Unix milliseconds; 0 if it has none.
         issued: u64,
     },
+    /// The paired device with this name.
+    Device(Arc<str>),
 }
 
 /// The reason of a Close, when a credential is valid no more.
@@ -50,6 +52,7 @@ impl Proof {
             Self::Nothing => "nothing".into(),
             Self::Token(id) => format!("token:{id}"),
             Self::ApiKey(id) => format!("key:{id}"),
+            Self::Device(name) => format!("device:{name}"),
             Self::Jwt { key, id, issued } => match id {
                 None => format!("jwt:{key}:{issued}"),
                 Some(id) => format!("jwt:{key}:{issued}:{id}"),
@@ -62,6 +65,7 @@ impl Proof {
             None if text == "nothing" => Self::Nothing,
             Some(("token", id)) => Self::Token(TokenId::parse(id)?),
             Some(("key", id)) => Self::ApiKey(id.into()),
+            Some(("device", name)) => Self::Device(name.into()),
             Some(("jwt", rest)) => {
                 let (key, rest) = rest.split_once(':')?;
                 let (issued, id) =
@@ -86,6 +90,7 @@ impl Gateway {
                 (!revoked).then(|| self.config.role_by(token, &who.user))
             }
             Proof::ApiKey(id) => self.api_keys.get(id).map(ApiKey::role),
+            Proof::Device(name) => self.pairings.device_named(name).map(|_| Role::Operator),
             Proof::Jwt { key, id, issued } => {
                 let known = self.config.jwt.iter().any(|known| known.id == *key);
                 let revoked = self.revocations.has_jwt(id.as_deref(), &who.user, *issued);
@@ -172,6 +177,7 @@ mod tests {
             Proof::Nothing,
             Proof::Token(TokenId([0xA5; 8])),
             Proof::ApiKey("0123456789abcdef".into()),
+            Proof::Device("d-0123456789abcdef".into()),
             Proof::Jwt { key: jwt_key(), id: None, issued: 7 },
             Proof::Jwt { key: jwt_key(), id: Some("a:b".into()), issued: 0 },
             Proof::Jwt { key: jwt_key(), id: Some("".into()), issued: u64::MAX },

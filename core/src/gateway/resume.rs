@@ -311,7 +311,7 @@ impl Gateway {
     }
 }
 
-const ELSEWHERE: &str = "resumed elsewhere";
+pub(super) const ELSEWHERE: &str = "resumed elsewhere";
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use super::record::{Record, RecordKind};
 use super::refusal::{Code, Refusal};
 use super::send::{Cx, ReplyTo};
 use super::work::{StoreOutcome, StoreWork};
-use super::{Gateway, login};
+use super::{Gateway, authenticate};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -127,7 +127,7 @@ pub(super) fn revoke(
             return Err(Refusal::invalid("jti must have at most 255 bytes"));
         }
         (None, None, Some(subject)) => {
-            login::check_user(&subject, "subject")?;
+            authenticate::check_user(&subject, "subject")?;
             Revocation::Subject(subject.into(), at)
         }
         _ => return Err(Refusal::invalid("give one of token, jti and subject")),

@@ -136,6 +136,22 @@ impl Client {
         }
     }
 
+    /// The payload of the next event of this name; what comes before it is skipped.
+    pub fn event(&mut self, name: &str) -> io::Result<Value> {
+        loop {
+            let (first, payload) = self.frame()?;
+            if first == 0x88 {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            if first == 0x81 {
+                let mut message: Value = serde_json::from_slice(&payload).unwrap();
+                if message["event"] == name {
+                    return Ok(message["payload"].take());
+                }
+            }
+        }
+    }
+
     /// Code and reason of the Close that ends the connection; what comes before it is skipped.
     pub fn closed(&mut self) -> io::Result<(u16, String)> {
         loop {
