@@ -3,15 +3,19 @@
 //! A bus must deliver what one node says to another in order and once; it may be slow, and a node may
 //! be gone: calls have a time limit. With one node nothing is ever said.
 
+use super::api_keys::ApiKey;
 use super::conn::ConnId;
 use super::link::{Attached, LinkId};
+use super::pairing::{Device, PairRequest};
 use super::presence::Entry;
 use super::principal::Principal;
 use super::refusal::{Code, Refusal};
 use super::resume::{Claim, Resumed};
+use super::revocations::Revocation;
 use super::ring::Event;
 use super::send::{Body, Cx, ReplyTo};
 use super::session::Op;
+use super::waiting::PairAction;
 use super::{Gateway, Timer};
 use std::sync::Arc;
 use std::time::Instant;
@@ -205,6 +209,41 @@ pub enum BusMessage {
         /// The link.
         link: LinkId,
     },
+    /// An API key was made at the sender.
+    KeyMade {
+        /// The key, without the key.
+        key: ApiKey,
+    },
+    /// An API key is revoked.
+    KeyGone {
+        /// Its id.
+        id: Arc<str>,
+    },
+    /// A token is valid no more.
+    Revoked {
+        /// Which.
+        what: Revocation,
+    },
+    /// A device asks to be let in.
+    PairAsked {
+        /// Which.
+        request: PairRequest,
+    },
+    /// A device was let in.
+    PairApproved {
+        /// Which.
+        device: Device,
+    },
+    /// A device was not let in.
+    PairDenied {
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// A device that was let in is so no more.
+    DeviceGone {
+        /// Its name.
+        name: Arc<str>,
+    },
     /// This user has spent some of its rate.
     Spent {
         /// The user.
@@ -299,6 +338,13 @@ impl Gateway {
                     self.give_up(cx, conn);
                 }
             }
+            BusMessage::KeyMade { key } => self.key_known(key),
+            BusMessage::KeyGone { id } => self.key_gone(cx, &id),
+            BusMessage::Revoked { what } => self.revoked(cx, &what),
+            BusMessage::PairAsked { request } => self.pair_asked(cx, request),
+            BusMessage::PairApproved { device } => self.device_known(cx, device),
+            BusMessage::PairDenied { name } => self.pair_over(cx, &name, PairAction::Denied),
+            BusMessage::DeviceGone { name } => self.device_gone(cx, &name),
             BusMessage::Spent { user, cost } => self.rate.spent_elsewhere(cx.now, &user, cost),
         }
     }

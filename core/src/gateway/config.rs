@@ -1,10 +1,12 @@
 //! What an operator decides, and what it is made into.
 
 use super::forwarded::{Cidr, ForwardedHeader};
+use super::jwt::{JwtKey, JwtKeyError, Verifier};
 use super::origin::{Host, OriginRule};
 use super::principal::Role;
 use crate::limits::Limits;
 use core::net::SocketAddr;
+use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::time::Duration;
 
@@ -23,6 +25,16 @@ impl Secret {
     pub(super) fn matches(&self, other: &Self) -> bool {
         use subtle::ConstantTimeEq as _;
         self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+
+    /// The first 8 hexadecimal digits of its SHA-256: enough to tell which one it is.
+    pub(super) fn fingerprint(&self) -> String {
+        let hash = Sha256::digest(self.0.as_bytes());
+        hash[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    pub(super) fn expose(&self) -> &str {
+        &self.0
     }
 }
 
@@ -44,10 +56,6 @@ impl Token {
     pub fn admin(secret: Secret) -> Self {
         Self { secret, role: Role::Admin, user: None }
     }
-
-    fn is_same(&self, other: &Self) -> bool {
-        self.secret.matches(&other.secret) && self.role == other.role && self.user == other.user
-    }
 }
 
 /// An agent that users can talk to.
@@ -67,6 +75,11 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// Valid tokens. More than one: the old and the new during a rotation, or different roles.
     pub tokens: Vec<Token>,
+    /// Whose JWTs are believed. Default none.
+    pub jwt: Vec<JwtKey>,
+    /// Whether whoever has no credential may ask to be let in, for an admin to decide. Default false: on a
+    /// gateway that others can reach, anybody could fill the admins' list.
+    pub pairing: bool,
     /// Users that an admin token makes owners. Empty: only the user `system`.
     pub owner_ids: Vec<String>,
     /// Web pages that may connect: `https://chat.example.com`, `http://10.0.0.5:8080`, or every
@@ -178,6 +191,21 @@ pub struct Bounds {
     pub links_bytes: usize,
     /// Bytes of an agent's answer. Default 8 MiB. More fail the run.
     pub answer_bytes: usize,
+    /// API keys that there may be. Default 1,000.
+    pub api_keys: usize,
+    /// Revocations that are remembered. Default 10,000. More are refused, never forgotten.
+    pub revocations: usize,
+    /// Devices that may ask to be let in at once. Default 64: as many as an admin looks through.
+    pub pairings: usize,
+    /// How many of them from one address. Default 3: no address fills the list alone.
+    pub pairings_per_address: usize,
+    /// How long a device may ask. Default 60 minutes. A connection may wait as long without a login; it
+    /// takes one of the places of [`Bounds::pre_auth`].
+    pub pairing_within: Duration,
+    /// Devices that are let in. Default 1,000.
+    pub devices: usize,
+    /// How long a device is let in. Default 30 days.
+    pub device_within: Duration,
     /// Entries in lists of who is connected. Default 256.
     pub presence_listed: usize,
     /// The loop may be late by this much and still be ready. Default 1 s.
@@ -190,6 +218,8 @@ impl GatewayConfig {
         Self {
             listen,
             tokens: Vec::new(),
+            jwt: Vec::new(),
+            pairing: false,
             owner_ids: Vec::new(),
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
@@ -244,6 +274,7 @@ impl fmt::Debug for GatewayConfig {
         f.debug_struct("GatewayConfig")
             .field("listen", &self.listen)
             .field("tokens", &self.tokens.len())
+            .field("jwt", &self.jwt.len())
             .field("allowed_origins", &self.allowed_origins)
             .field("allowed_hosts", &self.allowed_hosts)
             .field("trusted_proxies", &self.trusted_proxies)
@@ -288,6 +319,13 @@ impl Bounds {
             detached_links: connections,
             links_bytes: 128 * 1024 * 1024,
             answer_bytes: 8 * 1024 * 1024,
+            api_keys: 1000,
+            revocations: 10_000,
+            pairings: 64,
+            pairings_per_address: 3,
+            pairing_within: Duration::from_secs(60 * 60),
+            devices: 1000,
+            device_within: Duration::from_secs(30 * 24 * 60 * 60),
             presence_listed: 256,
             loop_delay: Duration::from_secs(1),
         }
@@ -304,9 +342,11 @@ impl Default for Bounds {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The listener is not on a loopback address and there is no token: anybody could log in.
+    /// The listener is not on a loopback address and there is neither a token nor a key for JWTs: anybody
+    /// could log in.
     NoToken,
-    /// There are trusted proxies and no token: everybody whom they forward could log in.
+    /// There are trusted proxies and neither a token nor a key for JWTs: everybody whom they forward could
+    /// log in.
     NoTokenBehindProxy,
     /// A token is empty: who sends none would have it.
     EmptyToken,
@@ -318,6 +358,8 @@ pub enum ConfigError {
     Host(String),
     /// An entry of `trusted_proxies` is not a range of addresses.
     Proxy(String),
+    /// This entry of `jwt`, counted from 0, can verify nothing.
+    Jwt(usize, JwtKeyError),
     /// The node's index is not under the count.
     Node,
 }
@@ -345,6 +387,7 @@ impl fmt::Display for ConfigError {
                 "trusted_proxies: {entry:?} is not an address or a range such as 10.0.0.0/8, of at \
                  least one bit"
             ),
+            Self::Jwt(at, error) => write!(f, "jwt: entry {}: {error}", at + 1),
             Self::Node => f.write_str("the node's index is not under the count"),
         }
     }
@@ -352,9 +395,39 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// A token's name for as long as the token is the same: its secret, role and user.
+/// A gateway token's name: the start of the SHA-256 of its secret, role and user. It is the same at
+/// all nodes and after a restart, for as long as the token is the same.
 #[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct TokenId(u64);
+pub struct TokenId(pub(super) [u8; 8]);
+
+impl TokenId {
+    fn of(token: &Token) -> Self {
+        let mut hash = Sha256::new();
+        // Lengths keep texts apart that together are the same.
+        for text in [&token.secret.0, token.role.as_str(), token.user.as_deref().unwrap_or("")] {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text.as_bytes());
+        }
+        hash.update([u8::from(token.user.is_some())]);
+        let mut id = [0; 8];
+        id.copy_from_slice(&hash.finalize()[..8]);
+        Self(id)
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        digits
+            .then(|| u64::from_str_radix(text, 16).ok())
+            .flatten()
+            .map(|id| Self(id.to_be_bytes()))
+    }
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", u64::from_be_bytes(self.0))
+    }
+}
 
 /// The configuration after its checks.
 pub(super) struct Checked {
@@ -364,7 +437,7 @@ pub(super) struct Checked {
     pub(super) proxies: Vec<Cidr>,
     /// What the tokens are called, in their order.
     token_ids: Vec<TokenId>,
-    next_token: u64,
+    pub(super) jwt: Vec<Verifier>,
     /// Only this host can reach the listener.
     pub(super) loopback: bool,
 }
@@ -372,10 +445,11 @@ pub(super) struct Checked {
 impl Checked {
     pub(super) fn new(raw: GatewayConfig) -> Result<Self, ConfigError> {
         let loopback = raw.listen.ip().to_canonical().is_loopback();
-        if raw.tokens.is_empty() && !loopback {
+        let none = raw.tokens.is_empty() && raw.jwt.is_empty();
+        if none && !loopback {
             return Err(ConfigError::NoToken);
         }
-        if raw.tokens.is_empty() && !raw.trusted_proxies.is_empty() {
+        if none && !raw.trusted_proxies.is_empty() {
             return Err(ConfigError::NoTokenBehindProxy);
         }
         if raw.tokens.iter().any(|token| token.secret.0.is_empty()) {
@@ -394,25 +468,10 @@ impl Checked {
         let hosts = raw.allowed_hosts.iter().map(|text| host(text)).collect::<Result<_, _>>()?;
         let proxies =
             raw.trusted_proxies.iter().map(|text| proxy(text)).collect::<Result<_, _>>()?;
-        let next_token = raw.tokens.len() as u64;
-        let token_ids = (0..next_token).map(TokenId).collect();
-        Ok(Self { raw, origins, hosts, proxies, token_ids, next_token, loopback })
-    }
-
-    /// The configuration that comes after this one: tokens that stay keep their names, and no name is
-    /// given twice.
-    pub(super) fn after(old: &Self, raw: GatewayConfig) -> Result<Self, ConfigError> {
-        let mut new = Self::new(raw)?;
-        let mut next = old.next_token;
-        for (id, token) in new.token_ids.iter_mut().zip(&new.raw.tokens) {
-            let same = old.raw.tokens.iter().position(|other| other.is_same(token));
-            *id = same.and_then(|at| old.token_ids.get(at).copied()).unwrap_or_else(|| {
-                next += 1;
-                TokenId(next - 1)
-            });
-        }
-        new.next_token = next;
-        Ok(new)
+        let verifier = |(at, key)| Verifier::new(key).map_err(|why| ConfigError::Jwt(at, why));
+        let jwt = raw.jwt.iter().enumerate().map(verifier).collect::<Result<_, _>>()?;
+        let token_ids = raw.tokens.iter().map(TokenId::of).collect();
+        Ok(Self { raw, origins, hosts, proxies, token_ids, jwt, loopback })
     }
 
     pub(super) fn bounds(&self) -> &Bounds {
@@ -438,14 +497,16 @@ impl Checked {
         }
     }
 
-    /// The role of a user who has proved by this token, or without one, who it is; none when that is
-    /// no proof any more.
-    pub(super) fn role(&self, token: Option<TokenId>, user: &str) -> Option<Role> {
-        let Some(id) = token else {
-            return self.raw.tokens.is_empty().then_some(Role::Operator);
-        };
+    /// The token of this name.
+    pub(super) fn token_named(&self, id: TokenId) -> Option<&Token> {
         let at = self.token_ids.iter().position(|known| *known == id)?;
-        Some(self.role_by(self.raw.tokens.get(at)?, user))
+        self.raw.tokens.get(at)
+    }
+
+    /// Whether nobody needs a credential: there is none, and only this host can reach the listener.
+    pub(super) fn is_open(&self) -> bool {
+        // See `ConfigError::NoToken`.
+        self.raw.tokens.is_empty() && self.raw.jwt.is_empty()
     }
 
     pub(super) fn agent(&self, id: &str) -> Option<&Agent> {

@@ -1,10 +1,11 @@
 //! What the gateway knows about one connection.
 
 use super::budget::Address;
-use super::config::{Secret, TokenId};
+use super::config::Secret;
 use super::link::LinkAt;
 use super::principal::Principal;
 use super::resume::Resuming;
+use super::waiting::Waiting;
 use crate::frame::CloseCode;
 use core::net::SocketAddr;
 use std::borrow::Cow;
@@ -46,8 +47,12 @@ pub(super) struct Conn {
     pub(super) bearer: Option<Secret>,
     /// It was found wrong at the upgrade, and that was counted.
     pub(super) bearer_counted: bool,
-    /// The token that proved who is logged in; none where none is needed.
-    pub(super) token: Option<TokenId>,
+    /// A page in a browser has opened it: its upgrade request had an Origin.
+    pub(super) from_page: bool,
+    /// When its login ends by itself: the timer for it, and Unix milliseconds.
+    pub(super) expiry: Option<(Instant, u64)>,
+    /// It waits to be let in.
+    pub(super) waiting: Option<Waiting>,
     /// Who is logged in.
     pub(super) principal: Option<Principal>,
     /// Who was logged in last: for the record of the ending.
@@ -81,7 +86,9 @@ impl Conn {
             connect_by: None,
             bearer: None,
             bearer_counted: false,
-            token: None,
+            from_page: false,
+            expiry: None,
+            waiting: None,
             principal: None,
             last_principal: None,
             link: None,

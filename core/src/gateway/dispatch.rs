@@ -98,7 +98,8 @@ impl Gateway {
     fn dispatch(&mut self, cx: &mut Cx<'_>, id: ConnId, request: &Request<'_>) {
         let Some(conn) = self.conns.get(&id) else { return };
         let who = Authenticated::of(conn);
-        if who.is_none() && request.method != "connect" {
+        let waits = conn.waiting.is_some() && request.method == "browser.pairing.status";
+        if who.is_none() && request.method != "connect" && !waits {
             let refusal = Refusal::new(Code::Unauthorized, "first request must be 'connect'");
             self.refuse_frame(cx, id, &request.id, &refusal);
             return self.strike(cx, id, "too many invalid frames");

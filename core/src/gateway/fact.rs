@@ -3,6 +3,7 @@
 use super::conn::ConnId;
 use super::principal::Role;
 use super::refusal::Code;
+use super::waiting::PairAction;
 use crate::event::Initiator;
 use crate::frame::CloseCode;
 use core::net::SocketAddr;
@@ -80,6 +81,15 @@ pub enum Fact {
         source: Source,
         /// The address is locked out for this long.
         locked: Option<Duration>,
+    },
+    /// A device asks to be let in, or that has ended.
+    Pairing {
+        /// The device's name.
+        sender: Arc<str>,
+        /// What happened.
+        action: PairAction,
+        /// The admin who decided.
+        by: Option<Arc<str>>,
     },
     /// A client came back for the events of an earlier connection.
     Resumed {
@@ -212,6 +222,12 @@ pub enum Why {
 pub enum Credential {
     /// A gateway token.
     Token,
+    /// An API key.
+    ApiKey,
+    /// A JSON Web Token.
+    Jwt,
+    /// The `sender_id` of a paired device.
+    Device,
     /// None was offered.
     None,
 }
@@ -233,6 +249,9 @@ impl Credential {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
+            Self::ApiKey => "api_key",
+            Self::Jwt => "jwt",
+            Self::Device => "device",
             Self::None => "none",
         }
     }

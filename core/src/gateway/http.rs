@@ -4,13 +4,13 @@
 //! client -> Host -> Origin -> query -> path and method -> draining -> connections -> not logged in -> 101
 //! ```
 
+use super::authenticate::MAX_TOKEN;
 use super::budget::Address;
 use super::config::Secret;
 use super::conn::ConnId;
 use super::fact::{Fact, Why};
 use super::forwarded;
 use super::json::{self, Object};
-use super::login::MAX_TOKEN;
 use super::origin::{Host, OriginRefusal, judge};
 use super::refusal::cut;
 use super::send::Cx;
@@ -74,6 +74,9 @@ impl Gateway {
         // The outbox has the request that this event brought: answering it cannot fail.
         match checked {
             Ok(None) => {
+                if let Some(conn) = self.conns.get_mut(&conn) {
+                    conn.from_page = head.header("Origin").is_some();
+                }
                 // Nothing is inflated for who has not logged in: only a credential that comes with
                 // the upgrade is known by now.
                 let plain = !self.is_credible(cx.now, conn, bearer(head));
@@ -179,7 +182,7 @@ impl Gateway {
         if !self.has_started() {
             return Err(Refused::try_later(Why::Starting, "the gateway is starting"));
         }
-        if self.config.raw.tokens.is_empty() && forwarded::is_forwarded(head) {
+        if self.config.is_open() && forwarded::is_forwarded(head) {
             let body = "this gateway has no token, so it serves its own host only; a proxy forwarded \
                         this request: configure a token";
             return Err(Refused::new(403, Why::Proxy, body));

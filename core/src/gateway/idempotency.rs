@@ -251,6 +251,7 @@ mod tests {
     use super::super::bus::{CallId, NodeId};
     use super::super::epoch::epoch;
     use super::super::principal::Role;
+    use super::super::proof::Proof;
     use super::*;
 
     fn to() -> ReplyTo {
@@ -258,7 +259,7 @@ mod tests {
     }
 
     fn once(key: &Key) -> Once {
-        let who = Principal { user: key.0.clone(), role: Role::Operator };
+        let who = Principal { user: key.0.clone(), role: Role::Operator, proof: Proof::Nothing };
         Once { key: key.clone(), print: Fingerprint::of("x"), named: false, who }
     }
 

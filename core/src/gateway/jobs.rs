@@ -1,13 +1,17 @@
 //! Work under way: what each outcome is for.
 
+use super::api_keys::ApiKey;
 use super::fact::Fact;
 use super::idempotency::other_text;
 use super::link::ResumeToken;
+use super::pairing::Device;
 use super::principal::Principal;
+use super::record::RecordKind;
 use super::refusal::{Code, Refusal};
 use super::runs::Turn;
 use super::send::{Cx, ReplyTo};
 use super::session::{Op, not_yours};
+use super::waiting::Asked;
 use super::work::{JobId, Outcome, Run, StoreError, StoreOutcome, StoreWork, Usage, Work};
 use super::{Action, Gateway, Timer, json};
 use std::sync::Arc;
@@ -67,6 +71,34 @@ pub(super) enum Job {
     },
     /// Links are made durable.
     SaveLinks,
+    /// An API key is made durable, to be told once.
+    MakeKey {
+        key: ApiKey,
+        text: String,
+        to: ReplyTo,
+    },
+    /// A revoked API key or device is taken out.
+    Drop {
+        kind: RecordKind,
+        known: bool,
+        to: ReplyTo,
+    },
+    /// A revocation is made durable.
+    Revoke {
+        to: ReplyTo,
+    },
+    /// A device that asks to be let in is made durable.
+    Ask {
+        name: Arc<str>,
+        asked: Asked,
+    },
+    /// A device that was let in is made durable.
+    LetIn {
+        device: Device,
+        to: ReplyTo,
+    },
+    /// A record is taken out; nobody waits for it.
+    Forget,
 }
 
 pub(super) struct Pending {
@@ -237,7 +269,12 @@ impl Gateway {
                 self.link_taken(&token, matches!(outcome, Ok(StoreOutcome::Removed(_))));
             }
             Job::SaveLinks => self.links_saved(cx),
-            Job::Run { .. } | Job::Settle | Job::Probe => {}
+            Job::MakeKey { key, text, to } => self.key_made(cx, &key, &text, to, &outcome),
+            Job::Drop { kind, known, to } => self.dropped(cx, kind, known, to, &outcome),
+            Job::Ask { name, asked } => self.request_kept(cx, &name, asked, &outcome),
+            Job::LetIn { device, to } => self.device_kept(cx, &device, to, &outcome),
+            Job::Revoke { to } => self.revocation_kept(cx, to, &outcome),
+            Job::Run { .. } | Job::Settle | Job::Probe | Job::Forget => {}
         }
     }
 }

@@ -34,10 +34,19 @@ impl Gateway {
             return;
         };
         let mut links = 0;
+        let mut taken = Vec::new();
         for record in records {
-            if record.kind == RecordKind::Link && self.take_link(cx, &record) {
-                links += 1;
+            match record.kind {
+                RecordKind::ApiKey => self.load_key(&record),
+                RecordKind::Revocation => self.load_revocation(&record),
+                RecordKind::Link => taken.push(record),
+                RecordKind::Device | RecordKind::Pairing => self.load_pairing(cx, &record),
             }
+        }
+        self.gone_before_start = Vec::new();
+        // A link is as good as what its client logged in by, which is known only now.
+        for record in taken {
+            links += usize::from(self.take_link(cx, &record));
         }
         self.loading = if links == 0 { Loading::Done } else { Loading::Taking(links) };
     }
@@ -48,9 +57,13 @@ impl Gateway {
         if node.0 % self.node.count != self.node.index {
             return false;
         }
-        let link = self.links.restore(cx.now, token, &record.value);
-        if let Some(link) = link {
-            self.arm_restored(cx.now, link);
+        if let Some(link) = self.links.restore(cx.now, token, &record.value) {
+            let who = self.links.get(link).map(|link| &link.who);
+            if who.is_some_and(|who| self.role_now(who).is_some()) {
+                self.arm_restored(cx.now, link);
+            } else {
+                self.drop_link(link);
+            }
         }
         let (kind, key, at) = (record.kind, record.key.clone(), self.ms(cx.now));
         self.start_store(cx, StoreWork::Remove { kind, key, at }, Job::TakeLink { token });

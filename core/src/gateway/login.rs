@@ -1,31 +1,18 @@
-//! `connect`: who is it, and what may they do.
+//! `connect`: a login, its beginning, its end, and what its answer says.
 
+use super::authenticate::{Login, Way};
 use super::chat::write_agents;
-use super::config::Secret;
 use super::conn::ConnId;
-use super::fact::{Credential, Fact, Source};
 use super::json::{self, Object};
 use super::methods::{EVENTS, methods};
 use super::params::Params;
 use super::presence::{Entry, conn_name};
 use super::principal::{Principal, Role};
-use super::refusal::{Code, Refusal};
+use super::refusal::Refusal;
 use super::resume::{Hello, Wanted};
 use super::send::{Cx, ReplyTo};
 use super::{Gateway, Timer};
-use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Bytes of a user id.
-const MAX_USER: usize = 255;
-
-/// The user of a client that names none: one person with one token, whose sessions are still there
-/// after a reconnect. An id per connection would lose them.
-const DEFAULT_USER: &str = "default";
-
-/// The longest token, in a parameter or a header.
-pub(super) const MAX_TOKEN: usize = 4096;
 
 /// The `connect` method. On an open connection a success replaces who is logged in, and a failure
 /// logs out: what is connected is always what was proved last.
@@ -40,9 +27,20 @@ pub(super) fn connect(
     let done = Wanted::of(&params)
         .and_then(|wanted| Ok((gateway.authenticate(cx.now, conn, &params)?, wanted)));
     match done {
-        Ok((principal, wanted)) => {
+        Ok((Way::Pair { user, sender_id }, _)) => {
+            if gateway.log_out(cx, conn, false) {
+                gateway.await_connect(cx.now, conn);
+            }
+            if let Some(to) = to.take() {
+                gateway.wait_for_pairing(cx, conn, user, sender_id, to);
+            }
+            Ok(())
+        }
+        Ok((Way::In(login), wanted)) => {
+            let Login { principal, expires, .. } = login;
             let keep = matches!(wanted, Wanted::Back(..));
             gateway.log_in(cx, conn, principal.clone(), keep);
+            gateway.arm_expiry(cx.now, conn, expires);
             if let Some(to) = to.take() {
                 gateway.link_up(cx, conn, principal, wanted, to);
             }
@@ -58,130 +56,6 @@ pub(super) fn connect(
 }
 
 impl Gateway {
-    fn authenticate(
-        &mut self,
-        now: Instant,
-        id: ConnId,
-        params: &Params<'_>,
-    ) -> Result<Principal, Refusal> {
-        match params.number("protocol")? {
-            None | Some(super::PROTOCOL) => {}
-            Some(other) => {
-                return Err(Refusal::invalid(format!(
-                    "protocol {other} is not spoken here, only {}",
-                    super::PROTOCOL
-                )));
-            }
-        }
-        let user = params.text("user_id")?.unwrap_or(Cow::Borrowed(DEFAULT_USER));
-        if user.len() > MAX_USER || user.chars().any(char::is_control) {
-            return Err(Refusal::invalid(
-                "user_id must have at most 255 bytes and no control characters",
-            ));
-        }
-        let Some(conn) = self.conns.get_mut(&id) else {
-            return Err(Refusal::new(Code::Internal, "the connection is gone"));
-        };
-        let (peer, address) = (conn.peer, conn.address);
-        let mut counted = false;
-        let (offered, source) = match params.text("token")? {
-            Some(token) if token.len() > MAX_TOKEN => {
-                return Err(Refusal::invalid("token is longer than 4096 bytes"));
-            }
-            Some(token) => (Some(Secret::new(&token)), Source::Params),
-            None if conn.bearer.is_some() => {
-                counted = std::mem::take(&mut conn.bearer_counted);
-                (conn.bearer.clone(), Source::Header)
-            }
-            None => (None, Source::Nowhere),
-        };
-        if self.config.raw.tokens.is_empty() {
-            // Only a loopback listener may be without tokens: see `ConfigError::NoToken`.
-            conn.token = None;
-            let principal = Principal { user: Arc::from(&*user), role: Role::Operator };
-            self.note_login(id, &principal, Credential::None, Source::Nowhere);
-            return Ok(principal);
-        }
-        let Some(offered) = offered else {
-            let credential = Credential::None;
-            self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked: None });
-            return Err(Refusal::new(
-                Code::Unauthorized,
-                "a token is needed: as the connect parameter `token` or in the Authorization \
-                 header of the upgrade request",
-            )
-            .details(|o| o.str("credential", "none").str("source", "none")));
-        };
-        let credential = Credential::Token;
-        // Who guesses waits; but nobody is locked out of their own machine by a retry loop.
-        let loopback = peer.ip().to_canonical().is_loopback();
-        let locked = self.failures.locked(now, address, credential);
-        if !loopback && let Some(wait) = locked {
-            if !counted {
-                self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
-            }
-            return Err(locked_out(wait, source));
-        }
-        let Some((token_id, token)) = self.config.token(&offered) else {
-            let mut locked = locked;
-            if !counted {
-                locked = self.failures.count(now, address, credential);
-                self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
-            }
-            return Err(match locked {
-                Some(wait) => locked_out(wait, source),
-                None => wrong(source),
-            });
-        };
-        let user = token.user.as_deref().unwrap_or(&user);
-        let role = self.config.role_by(token, user);
-        if let Some(conn) = self.conns.get_mut(&id) {
-            conn.token = Some(token_id);
-        }
-        let principal = Principal { user: Arc::from(user), role };
-        self.failures.forget(address, credential);
-        self.note_login(id, &principal, credential, source);
-        Ok(principal)
-    }
-
-    /// Whether an upgrade that is accepted brings a credential that `connect` would accept, too. A
-    /// wrong one counts as a failure, because the client can see the answer; the first `connect` with
-    /// it is then no other one.
-    pub(super) fn is_credible(&mut self, now: Instant, id: ConnId, bearer: Option<&str>) -> bool {
-        let (Some(bearer), Some(conn)) = (bearer, self.conns.get(&id)) else { return false };
-        if !self.config.raw.limits.compresses() {
-            return false;
-        }
-        let (peer, address) = (conn.peer, conn.address);
-        let loopback = peer.ip().to_canonical().is_loopback();
-        if !loopback && self.failures.locked(now, address, Credential::Token).is_some() {
-            return false;
-        }
-        if self.config.token(&Secret::new(bearer)).is_some() {
-            return true;
-        }
-        if !self.config.raw.tokens.is_empty() {
-            let (credential, source) = (Credential::Token, Source::Header);
-            let locked = self.failures.count(now, address, credential);
-            self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
-            if let Some(conn) = self.conns.get_mut(&id) {
-                conn.bearer_counted = true;
-            }
-        }
-        false
-    }
-
-    fn note_login(
-        &mut self,
-        conn: ConnId,
-        principal: &Principal,
-        credential: Credential,
-        source: Source,
-    ) {
-        let Principal { user, role } = principal.clone();
-        self.note(Fact::Authenticated { conn, user, role, credential, source });
-    }
-
     /// `keep`: the link of the login before, if there is one, may be wanted back.
     fn log_in(&mut self, cx: &mut Cx<'_>, id: ConnId, principal: Principal, keep: bool) {
         self.log_out(cx, id, keep);
@@ -195,9 +69,10 @@ impl Gateway {
             outbox.limit_messages(u32::MAX);
         }
         let (peer, since) = (conn.peer, conn.since_ms);
+        conn.waiting = None;
         conn.principal = Some(principal.clone());
         conn.last_principal = Some(principal.clone());
-        let Principal { user, role } = principal;
+        let Principal { user, role, .. } = principal;
         self.presence_enter(cx.now, Entry { conn: id, user, role, since, active, peer });
     }
 
@@ -207,6 +82,7 @@ impl Gateway {
         if conn.principal.take().is_none() {
             return false;
         }
+        self.arm_expiry(cx.now, id, None);
         self.stop_resuming(cx, id);
         self.detach(cx, id, keep);
         if let Some(outbox) = cx.outbox(id) {
@@ -218,7 +94,11 @@ impl Gateway {
 
     /// From now on the connection has a limited time to log in.
     pub(super) fn await_connect(&mut self, now: Instant, id: ConnId) {
-        let by = now + self.config.bounds().connect_within;
+        self.await_connect_for(now, id, self.config.bounds().connect_within);
+    }
+
+    pub(super) fn await_connect_for(&mut self, now: Instant, id: ConnId, time: Duration) {
+        let by = now + time;
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if !std::mem::replace(&mut conn.budgeted, true) {
             self.budget.enter(conn.address, self.config.bounds());
@@ -233,6 +113,15 @@ impl Gateway {
         if let Some(by) = self.conns.get_mut(&id).and_then(|conn| conn.connect_by.take()) {
             self.timers.remove(&(by, Timer::Connect(id)));
         }
+    }
+
+    /// Which gateway this is.
+    pub(super) fn write_server<'o>(&self, object: Object<'o>, conn: ConnId) -> Object<'o> {
+        object
+            .str("name", "moorline")
+            .str("version", &self.config.raw.version)
+            .str("connId", &conn_name(self.node.id(), conn))
+            .str("instance", &self.instance)
     }
 
     pub(super) fn write_hello(
@@ -254,12 +143,7 @@ impl Gateway {
             .str("role", who.role.as_str())
             .str("user_id", &who.user)
             .bool("is_owner", who.role == Role::Owner)
-            .object("server", |o| {
-                o.str("name", "moorline")
-                    .str("version", &config.version)
-                    .str("connId", &conn_name(self.node.id(), id))
-                    .str("instance", &self.instance)
-            })
+            .object("server", |o| self.write_server(o, id))
             .object("resume", |o| {
                 o.str("token", &hello.token)
                     .num("windowMs", ms(config.bounds.resume_within))
@@ -294,22 +178,4 @@ impl Gateway {
             })
             .end();
     }
-}
-
-fn wrong(source: Source) -> Refusal {
-    let place = match source {
-        Source::Header => "the Authorization header",
-        _ => "the connect params",
-    };
-    Refusal::new(Code::Unauthorized, format!("wrong gateway token in {place}"))
-        .details(|o| o.str("credential", "token").str("source", source.as_str()))
-}
-
-fn locked_out(wait: Duration, source: Source) -> Refusal {
-    wrong_often(source).retry_after(wait)
-}
-
-fn wrong_often(source: Source) -> Refusal {
-    Refusal::new(Code::Unauthorized, "too many wrong gateway tokens from this address")
-        .details(|o| o.str("credential", "token").str("source", source.as_str()))
 }

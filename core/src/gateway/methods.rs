@@ -5,7 +5,7 @@ use super::params::{Param, Params};
 use super::principal::{Authenticated, Role};
 use super::refusal::Refusal;
 use super::send::{Cx, ReplyTo};
-use super::{Gateway, chat, login, system};
+use super::{Gateway, api_keys, chat, device_pair, login, revocations, system};
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -55,8 +55,16 @@ pub fn methods() -> &'static [Method] {
 }
 
 /// The event names that a client can see.
-pub(super) const EVENTS: [&str; 6] =
-    ["connect.challenge", "agent", "chat.turn", "presence", "lagged", "shutdown"];
+pub(super) const EVENTS: [&str; 8] = [
+    "connect.challenge",
+    "agent",
+    "chat.turn",
+    "presence",
+    "lagged",
+    "shutdown",
+    "device.pair.requested",
+    "device.pair.resolved",
+];
 
 pub(super) fn find(name: &str) -> Option<&'static Method> {
     METHODS.iter().find(|method| method.name == name)
@@ -113,6 +121,7 @@ static METHODS: &[Method] = &[
         params: &[
             param("token", "text"),
             param("user_id", "text"),
+            param("sender_id", "text: what a paired device was told"),
             param("locale", "text"),
             param("protocol", "number"),
             param("resume", "object"),
@@ -207,6 +216,101 @@ static METHODS: &[Method] = &[
         summary: "The caller's sessions, the one used last first; an admin sees everybody's.",
         params: &[AGENT, param("limit", "number"), param("offset", "number")],
         handler: Handler::Authenticated(chat::sessions_list),
+    },
+    // --- credentials ---------------------------------------------------------------------------
+    Method {
+        name: "api_keys.create",
+        role: Some(Role::Admin),
+        cost: 10,
+        summary: "Makes an API key, which is told this once.",
+        params: &[
+            required(param("name", "text, at most 100 characters")),
+            required(param("role", "viewer, operator or admin")),
+            param("user", "text: the user id of whoever logs in by it"),
+            param("expiresInMs", "number"),
+        ],
+        handler: Handler::Authenticated(api_keys::create),
+    },
+    Method {
+        name: "api_keys.list",
+        role: Some(Role::Admin),
+        cost: 2,
+        summary: "The API keys, without the keys.",
+        params: &[],
+        handler: Handler::Authenticated(api_keys::list),
+    },
+    Method {
+        name: "api_keys.revoke",
+        role: Some(Role::Admin),
+        // Whoever has lost a key must not wait.
+        cost: 0,
+        summary: "Takes an API key back; who is logged in by it is closed.",
+        params: &[required(param("id", "text"))],
+        handler: Handler::Authenticated(api_keys::revoke),
+    },
+    Method {
+        name: "tokens.revoke",
+        role: Some(Role::Admin),
+        cost: 0,
+        summary: "Refuses one gateway token, or JWTs, for good; who is logged in by it is closed. Takes one parameter.",
+        params: &[
+            param("token", "fingerprint of a gateway token, as `check-config` shows it"),
+            param("jti", "the id of a JWT"),
+            param("subject", "the subject of JWTs: all that it was issued up to now"),
+        ],
+        handler: Handler::Authenticated(revocations::revoke),
+    },
+    // --- pairing -------------------------------------------------------------------------------
+    Method {
+        name: "browser.pairing.status",
+        role: None,
+        cost: 0,
+        summary: "Whether the device that waits is let in: `approved`, `pending` or `expired`.",
+        params: &[required(param("sender_id", "text"))],
+        handler: Handler::Open(device_pair::status),
+    },
+    Method {
+        name: "device.pair.request",
+        role: Some(Role::Operator),
+        cost: 10,
+        summary: "Asks for another device of the caller's to be let in; its `senderId` is told this once.",
+        params: &[
+            param("senderId", "text, a secret of at least 16 bytes"),
+            param("channel", "`browser`"),
+        ],
+        handler: Handler::Authenticated(device_pair::request),
+    },
+    Method {
+        name: "device.pair.list",
+        role: Some(Role::Admin),
+        cost: 2,
+        summary: "Devices that ask to be let in, and those that are.",
+        params: &[],
+        handler: Handler::Authenticated(device_pair::list),
+    },
+    Method {
+        name: "device.pair.approve",
+        role: Some(Role::Admin),
+        cost: 5,
+        summary: "Lets a device in.",
+        params: &[required(param("code", "text"))],
+        handler: Handler::Authenticated(device_pair::approve),
+    },
+    Method {
+        name: "device.pair.deny",
+        role: Some(Role::Admin),
+        cost: 5,
+        summary: "Does not let a device in.",
+        params: &[required(param("code", "text"))],
+        handler: Handler::Authenticated(device_pair::deny),
+    },
+    Method {
+        name: "device.pair.revoke",
+        role: Some(Role::Admin),
+        cost: 0,
+        summary: "Takes back that a device was let in; its connections are closed.",
+        params: &[required(param("senderId", "name of the device, or its secret"))],
+        handler: Handler::Authenticated(device_pair::revoke),
     },
 ];
 

@@ -67,7 +67,8 @@
 //! |---|---|
 //! | `http` `origin` `forwarded` `budget` | what is asked before there is a WebSocket |
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
-//! | `login` `principal` `rate` | who it is, what they may do, how often |
+//! | `login` `authenticate` `principal` `proof` `rate` | who it is, what they may do, how often |
+//! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` | credentials that come and go while it runs |
 //! | `chat` `session` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
@@ -76,12 +77,15 @@
 //! | `config` `reconfigure` | what an operator decides, and decides anew |
 //! | `send` `json` `refusal` `fact` | what leaves |
 
+mod api_keys;
+mod authenticate;
 mod bounded;
 mod budget;
 mod bus;
 mod chat;
 mod config;
 mod conn;
+mod device_pair;
 mod dispatch;
 mod drain;
 mod echo;
@@ -92,53 +96,64 @@ mod idempotency;
 mod intake;
 mod jobs;
 mod json;
+mod jwt;
 mod link;
 mod load;
 mod login;
 mod memory;
 mod methods;
 mod origin;
+mod pairing;
 mod params;
 mod presence;
 mod principal;
+mod proof;
 mod rate;
 mod reconfigure;
 mod record;
 mod refusal;
 mod request;
 mod resume;
+mod revocations;
 mod ring;
 mod runs;
 mod saved_link;
 mod send;
 mod session;
 mod system;
+mod waiting;
 mod work;
 
 #[cfg(test)]
 #[path = "../../tests/support/epoch.rs"]
 mod epoch;
 
+pub use api_keys::ApiKey;
 pub use bus::{Answer, BusMessage, CallId, Node, NodeId, Route};
-pub use config::{Agent, Bounds, ConfigError, GatewayConfig, Secret, Token};
+pub use config::{Agent, Bounds, ConfigError, GatewayConfig, Secret, Token, TokenId};
 pub use conn::ConnId;
 pub use drain::Drain;
 pub use echo::echo_chunks;
 pub use fact::{Credential, Fact, Source, Why};
 pub use forwarded::ForwardedHeader;
+pub use jwt::{JwtAlg, JwtKey, JwtKeyError, JwtKeyId};
 pub use link::LinkId;
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
+pub use pairing::{Device, PairRequest};
 pub use params::Param;
 pub use presence::Entry;
 pub use principal::{Principal, Role};
+pub use proof::Proof;
 pub use record::{Record, RecordKind};
 pub use refusal::Code;
 pub use request::{Fingerprint, Known, Mark, RunEnd};
 pub use resume::{Claim, Resumed};
+pub use revocations::Revocation;
 pub use ring::Event as LinkEvent;
 pub use send::deliver;
 pub use session::{Op, Send};
+pub use waiting::PairAction;
 pub use work::{
     Author, JobId, Message, NewSession, Outcome, Run, SessionInfo, StoreError, StoreOutcome,
     StoreWork, Usage, Work,
@@ -147,6 +162,7 @@ pub use work::{
 use crate::connection::{Entropy, Outbox};
 use crate::event::Event;
 use crate::frame::{CloseCode, Frame};
+use api_keys::ApiKeys;
 use budget::Budget;
 use bus::Call;
 use config::Checked;
@@ -157,8 +173,10 @@ use idempotency::Idempotency;
 use jobs::Pending;
 use link::Links;
 use load::Loading;
+use pairing::Pairings;
 use presence::Presence;
 use rate::{Failures, RateLimit};
+use revocations::Revocations;
 use runs::Live;
 use send::Cx;
 use std::borrow::Cow;
@@ -233,6 +251,15 @@ pub struct Gateway {
     budget: Budget,
     failures: Failures,
     rate: RateLimit,
+    api_keys: ApiKeys,
+    revocations: Revocations,
+    pairings: Pairings,
+    /// Connections that wait, by the request that they wait for.
+    waiters: BTreeMap<Arc<str>, ConnId>,
+    /// When the first request to be let in ends.
+    pairing_timer: Option<Instant>,
+    /// Revoked while the store was still being read: it may answer with what was there before.
+    gone_before_start: Vec<Arc<str>>,
     presence: Presence,
     live: BTreeMap<Arc<str>, Live>,
     idempotency: Idempotency,
@@ -259,11 +286,13 @@ pub struct Gateway {
 #[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Connect(ConnId),
+    Expiry(ConnId),
     Job(JobId),
     Call(CallId),
     Resume(ConnId),
     Link(LinkId),
     Load,
+    Pairing,
     Drain,
     Presence,
 }
@@ -300,6 +329,12 @@ impl Gateway {
             accepted: 0,
             links: Links::default(),
             budget: Budget::default(),
+            api_keys: ApiKeys::default(),
+            revocations: Revocations::default(),
+            pairings: Pairings::default(),
+            waiters: BTreeMap::new(),
+            pairing_timer: None,
+            gone_before_start: Vec::new(),
             presence: Presence::default(),
             live: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -390,11 +425,13 @@ impl Gateway {
                     let (code, reason) = (CloseCode::POLICY, "handshake timeout");
                     self.close(cx, conn, code, reason, Some(crate::event::Why::Handshake.name()));
                 }
+                Timer::Expiry(conn) => self.expiry_due(cx, conn),
                 Timer::Job(job) => self.job_expired(cx, job),
                 Timer::Call(call) => self.call_expired(cx, call),
                 Timer::Resume(conn) => self.resume_expired(cx, conn),
                 Timer::Link(link) => self.link_due(cx, link),
                 Timer::Load => self.load(cx),
+                Timer::Pairing => self.pairing_due(cx),
                 Timer::Drain => self.drain_due(cx),
                 Timer::Presence => self.presence_due(cx),
             }

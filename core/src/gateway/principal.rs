@@ -1,6 +1,7 @@
 //! Who is logged in, and the proof that somebody is.
 
 use super::conn::Conn;
+use super::proof::Proof;
 use std::fmt;
 use std::sync::Arc;
 
@@ -54,6 +55,8 @@ pub struct Principal {
     pub user: Arc<str>,
     /// What the user may do.
     pub role: Role,
+    /// What the user has logged in by.
+    pub proof: Proof,
 }
 
 /// The proof that a connection is logged in. Only this file makes one, and only from a connection

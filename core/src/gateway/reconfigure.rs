@@ -2,16 +2,15 @@
 
 use super::Gateway;
 use super::config::{Checked, ConfigError, GatewayConfig};
-use super::presence::Entry;
 use super::send::Cx;
-use crate::frame::CloseCode;
 use std::time::Instant;
 
 impl Gateway {
     /// Takes another configuration, whole or not at all. It holds for every request from now on:
     ///
     /// - Who logged in by a token that is not there any more, or has another role or user now, is
-    ///   closed with 1008 `revoked`; so is who needed none, when one is needed now.
+    ///   closed with 1008 `revoked`, and their links are gone; so is who needed none, when one is needed
+    ///   now.
     /// - Who has become or ceased to be an owner is one, or is none, from the next request on.
     /// - Origins, hosts and proxies are judged at the next upgrade: open connections stay.
     /// - Lowered bounds end nothing: who is there may stay, who comes next is refused. Deadlines that
@@ -30,30 +29,14 @@ impl Gateway {
         mut config: GatewayConfig,
     ) -> Result<(), ConfigError> {
         config.listen = self.config.raw.listen;
-        self.config = Checked::after(&self.config, config)?;
+        self.config = Checked::new(config)?;
         let bounds = self.config.bounds();
         self.budget.set_bounds(bounds);
         self.failures.set_bounds(bounds);
         self.rate.set_limit(self.config.raw.rate_limit_rpm, bounds);
         self.idempotency.set_bounds(bounds);
 
-        let cx = &mut Cx::at(now);
-        let conns: Vec<_> = self.conns.keys().copied().collect();
-        for id in conns {
-            let Some(conn) = self.conns.get_mut(&id) else { continue };
-            let Some(principal) = &mut conn.principal else { continue };
-            let Some(role) = self.config.role(conn.token, &principal.user) else {
-                self.close(cx, id, CloseCode::POLICY, "revoked", None);
-                continue;
-            };
-            if std::mem::replace(&mut principal.role, role) == role {
-                continue;
-            }
-            conn.last_principal = Some(principal.clone());
-            let (user, peer, since) = (principal.user.clone(), conn.peer, conn.since_ms);
-            let active = self.ms(now);
-            self.presence_enter(now, Entry { conn: id, user, role, since, active, peer });
-        }
+        self.judge_logins(&mut Cx::at(now));
         Ok(())
     }
 }

@@ -172,11 +172,14 @@ impl Gateway {
         claim: &Claim,
         attached: Attached,
     ) -> Option<(LinkId, usize)> {
+        // On its way here the credential may have been revoked.
+        self.role_now(who)?;
         let id = self.links.by_token(&claim.token)?;
         let link = self.links.get_mut(id)?;
         if link.who.user != who.user || link.who.role > who.role {
             return None;
         }
+        link.who.proof = who.proof.clone();
         let was = link.attached;
         let replayed = link.ring.rewind(claim.last);
         let token = self.random();
@@ -308,7 +311,7 @@ impl Gateway {
     }
 }
 
-const ELSEWHERE: &str = "resumed elsewhere";
+pub(super) const ELSEWHERE: &str = "resumed elsewhere";
 
 #[cfg(test)]
 mod tests {

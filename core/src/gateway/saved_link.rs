@@ -4,6 +4,7 @@ use super::bus::NodeId;
 use super::json::Object;
 use super::link::{LinkId, Links, ResumeToken};
 use super::principal::{Principal, Role};
+use super::proof::Proof;
 use super::record::{Record, RecordKind};
 use super::resume::write_token;
 use super::ring::Ring;
@@ -15,6 +16,8 @@ use std::time::Instant;
 struct Saved<'a> {
     user: String,
     role: String,
+    /// Absent in what versions before wrote: such a link is not taken up.
+    by: Option<String>,
     /// The number given last.
     seq: u64,
     #[serde(borrow)]
@@ -39,6 +42,7 @@ impl Links {
             Object::new(&mut value)
                 .str("user", &link.who.user)
                 .str("role", link.who.role.as_str())
+                .str("by", &link.who.proof.write())
                 .num("seq", link.ring.seq())
                 .list("events", link.ring.saved(), |out, entry| entry.write_saved(out))
                 .end();
@@ -57,7 +61,8 @@ impl Links {
         value: &str,
     ) -> Option<LinkId> {
         let saved: Saved<'_> = serde_json::from_str(value).ok()?;
-        let who = Principal { user: saved.user.into(), role: Role::parse(&saved.role)? };
+        let proof = Proof::parse(&saved.by?)?;
+        let who = Principal { user: saved.user.into(), role: Role::parse(&saved.role)?, proof };
         let ring = Ring::restore(now, saved.seq, &saved.events)?;
         Some(self.insert(who, token, ring))
     }

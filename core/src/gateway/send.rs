@@ -5,6 +5,7 @@ use super::conn::{Closing, ConnId};
 use super::fact::Fact;
 use super::json;
 use super::methods::Method;
+use super::proof::EXPIRED;
 use super::refusal::{Code, Refusal};
 use super::{Action, Gateway, NodeId};
 use crate::connection::Outbox;
@@ -211,6 +212,7 @@ impl Gateway {
             return;
         }
         let reason = reason.into();
+        let is_expired = reason == EXPIRED;
         match cx.outbox(conn) {
             Some(outbox) => outbox.close(code, &reason),
             None => {
@@ -219,8 +221,10 @@ impl Gateway {
             }
         }
         state.closing = Some(Closing { code, reason, deadline });
-        // Who is sent away for the gateway's sake may come back to the same events.
-        self.log_out(cx, conn, matches!(code, CloseCode::GOING_AWAY | CloseCode::RESTART));
+        // Who is sent away for the gateway's sake, or to bring a new credential, may come back to the
+        // same events.
+        let keep = matches!(code, CloseCode::GOING_AWAY | CloseCode::RESTART) || is_expired;
+        self.log_out(cx, conn, keep);
         self.disarm_connect(conn);
     }
 

@@ -162,7 +162,15 @@ pub(super) fn check(message: &Value, seq: &mut u64) {
                 assert_eq!(message["seq"], *seq, "{message}");
             }
             assert!(message["payload"].is_object(), "{message}");
-            let events = ["connect.challenge", "agent", "chat.turn", "presence", "shutdown"];
+            let events = [
+                "connect.challenge",
+                "agent",
+                "chat.turn",
+                "presence",
+                "shutdown",
+                "device.pair.requested",
+                "device.pair.resolved",
+            ];
             let name = message["event"].as_str().expect("a name");
             assert!(events.contains(&name), "{message}");
             assert_eq!(is_numbered, name != "connect.challenge", "{message}");

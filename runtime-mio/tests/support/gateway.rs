@@ -47,7 +47,7 @@ impl Gateway {
     }
 }
 
-/// A client that is logged in.
+/// A client.
 pub struct Client {
     stream: BufReader<TcpStream>,
     next: u64,
@@ -55,6 +55,13 @@ pub struct Client {
 
 impl Client {
     pub fn login(address: SocketAddr, user: &str) -> io::Result<Self> {
+        let mut client = Self::open(address)?;
+        client.call("connect", json!({"token": "t", "user_id": user}))?;
+        Ok(client)
+    }
+
+    /// A client that is not logged in yet.
+    pub fn open(address: SocketAddr) -> io::Result<Self> {
         let mut stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -70,9 +77,15 @@ impl Client {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        let mut client = Self { stream, next: 0 };
-        client.call("connect", json!({"token": "t", "user_id": user}))?;
-        Ok(client)
+        Ok(Self { stream, next: 0 })
+    }
+
+    /// Sends a request and takes its answer, which must be the next one, as it is.
+    pub fn ask(&mut self, method: &str, params: Value) -> io::Result<Value> {
+        let asked = self.request(method, params)?;
+        let (id, answer) = self.answer()?;
+        assert_eq!(id, asked);
+        Ok(answer)
     }
 
     /// Sends a request; gives its id.
@@ -87,28 +100,11 @@ impl Client {
     /// The next answer: its request's id and the whole message.
     pub fn answer(&mut self) -> io::Result<(String, Value)> {
         loop {
-            let mut head = [0; 2];
-            self.stream.read_exact(&mut head)?;
-            let len = match head[1] {
-                126 => {
-                    let mut len = [0; 2];
-                    self.stream.read_exact(&mut len)?;
-                    u64::from(u16::from_be_bytes(len))
-                }
-                127 => {
-                    let mut len = [0; 8];
-                    self.stream.read_exact(&mut len)?;
-                    u64::from_be_bytes(len)
-                }
-                len => u64::from(len),
-            };
-            let mut payload = vec![0; usize::try_from(len).unwrap()];
-            self.stream.read_exact(&mut payload)?;
-            assert!(head[0] & 0x80 != 0, "answers here are smaller than a fragment");
-            if head[0] == 0x88 {
+            let (first, payload) = self.frame()?;
+            if first == 0x88 {
                 return Err(io::ErrorKind::ConnectionReset.into());
             }
-            if head[0] != 0x81 {
+            if first != 0x81 {
                 continue;
             }
             let mut message: Value = serde_json::from_slice(&payload).unwrap();
@@ -119,11 +115,59 @@ impl Client {
         }
     }
 
+    /// The payload of the next event of this name; what comes before it is skipped.
+    pub fn event(&mut self, name: &str) -> io::Result<Value> {
+        loop {
+            let (first, payload) = self.frame()?;
+            if first == 0x88 {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            if first == 0x81 {
+                let mut message: Value = serde_json::from_slice(&payload).unwrap();
+                if message["event"] == name {
+                    return Ok(message["payload"].take());
+                }
+            }
+        }
+    }
+
+    /// Code and reason of the Close that ends the connection; what comes before it is skipped.
+    pub fn closed(&mut self) -> io::Result<(u16, String)> {
+        loop {
+            let (first, payload) = self.frame()?;
+            if first == 0x88 {
+                let reason = String::from_utf8(payload[2..].to_vec()).unwrap();
+                return Ok((u16::from_be_bytes([payload[0], payload[1]]), reason));
+            }
+        }
+    }
+
+    /// The first byte and the payload of a frame.
+    fn frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
+        let mut head = [0; 2];
+        self.stream.read_exact(&mut head)?;
+        let len = match head[1] {
+            126 => {
+                let mut len = [0; 2];
+                self.stream.read_exact(&mut len)?;
+                u64::from(u16::from_be_bytes(len))
+            }
+            127 => {
+                let mut len = [0; 8];
+                self.stream.read_exact(&mut len)?;
+                u64::from_be_bytes(len)
+            }
+            len => u64::from(len),
+        };
+        let mut payload = vec![0; usize::try_from(len).unwrap()];
+        self.stream.read_exact(&mut payload)?;
+        assert!(head[0] & 0x80 != 0, "messages here are smaller than a fragment");
+        Ok((head[0], payload))
+    }
+
     /// Sends a request and takes its answer, which must be the next one and a good one.
     pub fn call(&mut self, method: &str, params: Value) -> io::Result<Value> {
-        let asked = self.request(method, params)?;
-        let (id, mut answer) = self.answer()?;
-        assert_eq!(id, asked);
+        let mut answer = self.ask(method, params)?;
         assert_eq!(answer["ok"], true, "{answer}");
         Ok(answer["payload"].take())
     }

@@ -1,6 +1,7 @@
 //! The configuration: defaults, then `moorline.json5`, then `MOORLINE_*` variables, then flags; each
 //! overrides those before it.
 
+mod jwt;
 mod keys;
 mod layers;
 mod origin;
@@ -9,6 +10,7 @@ mod secret;
 mod slot;
 mod tree;
 
+pub(crate) use jwt::NamedJwtKey;
 pub(crate) use keys::{KEYS, Key};
 pub(crate) use layers::{Loaded, Sources};
 pub(crate) use origin::{Origin, Problem};
@@ -27,6 +29,7 @@ pub(crate) struct Settings {
     pub(crate) port: u16,
     pub(crate) token: Option<NamedSecret>,
     pub(crate) tokens: Vec<NamedSecret>,
+    pub(crate) jwt: Vec<NamedJwtKey>,
     pub(crate) state_dir: Option<PathBuf>,
     /// Conversations stay in memory.
     pub(crate) ephemeral: bool,
@@ -34,7 +37,7 @@ pub(crate) struct Settings {
     pub(crate) deflate: bool,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
-    /// What goes to the gateway as it is. Its tokens and its address are not here.
+    /// What goes to the gateway as it is. Its tokens, keys and its address are not here.
     pub(crate) gateway: GatewayConfig,
 }
 
@@ -46,6 +49,7 @@ impl Default for Settings {
             port,
             token: None,
             tokens: Vec::new(),
+            jwt: Vec::new(),
             state_dir: None,
             ephemeral: false,
             loops: 1,
@@ -84,6 +88,7 @@ impl Settings {
         GatewayConfig {
             listen,
             tokens: tokens.into_iter().map(|token| Token::admin(token.secret.clone())).collect(),
+            jwt: self.jwt.iter().map(|named| named.key.clone()).collect(),
             limits: self.limits(),
             ..self.gateway.clone()
         }

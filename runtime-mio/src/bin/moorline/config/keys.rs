@@ -2,7 +2,8 @@
 
 use super::Settings;
 use super::slot::Slot::{
-    Agents, Flag, Format, Header, Ip, Level, Millis, Names, Path, Secret, Secrets, U16, U32, Usize,
+    Agents, Flag, Format, Header, Ip, Jwt, Level, Millis, Names, Path, Secret, Secrets, U16, U32,
+    Usize,
 };
 use super::slot::{Context, Slot, Wrong};
 use super::tree::Node;
@@ -108,6 +109,8 @@ pub(crate) const KEYS: &[Key] = &[
         .from(0, 65_535),
     live("gateway.token", |s| Secret(&mut s.token), "The token that clients log in with. Without one here or in `gateway.tokens`, the one that is kept in the state folder."),
     live("gateway.tokens", |s| Secrets(&mut s.tokens), "The new token and the old one while clients change over. Not together with `gateway.token`."),
+    live("gateway.jwt", |s| Jwt(&mut s.jwt), "Whose JSON Web Tokens are believed: see above."),
+    live("gateway.pairing", |s| Flag(&mut s.gateway.pairing), "Let whoever has no credential ask to be let in, for an admin to decide."),
     live("gateway.owner_ids", |s| Names(&mut s.gateway.owner_ids, |_| Ok(())), "Users that the token makes owners. Without any, only `system`."),
     live("gateway.allowed_origins", |s| Names(&mut s.gateway.allowed_origins, GatewayConfig::check_origin), "Origins of web pages that may connect, such as `https://chat.example.com` or `https://*.example.com`."),
     live("gateway.allowed_hosts", |s| Names(&mut s.gateway.allowed_hosts, GatewayConfig::check_host), "Names that clients may ask this gateway by (`Host`), besides localhost. On a loopback address no other is answered; elsewhere none is, once there is one here, except addresses."),
@@ -133,8 +136,15 @@ pub(crate) const KEYS: &[Key] = &[
     live("limits.strikes", |s| U32(&mut s.gateway.bounds.strikes), "Invalid messages or refused logins until a connection is closed.").from(1, 10_000),
     live("limits.in_flight", |s| Usize(&mut s.gateway.bounds.in_flight), "Requests of one connection without an answer yet.").from(1, 10_000),
     live("limits.remembered", |s| Usize(&mut s.gateway.bounds.remembered), "Users and addresses whose rate or failures are remembered.").from(2, 10_000_000),
-    live("limits.auth_failures", |s| U32(&mut s.gateway.bounds.auth_failures), "Wrong tokens of one address per minute. More lock it out.").from(1, 10_000),
+    live("limits.auth_failures", |s| U32(&mut s.gateway.bounds.auth_failures), "Wrong credentials of one kind from one address per minute. More lock it out.").from(1, 10_000),
     live("limits.auth_lock_ms", |s| Millis(&mut s.gateway.bounds.auth_lock), "How long they lock it out.").from(0, MONTH),
+    live("limits.api_keys", |s| Usize(&mut s.gateway.bounds.api_keys), "API keys.").from(1, 100_000),
+    live("limits.revocations", |s| Usize(&mut s.gateway.bounds.revocations), "Revocations by `tokens.revoke`. More are refused, none is forgotten.").from(1, 1_000_000),
+    live("limits.pairings", |s| Usize(&mut s.gateway.bounds.pairings), "Devices that may ask to be let in at once.").from(1, 5_000),
+    live("limits.pairings_per_address", |s| Usize(&mut s.gateway.bounds.pairings_per_address), "How many of them from one address.").from(1, 5_000),
+    live("limits.pairing_within_ms", |s| Millis(&mut s.gateway.bounds.pairing_within), "How long a device may ask, and its connection wait.").from(1000, MONTH),
+    live("limits.devices", |s| Usize(&mut s.gateway.bounds.devices), "Devices that are let in.").from(1, 100_000),
+    live("limits.device_within_ms", |s| Millis(&mut s.gateway.bounds.device_within), "How long a device is let in.").from(1000, 12 * MONTH),
     live("limits.live_sessions", |s| Usize(&mut s.gateway.bounds.live_sessions), "Sessions of each loop with something going on.").from(1, 1_000_000),
     live("limits.queued_turns", |s| Usize(&mut s.gateway.bounds.queued_turns), "Turns that wait for a run of one session.").from(1, 10_000),
     live("limits.queued_bytes", |s| Usize(&mut s.gateway.bounds.queued_bytes), "Their texts.").from(1024, 1024 * MIB),

@@ -278,6 +278,23 @@ mod tests {
             ("{ gateway: { tokens: ['a', 'b', 'c'] } }", 1, 22, "gateway.tokens", "found 3"),
             ("{ gateway: { token: { env: 'NO_SUCH' } } }", 1, 28, "gateway.token", "NO_SUCH"),
             ("{ gateway: { token: { file: 'none' } } }", 1, 29, "gateway.token", "cannot read"),
+            ("{ gateway: { jwt: {} } }", 1, 19, "gateway.jwt", "expected a list"),
+            (
+                "{ gateway: { jwt: [{ alg: 'none' }] } }",
+                1,
+                27,
+                "gateway.jwt",
+                "one of HS256, RS256",
+            ),
+            ("{ gateway: { jwt: [{ alg: 'HS256' }] } }", 1, 20, "gateway.jwt", "key is missing"),
+            ("{ gateway: { jwt: [{ kid: 1 }] } }", 1, 22, "gateway.jwt", "no key \"kid\""),
+            (
+                "{ gateway: { jwt: [{ alg: 'HS256', key: 'short', iss: 'i', aud: 'a' }] } }",
+                1,
+                41,
+                "gateway.jwt",
+                "at least 32 bytes",
+            ),
             ("{\n loops: 2\n log: {} }", 3, 2, "", "comma"),
         ] {
             let (at_line, at_column, at_key, said) = problem(text);

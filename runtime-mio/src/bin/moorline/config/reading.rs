@@ -1,6 +1,7 @@
 //! Layers on their way into the settings: each entry is checked, put in its place, and noted with who
 //! said it.
 
+use super::jwt::NamedJwtKey;
 use super::keys::{self, KEYS, Key};
 use super::origin::{Origin, Problem};
 use super::slot::Context;
@@ -73,7 +74,12 @@ impl Reading {
         let inline = ["gateway.token", "gateway.tokens"]
             .iter()
             .any(|key| self.origins.contains_key(key) && has_inline_secret(&tree, key));
-        if inline && secret::is_open_to_others(path) {
+        let jwt = self.origins.contains_key("gateway.jwt")
+            && find(&tree, "gateway.jwt").is_some_and(|node| match node.value {
+                Value::List(list) => list.iter().any(NamedJwtKey::is_inline_secret),
+                _ => false,
+            });
+        if (inline || jwt) && secret::is_open_to_others(path) {
             let path = path.display();
             self.warnings.push(format!(
                 "{path} holds a token and can be read by others: run chmod 600 on it"
@@ -176,18 +182,22 @@ impl Reading {
 
 /// Whether a token itself stands in the file, not where to find it.
 fn has_inline_secret(tree: &Node, path: &str) -> bool {
+    match find(tree, path).map(|node| node.value) {
+        Some(Value::Text(_)) => true,
+        Some(Value::List(list)) => list.iter().any(|node| matches!(node.value, Value::Text(_))),
+        _ => false,
+    }
+}
+
+/// The value at a path.
+fn find(tree: &Node, path: &str) -> Option<Node> {
     let member = |node: &Node, key: &str| match &node.value {
         Value::Object(members) => {
             members.iter().find(|member| member.key == key).map(|member| member.node.clone())
         }
         _ => None,
     };
-    let found = path.split('.').try_fold(tree.clone(), |node, key| member(&node, key));
-    match found.map(|node| node.value) {
-        Some(Value::Text(_)) => true,
-        Some(Value::List(list)) => list.iter().any(|node| matches!(node.value, Value::Text(_))),
-        _ => false,
-    }
+    path.split('.').try_fold(tree.clone(), |node, key| member(&node, key))
 }
 
 /// Variables of this program that are no settings of the gateway.

@@ -11,7 +11,7 @@ use std::path::Path;
 #[derive(Clone)]
 pub(crate) struct NamedSecret {
     pub(crate) secret: Secret,
-    fingerprint: String,
+    pub(super) fingerprint: String,
 }
 
 impl NamedSecret {

@@ -1,5 +1,6 @@
 //! One setting's place: what may be put there, and how it is shown.
 
+use super::jwt::{self, NamedJwtKey};
 use super::secret::{self, NamedSecret};
 use super::tree::{Member, Node, Value};
 use crate::cli::LogFormat;
@@ -25,6 +26,7 @@ pub(super) enum Slot<'s> {
     Agents(&'s mut Vec<Agent>),
     Secret(&'s mut Option<NamedSecret>),
     Secrets(&'s mut Vec<NamedSecret>),
+    Jwt(&'s mut Vec<NamedJwtKey>),
 }
 
 /// What an entry of a list must be.
@@ -72,6 +74,7 @@ impl Slot<'_> {
             Self::Names(..) => "a list of texts".into(),
             Self::Agents(_) => "a list of objects {id, name}".into(),
             Self::Secret(_) => "a text, {file: \"path\"} or {env: \"NAME\"}".into(),
+            Self::Jwt(_) => jwt::ALLOWED.into(),
             Self::Secrets(_) => {
                 format!(
                     "a list of at most {MAX_TOKENS}, each a text, {{file: \"path\"}} or {{env: \"NAME\"}}"
@@ -99,6 +102,7 @@ impl Slot<'_> {
                 Json::Array(agents.collect())
             }
             Self::Secret(secret) => json!(secret.as_ref().map(NamedSecret::shown)),
+            Self::Jwt(keys) => Json::Array(keys.iter().map(NamedJwtKey::show).collect()),
             Self::Secrets(secrets) => {
                 Json::Array(secrets.iter().map(|s| json!(s.shown())).collect())
             }
@@ -117,7 +121,7 @@ impl Slot<'_> {
                 "false" | "0" => Value::Flag(false),
                 _ => Value::Text(text()),
             },
-            Self::Agents(_) => {
+            Self::Agents(_) | Self::Jwt(_) => {
                 return super::tree::parse(&text()).map_err(|error| {
                     format!("{} at column {}", error.message, error.position.column)
                 });
@@ -184,6 +188,13 @@ impl Slot<'_> {
             Self::Agents(place) => {
                 let Value::List(list) = &node.value else { return Err(expected(node)) };
                 *place = list.iter().map(agent).collect::<Result<_, _>>()?;
+            }
+            Self::Jwt(place) => {
+                let Value::List(list) = &node.value else { return Err(expected(node)) };
+                *place = list
+                    .iter()
+                    .map(|node| NamedJwtKey::read(node, context))
+                    .collect::<Result<_, _>>()?;
             }
             Self::Secret(place) => *place = Some(read_secret(node, &allowed, context)?),
             Self::Secrets(place) => {
@@ -260,7 +271,7 @@ fn agent(node: &Node) -> Result<Agent, Wrong> {
     Ok(Agent { name: name.unwrap_or_else(|| id.clone()), id })
 }
 
-fn read_secret(
+pub(super) fn read_secret(
     node: &Node,
     allowed: &str,
     context: &mut Context<'_>,

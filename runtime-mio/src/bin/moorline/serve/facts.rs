@@ -45,6 +45,12 @@ pub(super) fn log(node: usize, fact: &Fact) {
             lockedMs = locked.map(|locked| locked.as_millis() as u64),
             "login refused"
         ),
+        Fact::Pairing { sender, action, by } => info!(
+            device = %sender,
+            action = action.as_str(),
+            by = by.as_deref().map(|by| PeerText(by).to_string()),
+            "pairing"
+        ),
         Fact::Resumed { conn, replayed, gap } => {
             info!(conn = name(conn), replayed, gap, "resumed");
         }

@@ -1,0 +1,189 @@
+//! The methods of pairing: what who waits may ask, and what admins decide.
+
+use super::Gateway;
+use super::bus::{BusMessage, Route};
+use super::config::Secret;
+use super::jobs::Job;
+use super::json::Object;
+use super::pairing::{CHANNEL, Sender, is_sender_id};
+use super::params::Params;
+use super::principal::Authenticated;
+use super::record::RecordKind;
+use super::refusal::Refusal;
+use super::send::{Cx, ReplyTo};
+use super::waiting::{Asked, PairAction, no_code};
+use super::work::StoreWork;
+use std::sync::Arc;
+use std::time::Duration;
+
+type Done = Result<(), Refusal>;
+
+/// `browser.pairing.status`: the one question of who waits.
+pub(super) fn status(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    params: Params<'_>,
+    to: &mut Option<ReplyTo>,
+) -> Done {
+    let sender_id = Secret::new(&params.required("sender_id")?);
+    let Some(ReplyTo::Local { conn, .. }) = to else { return Ok(()) };
+    let Some(conn) = gateway.conns.get(conn) else { return Ok(()) };
+    // About others nobody is told anything: that would be a way to guess.
+    let own = conn.waiting.as_ref().is_some_and(|own| own.sender_id.matches(&sender_id));
+    let sender = Sender::of(&sender_id);
+    let at = gateway.ms(cx.now);
+    let word = if !own && conn.principal.is_none() {
+        "expired"
+    } else if gateway.pairings.device(&sender).is_some_and(|device| device.expires > at) {
+        "approved"
+    } else if gateway.pairings.request(&sender, at).is_some() {
+        "pending"
+    } else {
+        "expired"
+    };
+    if let Some(to) = to.take() {
+        gateway.reply_ok(cx, to, |_, out| Object::new(out).str("status", word).end());
+    }
+    Ok(())
+}
+
+/// `device.pair.request`: for another device of the caller's.
+pub(super) fn request(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    who: &Authenticated,
+    params: Params<'_>,
+    to: &mut Option<ReplyTo>,
+) -> Done {
+    if params.text("channel")?.is_some_and(|channel| channel != CHANNEL) {
+        return Err(Refusal::invalid("the only channel is browser"));
+    }
+    let Some(ReplyTo::Local { conn, .. }) = to else { return Ok(()) };
+    let peer = gateway.conns.get(conn).map(|conn| conn.peer.ip());
+    let Some(peer) = peer else { return Ok(()) };
+    let sender_id = match params.text("senderId")? {
+        None => gateway.sender_id(),
+        Some(text) if is_sender_id(&text) => Secret::new(&text),
+        Some(_) => {
+            return Err(Refusal::invalid(
+                "senderId is a secret: 16 to 128 letters, digits and ._:@-, beginning with a letter \
+                 or digit",
+            ));
+        }
+    };
+    let at = gateway.ms(cx.now);
+    let sender = Sender::of(&sender_id);
+    if gateway.pairings.request_named(&sender.name).is_some()
+        || gateway.pairings.device_named(&sender.name).is_some()
+    {
+        return Err(Refusal::invalid("this senderId is pending or paired"));
+    }
+    let request = gateway.make_request(sender, who.user().clone(), peer, at)?;
+    if let Some(to) = to.take() {
+        gateway.keep_request(cx, &request, Asked { sender_id, waits: None, to });
+    }
+    Ok(())
+}
+
+/// `device.pair.list`.
+pub(super) fn list(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    _: &Authenticated,
+    _: Params<'_>,
+    to: &mut Option<ReplyTo>,
+) -> Done {
+    let at = gateway.ms(cx.now);
+    gateway.pairings.expire_devices(at);
+    if let Some(to) = to.take() {
+        gateway.reply_ok(cx, to, |gateway, out| {
+            let requests = gateway.pairings.requests().filter(|request| request.expires > at);
+            Object::new(out)
+                .list("pending", requests, |out, request| request.write(Object::new(out)).end())
+                .list("paired", gateway.pairings.devices(), |out, device| {
+                    device.write(Object::new(out)).end();
+                })
+                .end();
+        });
+    }
+    Ok(())
+}
+
+/// `device.pair.approve`.
+pub(super) fn approve(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    who: &Authenticated,
+    params: Params<'_>,
+    to: &mut Option<ReplyTo>,
+) -> Done {
+    let at = gateway.ms(cx.now);
+    let code = params.required("code")?;
+    let bounds = gateway.config.bounds();
+    let (most, within) = (bounds.devices, bounds.device_within);
+    let Some(request) = gateway.pairings.by_code(&code, at) else { return Err(no_code()) };
+    let expires = at.saturating_add(u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
+    let device = request.device(who.user(), at, expires);
+    gateway.pairings.expire_devices(at);
+    if gateway.pairings.devices().count() >= most {
+        let text = "there are too many paired devices: revoke some";
+        return Err(Refusal::exhausted(text, Duration::from_secs(60)));
+    }
+    if let Some(to) = to.take() {
+        let work = StoreWork::Put { records: vec![device.record()], at };
+        gateway.start_store(cx, work, Job::LetIn { device, to });
+    }
+    Ok(())
+}
+
+/// `device.pair.deny`.
+pub(super) fn deny(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    who: &Authenticated,
+    params: Params<'_>,
+    to: &mut Option<ReplyTo>,
+) -> Done {
+    let at = gateway.ms(cx.now);
+    let code = params.required("code")?;
+    let Some(request) = gateway.pairings.by_code(&code, at) else { return Err(no_code()) };
+    let name = request.sender.name.clone();
+    if let Some(to) = to.take() {
+        // One that the store cannot forget asks again after a restart, and has got in nowhere.
+        gateway.forget_record(cx, RecordKind::Pairing, name.clone());
+        gateway.publish(Route::Others, BusMessage::PairDenied { name: name.clone() });
+        gateway.pair_over(cx, &name, PairAction::Denied);
+        gateway.note_pairing(&name, PairAction::Denied, Some(who.user()));
+        gateway.reply_ok(cx, to, |_, out| Object::new(out).bool("denied", true).end());
+    }
+    Ok(())
+}
+
+/// `device.pair.revoke`: in force everywhere before it is durable.
+pub(super) fn revoke(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    who: &Authenticated,
+    params: Params<'_>,
+    to: &mut Option<ReplyTo>,
+) -> Done {
+    let id = params.required("senderId")?;
+    // Its name, or what only the device should have.
+    let name: Arc<str> = match gateway.pairings.device_named(&id) {
+        None if !id.starts_with("d-") => Sender::of(&Secret::new(&id)).name,
+        _ => id.into(),
+    };
+    if let Some(to) = to.take() {
+        let at = gateway.ms(cx.now);
+        let known = gateway.pairings.device_named(&name).is_some();
+        let (kind, key) = (RecordKind::Device, name.clone());
+        // Asked of the store even when no node knows it: an earlier try may have failed there.
+        gateway.start_store(cx, StoreWork::Remove { kind, key, at }, Job::Drop { kind, known, to });
+        if known {
+            gateway.note_pairing(&name, PairAction::Revoked, Some(who.user()));
+        }
+        gateway.publish(Route::Others, BusMessage::DeviceGone { name: name.clone() });
+        gateway.device_gone(cx, &name);
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! What somebody has logged in by, and whether that still holds.
+
+use super::api_keys::ApiKey;
+use super::config::TokenId;
+use super::conn::ConnId;
+use super::jwt::JwtKeyId;
+use super::link::LinkId;
+use super::presence::Entry;
+use super::principal::{Principal, Role};
+use super::send::Cx;
+use super::{Gateway, Timer};
+use crate::frame::CloseCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a login rests on. It names the credential and is none itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing was needed.
+    Nothing,
+    /// A gateway token.
+    Token(TokenId),
+    /// The API key with this id.
+    ApiKey(Arc<str>),
+    /// A JSON Web Token.
+    Jwt {
+        /// The configured key that it was verified by.
+        key: JwtKeyId,
+        /// Its `jti`.
+        id: Option<Arc<str>>,
+        /// Its `iat` in Unix milliseconds; 0 if it has none.
+        issued: u64,
+    },
+    /// The paired device with this name.
+    Device(Arc<str>),
+}
+
+/// The reason of a Close, when a credential is valid no more.
+pub(super) const REVOKED: &str = "revoked";
+
+/// The reason of a Close, when a credential's own time is over. Whoever has a new one may come back
+/// for the same events.
+pub(super) const EXPIRED: &str = "credential expired";
+
+/// A timer is set for no longer than this; a later end is looked at again then.
+const FAR: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Proof {
+    /// For the store. [`Proof::parse`] reads it.
+    pub(super) fn write(&self) -> String {
+        match self {
+            Self::Nothing => "nothing".into(),
+            Self::Token(id) => format!("token:{id}"),
+            Self::ApiKey(id) => format!("key:{id}"),
+            Self::Device(name) => format!("device:{name}"),
+            Self::Jwt { key, id, issued } => match id {
+                None => format!("jwt:{key}:{issued}"),
+                Some(id) => format!("jwt:{key}:{issued}:{id}"),
+            },
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Some(match text.split_once(':') {
+            None if text == "nothing" => Self::Nothing,
+            Some(("token", id)) => Self::Token(TokenId::parse(id)?),
+            Some(("key", id)) => Self::ApiKey(id.into()),
+            Some(("device", name)) => Self::Device(name.into()),
+            Some(("jwt", rest)) => {
+                let (key, rest) = rest.split_once(':')?;
+                let (issued, id) =
+                    rest.split_once(':').map_or((rest, None), |(issued, id)| (issued, Some(id)));
+                let (key, issued) = (JwtKeyId::parse(key)?, issued.parse().ok()?);
+                Self::Jwt { key, id: id.map(Into::into), issued }
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl Gateway {
+    /// The role that somebody has now by what they have logged in by; none when that is no proof any
+    /// more.
+    pub(super) fn role_now(&self, who: &Principal) -> Option<Role> {
+        match &who.proof {
+            Proof::Nothing => self.config.is_open().then_some(Role::Operator),
+            Proof::Token(id) => {
+                let token = self.config.token_named(*id)?;
+                let revoked = self.revocations.has_token(&token.secret.fingerprint());
+                (!revoked).then(|| self.config.role_by(token, &who.user))
+            }
+            Proof::ApiKey(id) => self.api_keys.get(id).map(ApiKey::role),
+            Proof::Device(name) => self.pairings.device_named(name).map(|_| Role::Operator),
+            Proof::Jwt { key, id, issued } => {
+                let known = self.config.jwt.iter().any(|known| known.id == *key);
+                let revoked = self.revocations.has_jwt(id.as_deref(), &who.user, *issued);
+                (known && !revoked).then_some(who.role)
+            }
+        }
+    }
+
+    /// Closes whoever is logged in by what is no proof any more, drops their links, and gives others
+    /// the role that they have now. Work in proportion to the connections and links.
+    pub(super) fn judge_logins(&mut self, cx: &mut Cx<'_>) {
+        let conns: Vec<_> = self.conns.keys().copied().collect();
+        for id in conns {
+            self.judge_conn(cx, id);
+        }
+        let links: Vec<LinkId> = self.links.iter().map(|(id, _)| id).collect();
+        for id in links {
+            let Some(role) = self.links.get(id).map(|link| self.role_now(&link.who)) else {
+                continue;
+            };
+            match role {
+                None => self.drop_link(id),
+                Some(role) => {
+                    if let Some(link) = self.links.get_mut(id) {
+                        link.who.role = role;
+                    }
+                }
+            }
+        }
+    }
+
+    fn judge_conn(&mut self, cx: &mut Cx<'_>, id: ConnId) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let Some(principal) = &conn.principal else { return };
+        let Some(role) = self.role_now(principal) else {
+            return self.close(cx, id, CloseCode::POLICY, REVOKED, None);
+        };
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(principal) = &mut conn.principal else { return };
+        if std::mem::replace(&mut principal.role, role) == role {
+            return;
+        }
+        conn.last_principal = Some(principal.clone());
+        let (user, peer, since) = (principal.user.clone(), conn.peer, conn.since_ms);
+        let active = self.ms(cx.now);
+        self.presence_enter(cx.now, Entry { conn: id, user, role, since, active, peer });
+    }
+
+    /// A login that ends by itself, in Unix milliseconds.
+    pub(super) fn arm_expiry(&mut self, now: Instant, id: ConnId, expires: Option<u64>) {
+        let left = expires.map(|expires| expires.saturating_sub(self.ms(now)));
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if let Some((at, _)) = conn.expiry.take() {
+            self.timers.remove(&(at, Timer::Expiry(id)));
+        }
+        if let (Some(expires), Some(left)) = (expires, left) {
+            let at = now + Duration::from_millis(left).min(FAR);
+            conn.expiry = Some((at, expires));
+            self.timers.insert((at, Timer::Expiry(id)));
+        }
+    }
+
+    pub(super) fn expiry_due(&mut self, cx: &mut Cx<'_>, id: ConnId) {
+        let expiry = self.conns.get_mut(&id).and_then(|conn| conn.expiry.take());
+        let Some((_, expires)) = expiry else { return };
+        if self.ms(cx.now) < expires {
+            return self.arm_expiry(cx.now, id, Some(expires));
+        }
+        self.close(cx, id, CloseCode::POLICY, EXPIRED, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jwt_key() -> JwtKeyId {
+        JwtKeyId::parse(&"5a".repeat(32)).expect("an id")
+    }
+
+    #[test]
+    fn a_proof_is_read_as_it_was_written() {
+        for proof in [
+            Proof::Nothing,
+            Proof::Token(TokenId([0xA5; 8])),
+            Proof::ApiKey("0123456789abcdef".into()),
+            Proof::Device("d-0123456789abcdef".into()),
+            Proof::Jwt { key: jwt_key(), id: None, issued: 7 },
+            Proof::Jwt { key: jwt_key(), id: Some("a:b".into()), issued: 0 },
+            Proof::Jwt { key: jwt_key(), id: Some("".into()), issued: u64::MAX },
+        ] {
+            assert_eq!(Proof::parse(&proof.write()), Some(proof));
+        }
+        for wrong in ["", "token", "token:", "token:x", "else:1", "jwt:5a:1", "jwt:"] {
+            assert_eq!(Proof::parse(wrong), None, "{wrong}");
+        }
+    }
+}
