@@ -1,0 +1,179 @@
+//! Who may call what: every method of the table against every kind of caller, on one node and on three.
+#![cfg(feature = "gateway")]
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
+
+#[path = "support/gateway.rs"]
+mod world;
+
+use moorline_core::gateway::*;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use world::*;
+
+/// Somebody who calls: the token and the user of the login, or none. A new kind of caller is a line
+/// here and a column in [`TABLE`].
+const CALLERS: [(&str, Option<(&str, &str)>); 6] = [
+    ("unauthenticated", None),
+    ("viewer", Some(("viewer", "ann"))),
+    ("operator", Some(("operator", "ann"))),
+    ("operator of another user", Some(("operator", "eve"))),
+    ("admin", Some(("secret", "adm"))),
+    ("owner", Some(("secret", "root"))),
+];
+
+/// What is called upon. Ann owns the session, in which a run is under way.
+struct Target {
+    session: String,
+    run: String,
+}
+
+struct Row {
+    method: &'static str,
+    params: fn(&Target) -> Value,
+    /// The code of the answer for each of [`CALLERS`].
+    codes: [&'static str; CALLERS.len()],
+}
+
+const OK: &str = "ok";
+const NO: &str = "UNAUTHORIZED";
+const HERS: &str = "FORBIDDEN";
+
+const fn row(
+    method: &'static str,
+    params: fn(&Target) -> Value,
+    codes: [&'static str; CALLERS.len()],
+) -> Row {
+    Row { method, params, codes }
+}
+
+fn nothing(_: &Target) -> Value {
+    json!({})
+}
+
+fn session(target: &Target) -> Value {
+    json!({"sessionKey": target.session})
+}
+
+fn message(target: &Target) -> Value {
+    json!({"sessionKey": target.session, "message": "hello"})
+}
+
+#[rustfmt::skip]
+const TABLE: &[Row] = &[
+    //                                     nobody viewer operator other admin owner
+    row("connect", |_| json!({"token": "viewer"}), [OK, OK, OK, OK, OK, OK]),
+    row("health", nothing,                [NO, OK, OK, OK, OK, OK]),
+    row("status", nothing,                [NO, OK, OK, OK, OK, OK]),
+    row("presence.list", nothing,         [NO, OK, OK, OK, OK, OK]),
+    row("agents.list", nothing,           [NO, OK, OK, OK, OK, OK]),
+    row("chat.send", message,             [NO, NO, OK, HERS, OK, OK]),
+    row("chat.history", session,          [NO, OK, OK, HERS, OK, OK]),
+    row("chat.abort", session,            [NO, NO, OK, HERS, OK, OK]),
+    row("chat.inject", message,           [NO, NO, OK, HERS, OK, OK]),
+    row("chat.session.status", session,   [NO, OK, OK, HERS, OK, OK]),
+    row("sessions.list", nothing,         [NO, OK, OK, OK, OK, OK]),
+];
+
+#[test]
+fn every_method_has_its_row_and_every_row_its_method() {
+    let methods: BTreeSet<_> = methods().iter().map(|method| method.name).collect();
+    let rows: BTreeSet<_> = TABLE.iter().map(|row| row.method).collect();
+    assert_eq!(rows.len(), TABLE.len(), "a method has two rows");
+    assert_eq!(methods, rows);
+}
+
+#[test]
+fn everybody_may_do_what_the_table_says_and_nothing_else() {
+    for nodes in [1, 3] {
+        for row in TABLE {
+            for (at, (caller, login)) in CALLERS.iter().enumerate() {
+                for node in 0..usize::from(nodes) {
+                    let case = format!("{} by {caller} at node {node} of {nodes}", row.method);
+                    check(nodes, node, row, *login, row.codes[at], &case);
+                }
+            }
+        }
+    }
+}
+
+fn check(
+    nodes: u16,
+    node: usize,
+    row: &Row,
+    login: Option<(&str, &str)>,
+    expected: &str,
+    case: &str,
+) {
+    let mut world = World::new(nodes);
+    let ann = world.login(usize::from(nodes) - 1, "operator", "ann");
+    let target = target(&mut world, ann);
+    let caller = match login {
+        None => world.open(node),
+        Some((token, user)) => world.login(node, token, user),
+    };
+    let before = state(&mut world, ann, &target);
+    let answer = world.call(caller, row.method, (row.params)(&target));
+    assert_eq!(code(&answer), expected, "{case}: {answer}");
+    let text = world::message(&answer);
+    match expected {
+        OK => return,
+        NO if login.is_none() => assert_eq!(text, "first request must be 'connect'", "{case}"),
+        NO => {
+            let role = find(row.method).role.expect("a role");
+            let wanted = format!("permission denied: {} requires {role} role", row.method);
+            assert_eq!(text, wanted, "{case}");
+        }
+        _ => assert!(text.contains("does not belong to user"), "{case}: {text}"),
+    }
+    assert!(!answer.to_string().contains("first words"), "{case}: {answer}");
+    assert_eq!(state(&mut world, ann, &target), before, "{case}: what is refused is not done");
+}
+
+/// Whoever it is: what is not there is not found, and nobody learns more.
+#[test]
+fn a_session_that_is_not_there_is_not_found_by_any_method_that_needs_one() {
+    for nodes in [1, 3] {
+        let mut world = World::new(nodes);
+        let callers = [("operator", "ann"), ("secret", "adm"), ("secret", "root")];
+        let callers = callers.map(|(token, user)| world.login(0, token, user));
+        let needs_session = |row: &&Row| {
+            let mut params = find(row.method).params.iter();
+            params.any(|param| param.name == "sessionKey")
+        };
+        let rows: Vec<_> = TABLE.iter().filter(needs_session).collect();
+        assert!(rows.len() >= 5);
+        for row in rows {
+            for n in 0..4 {
+                let session = format!("agent:echo:ws:direct:none-{n}");
+                let params = (row.params)(&Target { session, run: "run-0-none".into() });
+                for caller in callers {
+                    if find(row.method).role > Some(Role::Operator) && caller == callers[0] {
+                        continue;
+                    }
+                    let answer = world.call(caller, row.method, params.clone());
+                    assert_eq!(code(&answer), "NOT_FOUND", "{}: {answer}", row.method);
+                }
+            }
+        }
+    }
+}
+
+fn target(world: &mut World, ann: usize) -> Target {
+    let params = json!({"message": "first words", "agentId": "stuck", "ack": true});
+    let answer = world.call(ann, "chat.send", params);
+    let text = |name: &str| answer["payload"][name].as_str().expect("a text").to_owned();
+    Target { session: text("sessionKey"), run: text("runId") }
+}
+
+/// What can be seen of the session.
+fn state(world: &mut World, ann: usize, target: &Target) -> [Value; 3] {
+    let history = world.call(ann, "chat.history", session(target));
+    let status = world.call(ann, "chat.session.status", session(target));
+    assert_eq!(status["payload"]["runId"], *target.run);
+    let list = world.call(ann, "sessions.list", json!({}));
+    [history, status, list].map(|mut answer| answer["payload"].take())
+}
+
+fn find(name: &str) -> &'static Method {
+    methods().iter().find(|method| method.name == name).expect("a row's method")
+}
