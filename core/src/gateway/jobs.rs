@@ -233,7 +233,9 @@ impl Gateway {
                 Err(refusal) => self.reply_error(cx, to, &refusal),
             },
             Job::Load => self.loaded(cx, outcome.ok()),
-            Job::TakeLink { token } => self.link_taken(&token, outcome.ok()),
+            Job::TakeLink { token } => {
+                self.link_taken(&token, matches!(outcome, Ok(StoreOutcome::Removed(_))));
+            }
             Job::SaveLinks => self.links_saved(cx),
             Job::Run { .. } | Job::Settle | Job::Probe => {}
         }

@@ -58,14 +58,8 @@ impl Gateway {
     }
 
     /// A link is out of the store, or could not be taken out: then it cannot be given to anybody.
-    pub(super) fn link_taken(
-        &mut self,
-        token: &super::link::ResumeToken,
-        outcome: Option<StoreOutcome>,
-    ) {
-        if !matches!(outcome, Some(StoreOutcome::Removed(_)))
-            && let Some(link) = self.links.by_token(token)
-        {
+    pub(super) fn link_taken(&mut self, token: &super::link::ResumeToken, is_out: bool) {
+        if !is_out && let Some(link) = self.links.by_token(token) {
             self.drop_link(link);
         }
         if let Loading::Taking(left) = &mut self.loading {
