@@ -5,7 +5,7 @@ use super::params::{Param, Params};
 use super::principal::{Authenticated, Role};
 use super::refusal::Refusal;
 use super::send::{Cx, ReplyTo};
-use super::{Gateway, chat, login, system};
+use super::{Gateway, chat, login, sessions, system};
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -55,8 +55,15 @@ pub fn methods() -> &'static [Method] {
 }
 
 /// The event names that a client can see.
-pub(super) const EVENTS: [&str; 6] =
-    ["connect.challenge", "agent", "chat.turn", "presence", "lagged", "shutdown"];
+pub(super) const EVENTS: [&str; 7] = [
+    "connect.challenge",
+    "agent",
+    "chat.turn",
+    "session.updated",
+    "presence",
+    "lagged",
+    "shutdown",
+];
 
 pub(super) fn find(name: &str) -> Option<&'static Method> {
     METHODS.iter().find(|method| method.name == name)
@@ -103,6 +110,13 @@ const SESSION: Param =
 const MESSAGE: Param =
     Param { name: "message", aliases: &["content"], kind: "text", required: true };
 const AGENT: Param = Param { name: "agentId", aliases: &["agent"], kind: "text", required: false };
+
+const LABEL: Param = Param {
+    name: "label",
+    aliases: &["title"],
+    kind: "text, at most 100 characters; null takes it away",
+    required: true,
+};
 
 static METHODS: &[Method] = &[
     Method {
@@ -206,7 +220,47 @@ static METHODS: &[Method] = &[
         cost: 2,
         summary: "The caller's sessions, the one used last first; an admin sees everybody's.",
         params: &[AGENT, param("limit", "number"), param("offset", "number")],
-        handler: Handler::Authenticated(chat::sessions_list),
+        handler: Handler::Authenticated(sessions::list),
+    },
+    Method {
+        name: "sessions.preview",
+        role: Some(Role::Viewer),
+        cost: 2,
+        summary: "What is known of a session, and the starts of its newest messages.",
+        params: &[required(SESSION), param("limit", "number")],
+        handler: Handler::Authenticated(sessions::preview),
+    },
+    Method {
+        name: "sessions.patch",
+        role: Some(Role::Operator),
+        cost: 5,
+        summary: "Gives a session a name that people see, or takes it away.",
+        params: &[required(SESSION), LABEL],
+        handler: Handler::Authenticated(sessions::patch),
+    },
+    Method {
+        name: "sessions.delete",
+        role: Some(Role::Operator),
+        cost: 5,
+        summary: "Removes a session with all that was said; a run under way is stopped first.",
+        params: &[required(SESSION)],
+        handler: Handler::Authenticated(sessions::delete),
+    },
+    Method {
+        name: "sessions.reset",
+        role: Some(Role::Operator),
+        cost: 5,
+        summary: "Removes all that was said and keeps the session; a run under way is stopped first.",
+        params: &[required(SESSION)],
+        handler: Handler::Authenticated(sessions::reset),
+    },
+    Method {
+        name: "sessions.compact",
+        role: Some(Role::Operator),
+        cost: 5,
+        summary: "Removes all but the last messages of a session in which no run is under way.",
+        params: &[required(SESSION), param("keepLast", "number, 4 if left out")],
+        handler: Handler::Authenticated(sessions::compact),
     },
 ];
 

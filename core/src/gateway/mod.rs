@@ -68,7 +68,7 @@
 //! | `http` `origin` `forwarded` `budget` | what is asked before there is a WebSocket |
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
 //! | `login` `principal` `rate` | who it is, what they may do, how often |
-//! | `chat` `session` `runs` `idempotency` | conversations |
+//! | `chat` `sessions` `session` `change` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
 //! | `load` `drain` `saved_link` | the beginning and the end, and what goes from one gateway to the next |
@@ -79,6 +79,7 @@
 mod bounded;
 mod budget;
 mod bus;
+mod change;
 mod chat;
 mod config;
 mod conn;
@@ -112,6 +113,7 @@ mod runs;
 mod saved_link;
 mod send;
 mod session;
+mod sessions;
 mod system;
 mod work;
 
@@ -120,6 +122,7 @@ mod work;
 mod epoch;
 
 pub use bus::{Answer, BusMessage, CallId, Node, NodeId, Route};
+pub use change::Change;
 pub use config::{Agent, Bounds, ConfigError, GatewayConfig, Secret, Token};
 pub use conn::ConnId;
 pub use drain::Drain;

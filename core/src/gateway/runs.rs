@@ -33,6 +33,18 @@ pub(super) struct Live {
     waiting_bytes: usize,
     /// Turns whose text is being made durable.
     appending: usize,
+    /// So many of those, the first ones, will not run: their session was deleted or reset since.
+    dismissed: usize,
+}
+
+impl Live {
+    /// A turn has come from the store; says whether it was dismissed. They come in their order.
+    fn take_appended(&mut self) -> bool {
+        self.appending -= 1;
+        let dismissed = self.dismissed > 0;
+        self.dismissed -= usize::from(dismissed);
+        dismissed
+    }
 }
 
 /// Something a user said that an agent shall answer.
@@ -144,6 +156,7 @@ impl Gateway {
             queue: VecDeque::new(),
             waiting_bytes: 0,
             appending: 0,
+            dismissed: 0,
         });
         live.appending += 1;
         live.waiting_bytes += len;
@@ -161,8 +174,9 @@ impl Gateway {
         // Nobody begins what would be stopped at once; the text stays in the history.
         let outcome = if self.draining.is_some() { Err(bus::shutting_down()) } else { outcome };
         let Some(live) = self.live.get_mut(session) else { return };
-        live.appending -= 1;
+        let dismissed = live.take_appended();
         match outcome {
+            Ok(_) if dismissed => self.turn_dismissed(cx, session, turn),
             Err(refusal) => {
                 live.waiting_bytes -= turn.text.len();
                 self.drop_if_idle(session);
@@ -506,6 +520,25 @@ impl Gateway {
             self.end_run(cx, session, Ending::Cancelled);
         }
         stopped
+    }
+
+    /// The session is about to lose what was said: nothing of it shall be answered any more. An answer
+    /// that is being stored cannot be stopped; it is there before whatever is asked of the store next.
+    pub(super) fn dismiss(&mut self, cx: &mut Cx<'_>, session: &Arc<str>) {
+        self.stop(cx, session, None);
+        if let Some(live) = self.live.get_mut(session) {
+            live.dismissed = live.appending;
+        }
+    }
+
+    /// The text became durable just before its session was deleted or reset.
+    fn turn_dismissed(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, turn: Turn) {
+        if let Some(live) = self.live.get_mut(session) {
+            live.waiting_bytes -= turn.text.len();
+        }
+        self.drop_if_idle(session);
+        let body = Ending::Cancelled.body(&turn.run, session);
+        self.answer_turn(cx, turn, &body, true);
     }
 
     /// The gateway stops: so do all runs.

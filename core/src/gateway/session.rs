@@ -1,6 +1,7 @@
 //! Sessions: whose they are, where they live, and what is asked of them.
 
 use super::bus::NodeId;
+use super::change::Change;
 use super::idempotency::{Met, Once};
 use super::jobs::Job;
 use super::json;
@@ -48,6 +49,20 @@ pub enum Op {
     Status {
         /// The session's key.
         session: Arc<str>,
+    },
+    /// `sessions.preview`.
+    Preview {
+        /// The session's key.
+        session: Arc<str>,
+        /// At most so many messages.
+        limit: usize,
+    },
+    /// `sessions.patch` and whatever else changes a session as a whole.
+    Change {
+        /// The session's key.
+        session: Arc<str>,
+        /// What is to become of it.
+        change: Change,
     },
 }
 
@@ -118,7 +133,9 @@ impl Op {
             Self::Abort { session, .. } => session.as_ref(),
             Self::History { session, .. }
             | Self::Inject { session, .. }
-            | Self::Status { session } => Some(session),
+            | Self::Status { session }
+            | Self::Preview { session, .. }
+            | Self::Change { session, .. } => Some(session),
         }
     }
 
@@ -267,6 +284,11 @@ impl Gateway {
                 self.start_store(cx, work, Job::Inject { to });
             }
             Op::Status { .. } => self.session_status(cx, &session, to),
+            Op::Preview { limit, .. } => {
+                let work = StoreWork::Open { session: session.key };
+                self.start_store(cx, work, Job::Preview { to, limit });
+            }
+            Op::Change { change, .. } => self.change(cx, who, session, change, to),
         }
     }
 
