@@ -2,7 +2,6 @@
 
 use super::Gateway;
 use super::fact::Fact;
-use super::json::{self, Object};
 use super::params::Params;
 use super::principal::Authenticated;
 use super::refusal::Refusal;
@@ -161,16 +160,4 @@ pub(super) fn key(
         }
         text => Ok(text.map(|text| Arc::from(&*text))),
     }
-}
-
-/// Appends the agents as clients see them.
-pub(super) fn write_agents(out: &mut String, gateway: &Gateway) {
-    json::list(out, &gateway.config.raw.agents, |out, agent| {
-        Object::new(out)
-            .str("id", &agent.id)
-            .str("name", &agent.name)
-            .str("status", "active")
-            .bool("isRunning", gateway.is_agent_running(&agent.id))
-            .end();
-    });
 }

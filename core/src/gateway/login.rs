@@ -1,6 +1,6 @@
 //! `connect`: who is it, and what may they do.
 
-use super::chat::write_agents;
+use super::agents;
 use super::config::Secret;
 use super::conn::ConnId;
 use super::fact::{Credential, Fact, Source};
@@ -288,7 +288,7 @@ impl Gateway {
             })
             .object("snapshot", |mut o| {
                 self.presence.write_list(o.key("presence"), self.ms(now), listed);
-                write_agents(o.key("agents"), self);
+                agents::write_list(o.key("agents"), self);
                 self.health_object(o.key("health"), now).end();
                 o
             })

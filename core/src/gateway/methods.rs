@@ -5,7 +5,7 @@ use super::params::{Param, Params};
 use super::principal::{Authenticated, Role};
 use super::refusal::Refusal;
 use super::send::{Cx, ReplyTo};
-use super::{Gateway, chat, login, sessions, system};
+use super::{Gateway, agents, chat, login, sessions, system};
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -163,7 +163,7 @@ static METHODS: &[Method] = &[
         cost: 1,
         summary: "The agents.",
         params: &[],
-        handler: Handler::Authenticated(system::agents_list),
+        handler: Handler::Authenticated(agents::list),
     },
     Method {
         name: "chat.send",
@@ -221,6 +221,33 @@ static METHODS: &[Method] = &[
         summary: "The caller's sessions, the one used last first; an admin sees everybody's.",
         params: &[AGENT, param("limit", "number"), param("offset", "number")],
         handler: Handler::Authenticated(sessions::list),
+    },
+    Method {
+        name: "agent.identity.get",
+        role: Some(Role::Viewer),
+        cost: 1,
+        summary: "Who an agent is: the one that is named, that of the session, or the first.",
+        params: &[AGENT, SESSION],
+        handler: Handler::Authenticated(agents::identity),
+    },
+    Method {
+        name: "agent.wait",
+        role: Some(Role::Viewer),
+        cost: 2,
+        summary: "Answers when a run has ended, or with status `timeout`.",
+        params: &[
+            required(param("runId", "text")),
+            param("timeoutMs", "number, 30,000 if left out"),
+        ],
+        handler: Handler::Authenticated(agents::wait),
+    },
+    Method {
+        name: "models.list",
+        role: Some(Role::Viewer),
+        cost: 1,
+        summary: "The language models behind the agents; the built-in agent has none.",
+        params: &[],
+        handler: Handler::Authenticated(agents::models),
     },
     Method {
         name: "sessions.preview",

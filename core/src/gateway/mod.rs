@@ -68,6 +68,7 @@
 //! | `http` `origin` `forwarded` `budget` | what is asked before there is a WebSocket |
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
 //! | `login` `principal` `rate` | who it is, what they may do, how often |
+//! | `agents` | who answers |
 //! | `chat` `sessions` `session` `change` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
@@ -76,6 +77,7 @@
 //! | `config` `reconfigure` | what an operator decides, and decides anew |
 //! | `send` `json` `refusal` `fact` | what leaves |
 
+mod agents;
 mod bounded;
 mod budget;
 mod bus;
@@ -162,7 +164,7 @@ use link::Links;
 use load::Loading;
 use presence::Presence;
 use rate::{Failures, RateLimit};
-use runs::Live;
+use runs::{Live, WaitId, Waits};
 use send::Cx;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -238,6 +240,7 @@ pub struct Gateway {
     rate: RateLimit,
     presence: Presence,
     live: BTreeMap<Arc<str>, Live>,
+    waits: Waits,
     idempotency: Idempotency,
     jobs: BTreeMap<JobId, Pending>,
     /// Those of `jobs` that the store does.
@@ -264,6 +267,7 @@ enum Timer {
     Connect(ConnId),
     Job(JobId),
     Call(CallId),
+    Wait(WaitId),
     Resume(ConnId),
     Link(LinkId),
     Load,
@@ -292,6 +296,7 @@ impl Gateway {
         let mut gateway = Self {
             failures: Failures::new(bounds),
             rate: RateLimit::new(config.raw.rate_limit_rpm, bounds),
+            waits: Waits::new(bounds),
             idempotency: Idempotency::new(bounds),
             config,
             node,
@@ -395,6 +400,7 @@ impl Gateway {
                 }
                 Timer::Job(job) => self.job_expired(cx, job),
                 Timer::Call(call) => self.call_expired(cx, call),
+                Timer::Wait(wait) => self.wait_expired(cx, wait),
                 Timer::Resume(conn) => self.resume_expired(cx, conn),
                 Timer::Link(link) => self.link_due(cx, link),
                 Timer::Load => self.load(cx),

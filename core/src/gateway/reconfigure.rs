@@ -36,6 +36,7 @@ impl Gateway {
         self.failures.set_bounds(bounds);
         self.rate.set_limit(self.config.raw.rate_limit_rpm, bounds);
         self.idempotency.set_bounds(bounds);
+        self.waits.set_bounds(bounds);
 
         let cx = &mut Cx::at(now);
         let conns: Vec<_> = self.conns.keys().copied().collect();

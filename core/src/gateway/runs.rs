@@ -5,6 +5,7 @@
 //! ```
 
 mod known;
+mod wait;
 
 use super::Gateway;
 use super::fact::Fact;
@@ -23,6 +24,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub(super) use wait::{WaitId, Waits};
+
 /// A session with something going on. It lives at its home node only, and not longer than that.
 pub(super) struct Live {
     pub(super) owner: Arc<str>,
@@ -38,6 +41,12 @@ pub(super) struct Live {
 }
 
 impl Live {
+    /// Whether this run is under way or waits here.
+    fn has_run(&self, run: &str) -> bool {
+        self.run.as_ref().is_some_and(|state| *state.turn.run == *run)
+            || self.queue.iter().any(|turn| *turn.run == *run)
+    }
+
     /// A turn has come from the store; says whether it was dismissed. They come in their order.
     fn take_appended(&mut self) -> bool {
         self.appending -= 1;
@@ -425,7 +434,9 @@ impl Gateway {
         let Some(live) = self.live.get_mut(session) else { return };
         let Some(RunState { turn, since, .. }) = live.run.take() else { return };
         let duration = cx.now.saturating_duration_since(since);
+        let owner = live.owner.clone();
         let (run, agent) = (turn.run.clone(), turn.agent.clone());
+        self.run_ended(cx, &run, &owner, Some(since), &ending);
         self.note(Fact::RunEnded { run, agent, state, duration });
         if let Some(once) = &turn.once {
             self.settle(cx, once.key.clone(), &ending);
@@ -473,11 +484,8 @@ impl Gateway {
     pub(super) fn abort_by_run(&mut self, cx: &mut Cx<'_>, who: &Principal, op: &Op, to: ReplyTo) {
         let Op::Abort { run: Some(run), .. } = op else { return };
         debug_assert!(who.role.sees_all(), "the handler refused everybody else");
-        let has = |live: &Live| {
-            live.run.as_ref().is_some_and(|state| state.turn.run == *run)
-                || live.queue.iter().any(|turn| turn.run == *run)
-        };
-        let session = self.live.iter().find(|(_, live)| has(live)).map(|(key, _)| key.clone());
+        let session =
+            self.live.iter().find(|(_, live)| live.has_run(run)).map(|(key, _)| key.clone());
         let stopped = match session {
             Some(session) => self.stop(cx, &session, Some(run)),
             None => Vec::new(),
@@ -502,6 +510,8 @@ impl Gateway {
             let Some(live) = self.live.get_mut(session) else { return stopped };
             if let Some(turn) = live.queue.remove(at) {
                 live.waiting_bytes -= turn.text.len();
+                let owner = live.owner.clone();
+                self.run_ended(cx, &turn.run, &owner, None, &Ending::Cancelled);
                 stopped.push(turn.run);
             }
         }
@@ -535,6 +545,8 @@ impl Gateway {
     fn turn_dismissed(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, turn: Turn) {
         if let Some(live) = self.live.get_mut(session) {
             live.waiting_bytes -= turn.text.len();
+            let owner = live.owner.clone();
+            self.run_ended(cx, &turn.run, &owner, None, &Ending::Cancelled);
         }
         self.drop_if_idle(session);
         let body = Ending::Cancelled.body(&turn.run, session);

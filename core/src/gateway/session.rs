@@ -13,8 +13,9 @@ use super::send::{Body, Cx, ReplyTo};
 use super::work::{Author, NewSession, StoreOutcome, StoreWork};
 use super::{Gateway, Node};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// A request about one session, as it goes to the session's node.
+/// A request about a session or a run, as it goes to the node where that lives.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Op {
@@ -49,6 +50,13 @@ pub enum Op {
     Status {
         /// The session's key.
         session: Arc<str>,
+    },
+    /// `agent.wait`.
+    Wait {
+        /// The run's id.
+        run: Arc<str>,
+        /// At most so long.
+        within: Duration,
     },
     /// `sessions.preview`.
     Preview {
@@ -131,6 +139,7 @@ impl Op {
         match self {
             Self::Send(send) => send.session.as_ref(),
             Self::Abort { session, .. } => session.as_ref(),
+            Self::Wait { .. } => None,
             Self::History { session, .. }
             | Self::Inject { session, .. }
             | Self::Status { session }
@@ -146,7 +155,7 @@ impl Op {
         match (self, self.session()) {
             (_, Some(session)) => node.home(session),
             (Self::Send(Send { key: Some(key), .. }), None) => node.home(&format!("{user}\n{key}")),
-            (Self::Abort { run: Some(run), .. }, None) => {
+            (Self::Abort { run: Some(run), .. } | Self::Wait { run, .. }, None) => {
                 run_node(run).filter(|home| home.0 < node.count).unwrap_or(node.id())
             }
             _ => node.id(),
@@ -155,7 +164,7 @@ impl Op {
 }
 
 /// The agent that a session key names: `agent:<id>:…`.
-fn agent_of(key: &str) -> Option<&str> {
+pub(super) fn agent_of(key: &str) -> Option<&str> {
     key.strip_prefix("agent:")?.split(':').next().filter(|agent| !agent.is_empty())
 }
 
@@ -207,6 +216,7 @@ impl Gateway {
         let Some(key) = op.session().cloned() else {
             return match op {
                 Op::Send(send) => self.send_to_new(cx, who, send, to),
+                Op::Wait { run, within } => self.wait_for(cx, who, run, within, to),
                 op => self.abort_by_run(cx, who, &op, to),
             };
         };
@@ -284,6 +294,8 @@ impl Gateway {
                 self.start_store(cx, work, Job::Inject { to });
             }
             Op::Status { .. } => self.session_status(cx, &session, to),
+            // It names no session.
+            Op::Wait { run, within } => self.wait_for(cx, who, run, within, to),
             Op::Preview { limit, .. } => {
                 let work = StoreWork::Open { session: session.key };
                 self.start_store(cx, work, Job::Preview { to, limit });
@@ -352,7 +364,7 @@ impl Gateway {
     }
 
     /// A configured agent, or the default one.
-    fn agent(&self, id: Option<&str>) -> Result<Arc<str>, Refusal> {
+    pub(super) fn agent(&self, id: Option<&str>) -> Result<Arc<str>, Refusal> {
         match id {
             None => Ok(Arc::from(self.config.raw.agents[0].id.as_str())),
             Some(id) => match self.config.agent(id) {
