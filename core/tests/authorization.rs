@@ -25,6 +25,8 @@ const CALLERS: [(&str, Option<(&str, &str)>); 6] = [
 struct Target {
     session: String,
     run: String,
+    /// Another connection of hers.
+    connection: String,
 }
 
 struct Row {
@@ -59,6 +61,10 @@ fn wait(target: &Target) -> Value {
     json!({"runId": target.run, "timeoutMs": 0})
 }
 
+fn connection(target: &Target) -> Value {
+    json!({"connId": target.connection})
+}
+
 fn label(target: &Target) -> Value {
     json!({"sessionKey": target.session, "label": "mine now"})
 }
@@ -90,6 +96,9 @@ const TABLE: &[Row] = &[
     row("sessions.reset", session,        [NO, NO, OK, HERS, OK, OK]),
     // It must not be done while a run is under way: whoever may ask is told so.
     row("sessions.compact", session,      [NO, NO, BUSY, HERS, BUSY, BUSY]),
+    row("connections.list", nothing,      [NO, NO, NO, NO, OK, OK]),
+    row("connections.close", connection,  [NO, NO, NO, NO, OK, OK]),
+    row("config.get", nothing,            [NO, NO, NO, NO, OK, OK]),
 ];
 
 #[test]
@@ -163,7 +172,11 @@ fn a_session_that_is_not_there_is_not_found_by_any_method_that_needs_one() {
         for row in rows {
             for n in 0..4 {
                 let session = format!("agent:echo:ws:direct:none-{n}");
-                let params = (row.params)(&Target { session, run: "run-0-none".into() });
+                let params = (row.params)(&Target {
+                    session,
+                    run: "run-0-none".into(),
+                    connection: "0-0".into(),
+                });
                 for caller in callers {
                     if find(row.method).role > Some(Role::Operator) && caller == callers[0] {
                         continue;
@@ -196,16 +209,21 @@ fn target(world: &mut World, ann: usize) -> Target {
     let params = json!({"message": "first words", "agentId": "stuck", "ack": true});
     let answer = world.call(ann, "chat.send", params);
     let text = |name: &str| answer["payload"][name].as_str().expect("a text").to_owned();
-    Target { session: text("sessionKey"), run: text("runId") }
+    let (session, run) = (text("sessionKey"), text("runId"));
+    let (node, other) =
+        (world.clients[ann].node, world.login(world.clients[ann].node, "viewer", "ann"));
+    let connection = format!("{node}-{}", world.clients[other].id);
+    Target { session, run, connection }
 }
 
-/// What can be seen of the session.
-fn state(world: &mut World, ann: usize, target: &Target) -> [Value; 3] {
+/// What can be seen of the session, and of who is connected.
+fn state(world: &mut World, ann: usize, target: &Target) -> [Value; 4] {
     let history = world.call(ann, "chat.history", session(target));
     let status = world.call(ann, "chat.session.status", session(target));
     assert_eq!(status["payload"]["runId"], *target.run);
     let list = world.call(ann, "sessions.list", json!({}));
-    [history, status, list].map(|mut answer| answer["payload"].take())
+    let connected = world.call(ann, "presence.list", json!({}));
+    [history, status, list, connected].map(|mut answer| answer["payload"].take())
 }
 
 fn find(name: &str) -> &'static Method {

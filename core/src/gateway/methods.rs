@@ -5,7 +5,7 @@ use super::params::{Param, Params};
 use super::principal::{Authenticated, Role};
 use super::refusal::Refusal;
 use super::send::{Cx, ReplyTo};
-use super::{Gateway, agents, chat, login, sessions, system};
+use super::{Gateway, agents, chat, connections, effective, login, sessions, system};
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -288,6 +288,30 @@ static METHODS: &[Method] = &[
         summary: "Removes all but the last messages of a session in which no run is under way.",
         params: &[required(SESSION), param("keepLast", "number, 4 if left out")],
         handler: Handler::Authenticated(sessions::compact),
+    },
+    Method {
+        name: "connections.list",
+        role: Some(Role::Admin),
+        cost: 2,
+        summary: "Who is connected, from where, at all loops.",
+        params: &[param("userId", "text"), param("limit", "number"), param("offset", "number")],
+        handler: Handler::Authenticated(connections::list),
+    },
+    Method {
+        name: "connections.close",
+        role: Some(Role::Admin),
+        cost: 5,
+        summary: "Closes a connection with 1008 and the reason; it cannot be resumed.",
+        params: &[required(param("connId", "text")), param("reason", "text, at most 123 bytes")],
+        handler: Handler::Authenticated(connections::close),
+    },
+    Method {
+        name: "config.get",
+        role: Some(Role::Admin),
+        cost: 5,
+        summary: "The configuration that holds, without its secrets.",
+        params: &[],
+        handler: Handler::Authenticated(effective::get),
     },
 ];
 

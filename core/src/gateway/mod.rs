@@ -73,8 +73,8 @@
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
 //! | `load` `drain` `saved_link` | the beginning and the end, and what goes from one gateway to the next |
-//! | `bus` `presence` | many nodes, and who is connected to them |
-//! | `config` `reconfigure` | what an operator decides, and decides anew |
+//! | `bus` `presence` `connections` | many nodes, and who is connected to them |
+//! | `config` `reconfigure` `effective` | what an operator decides, decides anew, and can see |
 //! | `send` `json` `refusal` `fact` | what leaves |
 
 mod agents;
@@ -85,9 +85,11 @@ mod change;
 mod chat;
 mod config;
 mod conn;
+mod connections;
 mod dispatch;
 mod drain;
 mod echo;
+mod effective;
 mod fact;
 mod forwarded;
 mod http;

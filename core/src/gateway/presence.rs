@@ -96,14 +96,18 @@ impl Presence {
 
 impl Entry {
     fn write(&self, out: &mut String, node: NodeId, now_ms: u64) {
-        Object::new(out)
+        self.members(Object::new(out), node, now_ms).end();
+    }
+
+    /// What everybody may know of it.
+    pub(super) fn members<'o>(&self, object: Object<'o>, node: NodeId, now_ms: u64) -> Object<'o> {
+        object
             .str("connId", &conn_name(node, self.conn))
             .str("userId", &self.user)
             .str("role", self.role.as_str())
             .num("since", self.since)
             .num("idleMs", now_ms.saturating_sub(self.active))
             .num("node", u64::from(node.0))
-            .end();
     }
 }
 

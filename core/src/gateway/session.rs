@@ -2,6 +2,7 @@
 
 use super::bus::NodeId;
 use super::change::Change;
+use super::conn::ConnId;
 use super::idempotency::{Met, Once};
 use super::jobs::Job;
 use super::json;
@@ -15,7 +16,7 @@ use super::{Gateway, Node};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A request about a session or a run, as it goes to the node where that lives.
+/// A request about a session, a run or a connection, as it goes to the node where that lives.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Op {
@@ -57,6 +58,15 @@ pub enum Op {
         run: Arc<str>,
         /// At most so long.
         within: Duration,
+    },
+    /// `connections.close`.
+    Disconnect {
+        /// The connection's node.
+        node: NodeId,
+        /// The connection.
+        conn: ConnId,
+        /// What its client is told.
+        reason: String,
     },
     /// `sessions.preview`.
     Preview {
@@ -139,7 +149,7 @@ impl Op {
         match self {
             Self::Send(send) => send.session.as_ref(),
             Self::Abort { session, .. } => session.as_ref(),
-            Self::Wait { .. } => None,
+            Self::Wait { .. } | Self::Disconnect { .. } => None,
             Self::History { session, .. }
             | Self::Inject { session, .. }
             | Self::Status { session }
@@ -158,6 +168,7 @@ impl Op {
             (Self::Abort { run: Some(run), .. } | Self::Wait { run, .. }, None) => {
                 run_node(run).filter(|home| home.0 < node.count).unwrap_or(node.id())
             }
+            (Self::Disconnect { node, .. }, None) => *node,
             _ => node.id(),
         }
     }
@@ -217,6 +228,7 @@ impl Gateway {
             return match op {
                 Op::Send(send) => self.send_to_new(cx, who, send, to),
                 Op::Wait { run, within } => self.wait_for(cx, who, run, within, to),
+                Op::Disconnect { conn, reason, .. } => self.disconnect(cx, who, conn, reason, to),
                 op => self.abort_by_run(cx, who, &op, to),
             };
         };
@@ -294,8 +306,9 @@ impl Gateway {
                 self.start_store(cx, work, Job::Inject { to });
             }
             Op::Status { .. } => self.session_status(cx, &session, to),
-            // It names no session.
+            // These name no session.
             Op::Wait { run, within } => self.wait_for(cx, who, run, within, to),
+            Op::Disconnect { conn, reason, .. } => self.disconnect(cx, who, conn, reason, to),
             Op::Preview { limit, .. } => {
                 let work = StoreWork::Open { session: session.key };
                 self.start_store(cx, work, Job::Preview { to, limit });
