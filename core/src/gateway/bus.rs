@@ -243,6 +243,7 @@ impl Gateway {
         match message {
             BusMessage::Join { node } => {
                 self.node_restarted(cx, node);
+                self.presence_restarted(cx.now, node);
                 self.quiet_before.remove(&node);
                 let there = self.presence.of_node(self.node.id());
                 if !there.is_empty() {

@@ -5,6 +5,7 @@
 //! ```
 
 use super::budget::Address;
+use super::client::Client;
 use super::config::Secret;
 use super::conn::ConnId;
 use super::fact::{Fact, Why};
@@ -83,6 +84,7 @@ impl Gateway {
                     if let Some(conn) = self.conns.get_mut(&conn) {
                         conn.accepted = true;
                         conn.bearer = bearer(head).map(Secret::new);
+                        conn.user_agent = Client::of_header(head.header_str("User-Agent"));
                     }
                 }
             }

@@ -1,13 +1,14 @@
 //! `connect`: who is it, and what may they do.
 
 use super::agents;
+use super::client::Client;
 use super::config::Secret;
 use super::conn::ConnId;
 use super::fact::{Credential, Fact, Source};
 use super::json::{self, Object};
 use super::methods::{EVENTS, methods};
 use super::params::Params;
-use super::presence::{Entry, conn_name};
+use super::presence::conn_name;
 use super::principal::{Principal, Role};
 use super::refusal::{Code, Refusal};
 use super::resume::{Hello, Wanted};
@@ -38,11 +39,12 @@ pub(super) fn connect(
     let Some(ReplyTo::Local { conn, .. }) = to else { return Ok(()) };
     let conn = *conn;
     let done = Wanted::of(&params)
-        .and_then(|wanted| Ok((gateway.authenticate(cx.now, conn, &params)?, wanted)));
+        .and_then(|wanted| Ok((wanted, Client::of(&params)?)))
+        .and_then(|asked| Ok((gateway.authenticate(cx.now, conn, &params)?, asked)));
     match done {
-        Ok((principal, wanted)) => {
+        Ok((principal, (wanted, client))) => {
             let keep = matches!(wanted, Wanted::Back(..));
-            gateway.log_in(cx, conn, principal.clone(), keep);
+            gateway.log_in(cx, conn, principal.clone(), client, keep);
             if let Some(to) = to.take() {
                 gateway.link_up(cx, conn, principal, wanted, to);
             }
@@ -183,10 +185,16 @@ impl Gateway {
     }
 
     /// `keep`: the link of the login before, if there is one, may be wanted back.
-    fn log_in(&mut self, cx: &mut Cx<'_>, id: ConnId, principal: Principal, keep: bool) {
+    fn log_in(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: ConnId,
+        principal: Principal,
+        client: Option<Arc<Client>>,
+        keep: bool,
+    ) {
         self.log_out(cx, id, keep);
         self.disarm_connect(id);
-        let active = self.ms(cx.now);
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if std::mem::take(&mut conn.budgeted) {
             self.budget.leave(conn.address, self.config.bounds());
@@ -194,11 +202,10 @@ impl Gateway {
         if let Some(outbox) = cx.outbox(id) {
             outbox.limit_messages(u32::MAX);
         }
-        let (peer, since) = (conn.peer, conn.since_ms);
-        conn.principal = Some(principal.clone());
+        conn.client = client.or_else(|| conn.user_agent.clone());
         conn.last_principal = Some(principal.clone());
-        let Principal { user, role } = principal;
-        self.presence_enter(cx.now, Entry { conn: id, user, role, since, active, peer });
+        conn.principal = Some(principal);
+        self.presence_enter(cx.now, id);
     }
 
     /// Says whether anybody was logged in. `keep`: the client may come back for its link.

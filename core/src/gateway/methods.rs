@@ -130,6 +130,7 @@ static METHODS: &[Method] = &[
             param("locale", "text"),
             param("protocol", "number"),
             param("resume", "object"),
+            param("client", "object"),
         ],
         handler: Handler::Open(login::connect),
     },

@@ -67,7 +67,7 @@
 //! |---|---|
 //! | `http` `origin` `forwarded` `budget` | what is asked before there is a WebSocket |
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
-//! | `login` `principal` `rate` | who it is, what they may do, how often |
+//! | `login` `principal` `client` `rate` | who it is, what they may do, how often |
 //! | `agents` | who answers |
 //! | `chat` `sessions` `session` `change` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
@@ -83,6 +83,7 @@ mod budget;
 mod bus;
 mod change;
 mod chat;
+mod client;
 mod config;
 mod conn;
 mod connections;

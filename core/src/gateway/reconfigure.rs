@@ -2,7 +2,6 @@
 
 use super::Gateway;
 use super::config::{Checked, ConfigError, GatewayConfig};
-use super::presence::Entry;
 use super::send::Cx;
 use crate::frame::CloseCode;
 use std::time::Instant;
@@ -51,9 +50,7 @@ impl Gateway {
                 continue;
             }
             conn.last_principal = Some(principal.clone());
-            let (user, peer, since) = (principal.user.clone(), conn.peer, conn.since_ms);
-            let active = self.ms(now);
-            self.presence_enter(now, Entry { conn: id, user, role, since, active, peer });
+            self.presence_enter(now, id);
         }
         Ok(())
     }
