@@ -7,6 +7,7 @@ use super::conn::ConnId;
 use super::link::{Attached, LinkId};
 use super::presence::Entry;
 use super::principal::Principal;
+use super::rate::Payer;
 use super::refusal::{Code, Refusal};
 use super::resume::{Claim, Resumed};
 use super::ring::Event;
@@ -205,10 +206,10 @@ pub enum BusMessage {
         /// The link.
         link: LinkId,
     },
-    /// This user has spent some of its rate.
+    /// These have spent some of their rate.
     Spent {
-        /// The user.
-        user: Arc<str>,
+        /// Who.
+        payers: Vec<Payer>,
         /// How much.
         cost: u64,
     },
@@ -300,7 +301,7 @@ impl Gateway {
                     self.give_up(cx, conn);
                 }
             }
-            BusMessage::Spent { user, cost } => self.rate.spent_elsewhere(cx.now, &user, cost),
+            BusMessage::Spent { payers, cost } => self.rate.spent_elsewhere(cx.now, &payers, cost),
         }
     }
 

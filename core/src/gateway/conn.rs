@@ -50,6 +50,8 @@ pub(super) struct Conn {
     pub(super) bearer_counted: bool,
     /// The token that proved who is logged in; none where none is needed.
     pub(super) token: Option<TokenId>,
+    /// That token belongs to one user: who is logged in did not choose who to be.
+    pub(super) user_proved: bool,
     /// Who is logged in.
     pub(super) principal: Option<Principal>,
     /// Who was logged in last: for the record of the ending.
@@ -88,6 +90,7 @@ impl Conn {
             bearer: None,
             bearer_counted: false,
             token: None,
+            user_proved: false,
             principal: None,
             last_principal: None,
             user_agent: None,

@@ -100,6 +100,7 @@ impl Gateway {
         if self.config.raw.tokens.is_empty() {
             // Only a loopback listener may be without tokens: see `ConfigError::NoToken`.
             conn.token = None;
+            conn.user_proved = false;
             let principal = Principal { user: Arc::from(&*user), role: Role::Operator };
             self.note_login(id, &principal, Credential::None, Source::Nowhere);
             return Ok(principal);
@@ -135,10 +136,12 @@ impl Gateway {
                 None => wrong(source),
             });
         };
+        let user_proved = token.user.is_some();
         let user = token.user.as_deref().unwrap_or(&user);
         let role = self.config.role_by(token, user);
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.token = Some(token_id);
+            conn.user_proved = user_proved;
         }
         let principal = Principal { user: Arc::from(user), role };
         self.failures.forget(address, credential);

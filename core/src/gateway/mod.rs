@@ -140,6 +140,7 @@ pub use methods::{Method, methods, methods_markdown};
 pub use params::Param;
 pub use presence::Entry;
 pub use principal::{Principal, Role};
+pub use rate::Payer;
 pub use record::{Record, RecordKind};
 pub use refusal::Code;
 pub use request::{Fingerprint, Known, Mark, RunEnd};
