@@ -162,7 +162,14 @@ pub(super) fn check(message: &Value, seq: &mut u64) {
                 assert_eq!(message["seq"], *seq, "{message}");
             }
             assert!(message["payload"].is_object(), "{message}");
-            let events = ["connect.challenge", "agent", "chat.turn", "presence", "shutdown"];
+            let events = [
+                "connect.challenge",
+                "agent",
+                "chat.turn",
+                "session.updated",
+                "presence",
+                "shutdown",
+            ];
             let name = message["event"].as_str().expect("a name");
             assert!(events.contains(&name), "{message}");
             assert_eq!(is_numbered, name != "connect.challenge", "{message}");
@@ -173,11 +180,12 @@ pub(super) fn check(message: &Value, seq: &mut u64) {
 }
 
 fn check_error(error: &Value) {
-    const CODES: [&str; 8] = [
+    const CODES: [&str; 9] = [
         "INVALID_REQUEST",
         "UNAUTHORIZED",
         "FORBIDDEN",
         "NOT_FOUND",
+        "FAILED_PRECONDITION",
         "RESOURCE_EXHAUSTED",
         "UNAVAILABLE",
         "AGENT_TIMEOUT",
