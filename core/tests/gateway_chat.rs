@@ -398,7 +398,8 @@ fn a_flood_is_answered_and_a_stop_passes() {
             let stop = json!({"sessionKey": "agent:echo:ws:direct:x"});
             assert_eq!(code(&world.call(*at, "chat.abort", stop)), "NOT_FOUND");
         }
-        let eve = world.login(0, "operator", "eve");
+        let eve = world.open_from(0, "192.0.2.1");
+        world.call(eve, "connect", json!({"token": "operator", "user_id": "eve"}));
         assert_eq!(code(&world.call(eve, "health", json!({}))), "ok");
         world.advance(SECOND * 3);
         let params = json!({"message": "x", "ack": true});

@@ -1,4 +1,4 @@
-//! Frames, login, roles: who gets to call what, and how it ends for others.
+//! Frames and logins, and how it ends for those who have none.
 #![cfg(feature = "gateway")]
 #![allow(clippy::disallowed_methods)]
 
@@ -10,109 +10,6 @@ use moorline_core::*;
 use serde_json::{Value, json};
 use std::time::Duration;
 use world::*;
-
-/// Parameters with which a method does its work on this session.
-fn params(method: &str, session: &str) -> Value {
-    match method {
-        "chat.send" => json!({"message": "hi", "sessionKey": session, "ack": true}),
-        "chat.inject" => json!({"message": "hi", "sessionKey": session}),
-        "chat.history" | "chat.abort" | "chat.session.status" => json!({"sessionKey": session}),
-        "connect" => json!({"token": "nonsense"}),
-        "api_keys.create" => json!({"name": "ci", "role": "viewer"}),
-        "api_keys.revoke" => json!({"id": session}),
-        "device.pair.approve" | "device.pair.deny" => json!({"code": session}),
-        "device.pair.revoke" => json!({"senderId": session}),
-        "browser.pairing.status" => json!({"sender_id": "0123456789abcdef"}),
-        "tokens.revoke" => json!({"token": "sha256:f42546d5"}),
-        _ => json!({}),
-    }
-}
-
-fn session_of(world: &mut World, token: &str, user: &str) -> String {
-    let at = world.login(0, token, user);
-    let answer = world.call_slow(at, "chat.send", json!({"message": "hello"}));
-    answer["payload"]["sessionKey"].as_str().expect("a key").into()
-}
-
-/// The id of an API key.
-fn key_of(world: &mut World) -> String {
-    let at = world.login(0, "secret", "adm");
-    let answer = world.call(at, "api_keys.create", json!({"name": "ci", "role": "viewer"}));
-    answer["payload"]["id"].as_str().expect("an id").into()
-}
-
-/// The code of a device that asks to be let in, and the name of one that was.
-fn asks(world: &mut World) -> (String, String) {
-    let at = world.login(0, "secret", "adm");
-    let mut letters = || {
-        let answer = world.call(at, "device.pair.request", json!({}));
-        answer["payload"]["code"].as_str().expect("a code").to_string()
-    };
-    let (asks, paired) = (letters(), letters());
-    let answer = world.call(at, "device.pair.approve", json!({"code": paired}));
-    (asks, answer["payload"]["paired"]["senderId"].as_str().expect("a name").into())
-}
-
-#[test]
-fn the_authorization_matrix_follows_the_table() {
-    let callers = [
-        ("unauthenticated", None, "", ""),
-        ("viewer", Some(Role::Viewer), "viewer", "ann"),
-        ("operator", Some(Role::Operator), "operator", "ann"),
-        ("operator who is not the owner", Some(Role::Operator), "operator", "eve"),
-        ("admin", Some(Role::Admin), "secret", "adm"),
-        ("owner", Some(Role::Owner), "secret", "root"),
-    ];
-    for nodes in [1, 3] {
-        for method in methods() {
-            for (caller, role, token, user) in callers {
-                let mut world = World::new(nodes);
-                let session = match method.name {
-                    "api_keys.revoke" => key_of(&mut world),
-                    "device.pair.approve" | "device.pair.deny" => asks(&mut world).0,
-                    "device.pair.revoke" => asks(&mut world).1,
-                    _ => session_of(&mut world, "operator", "ann"),
-                };
-                let node = usize::from(nodes) - 1;
-                let at = match role {
-                    None => world.open(node),
-                    Some(_) => world.login(node, token, user),
-                };
-                let answer = world.call(at, method.name, params(method.name, &session));
-                let about_session = params(method.name, "x").get("sessionKey").is_some();
-                let expected = match (role, method.role) {
-                    (None, Some(_)) => ("UNAUTHORIZED", "first request must be 'connect'".into()),
-                    (Some(_), None) if method.name == "browser.pairing.status" => {
-                        ("ok", String::new())
-                    }
-                    (None, None) if method.name == "browser.pairing.status" => {
-                        ("UNAUTHORIZED", "first request must be 'connect'".into())
-                    }
-                    (_, None) => ("UNAUTHORIZED", "wrong gateway token".into()),
-                    (Some(role), Some(needed)) if role < needed => {
-                        let (name, needed) = (method.name, needed.as_str());
-                        let text = format!("permission denied: {name} requires {needed} role");
-                        ("UNAUTHORIZED", text)
-                    }
-                    (Some(role), _) if about_session && user != "ann" && !role.sees_all() => {
-                        ("FORBIDDEN", "session does not belong to user".into())
-                    }
-                    _ => ("ok", String::new()),
-                };
-                let name = method.name;
-                assert_eq!(code(&answer), expected.0, "{caller} {name}: {answer}");
-                assert!(message(&answer).starts_with(&expected.1), "{caller} {name}: {answer}");
-                if about_session && role.is_some_and(|role| Some(role) >= method.role) {
-                    let absent = "agent:echo:ws:direct:nobody";
-                    let answer = world.call(at, method.name, params(method.name, absent));
-                    assert_eq!(code(&answer), "NOT_FOUND", "{caller} {name}: {answer}");
-                }
-                world.advance(Duration::from_secs(1));
-                assert!(world.nodes.iter().all(|node| node.pending() == 0));
-            }
-        }
-    }
-}
 
 #[test]
 fn the_connect_answer_describes_the_gateway() {

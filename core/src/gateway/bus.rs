@@ -9,6 +9,7 @@ use super::link::{Attached, LinkId};
 use super::pairing::{Device, PairRequest};
 use super::presence::Entry;
 use super::principal::Principal;
+use super::rate::Payer;
 use super::refusal::{Code, Refusal};
 use super::resume::{Claim, Resumed};
 use super::revocations::Revocation;
@@ -244,10 +245,10 @@ pub enum BusMessage {
         /// Its name.
         name: Arc<str>,
     },
-    /// This user has spent some of its rate.
+    /// These have spent some of their rate.
     Spent {
-        /// The user.
-        user: Arc<str>,
+        /// Who.
+        payers: Vec<Payer>,
         /// How much.
         cost: u64,
     },
@@ -282,6 +283,7 @@ impl Gateway {
         match message {
             BusMessage::Join { node } => {
                 self.node_restarted(cx, node);
+                self.presence_restarted(cx.now, node);
                 self.quiet_before.remove(&node);
                 let there = self.presence.of_node(self.node.id());
                 if !there.is_empty() {
@@ -345,7 +347,7 @@ impl Gateway {
             BusMessage::PairApproved { device } => self.device_known(cx, device),
             BusMessage::PairDenied { name } => self.pair_over(cx, &name, PairAction::Denied),
             BusMessage::DeviceGone { name } => self.device_gone(cx, &name),
-            BusMessage::Spent { user, cost } => self.rate.spent_elsewhere(cx.now, &user, cost),
+            BusMessage::Spent { payers, cost } => self.rate.spent_elsewhere(cx.now, &payers, cost),
         }
     }
 

@@ -1,29 +1,26 @@
-//! The `chat.*` and `sessions.*` methods: parameters in, one request about a session out.
+//! The `chat.*` methods: parameters in, one request about a session out.
 
 use super::Gateway;
 use super::fact::Fact;
-use super::jobs::Job;
-use super::json::{self, Object};
 use super::params::Params;
 use super::principal::Authenticated;
 use super::refusal::Refusal;
 use super::request::Fingerprint;
 use super::send::{Cx, ReplyTo};
 use super::session::{Op, Send};
-use super::work::{SessionInfo, StoreWork};
 use std::sync::Arc;
 
 /// Bytes of a session key or run id.
-const MAX_KEY: usize = 256;
+pub(super) const MAX_KEY: usize = 256;
 
 /// Bytes of an idempotency key: a UUID, or a hash.
 const MAX_IDEMPOTENCY_KEY: usize = 128;
 
 /// Characters of a label.
-const MAX_LABEL: usize = 100;
+pub(super) const MAX_LABEL: usize = 100;
 
 /// Messages or sessions in one answer.
-const MAX_PAGE: u64 = 200;
+pub(super) const MAX_PAGE: u64 = 200;
 
 type Done = Result<(), Refusal>;
 type To<'t> = &'t mut Option<ReplyTo>;
@@ -121,49 +118,6 @@ pub(super) fn session_status(
     route(gateway, cx, who, op, to)
 }
 
-/// The store is one for all nodes, so this needs no other node.
-pub(super) fn sessions_list(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    who: &Authenticated,
-    params: Params<'_>,
-    to: To<'_>,
-) -> Done {
-    let agent = key(&params, "agentId", MAX_KEY)?.map(|agent| agent.to_string());
-    let limit = params.number("limit")?.unwrap_or(20).clamp(1, MAX_PAGE) as usize;
-    let offset = params.number("offset")?.unwrap_or(0).min(1_000_000) as usize;
-    let owner = (!who.role().sees_all()).then(|| who.user().clone());
-    if let Some(to) = to.take() {
-        let work = StoreWork::List { owner, agent, limit, offset };
-        gateway.start_store(cx, work, Job::Sessions { to, limit, offset });
-    }
-    Ok(())
-}
-
-pub(super) fn write_sessions(
-    out: &mut String,
-    sessions: &[SessionInfo],
-    total: usize,
-    limit: usize,
-    offset: usize,
-) {
-    Object::new(out)
-        .list("sessions", sessions, |out, session| {
-            Object::new(out)
-                .str("key", &session.key)
-                .str("agentId", &session.agent)
-                .str("userId", &session.owner)
-                .num("messageCount", session.messages)
-                .num("created", session.created)
-                .num("updated", session.updated)
-                .end();
-        })
-        .num("total", total as u64)
-        .num("limit", limit as u64)
-        .num("offset", offset as u64)
-        .end();
-}
-
 impl Gateway {
     /// A message, cut where it is longer than it may be: so the base dialect has it.
     fn cut_message<'m>(&mut self, who: &Authenticated, message: &'m str) -> &'m str {
@@ -175,34 +129,35 @@ impl Gateway {
     }
 }
 
-fn route(gateway: &mut Gateway, cx: &mut Cx<'_>, who: &Authenticated, op: Op, to: To<'_>) -> Done {
+/// Hands a request about a session to the node of the session.
+pub(super) fn route(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    who: &Authenticated,
+    op: Op,
+    to: To<'_>,
+) -> Done {
     if let Some(to) = to.take() {
         gateway.route(cx, who.principal(), op, to);
     }
     Ok(())
 }
 
-fn session(params: &Params<'_>) -> Result<Arc<str>, Refusal> {
+/// The session that a request must name.
+pub(super) fn session(params: &Params<'_>) -> Result<Arc<str>, Refusal> {
     key(params, "sessionKey", MAX_KEY)?.ok_or_else(|| Refusal::invalid("sessionKey is required"))
 }
 
-fn key(params: &Params<'_>, name: &str, most: usize) -> Result<Option<Arc<str>>, Refusal> {
+/// A name of at most `most` bytes.
+pub(super) fn key(
+    params: &Params<'_>,
+    name: &str,
+    most: usize,
+) -> Result<Option<Arc<str>>, Refusal> {
     match params.text(name)? {
         Some(text) if text.len() > most => {
             Err(Refusal::invalid(format!("{name} is longer than {most} bytes")))
         }
         text => Ok(text.map(|text| Arc::from(&*text))),
     }
-}
-
-/// Appends the agents as clients see them.
-pub(super) fn write_agents(out: &mut String, gateway: &Gateway) {
-    json::list(out, &gateway.config.raw.agents, |out, agent| {
-        Object::new(out)
-            .str("id", &agent.id)
-            .str("name", &agent.name)
-            .str("status", "active")
-            .bool("isRunning", gateway.is_agent_running(&agent.id))
-            .end();
-    });
 }

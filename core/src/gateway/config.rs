@@ -103,7 +103,9 @@ pub struct GatewayConfig {
     pub version: String,
     /// The limits that the host gives to its connections; announced to clients.
     pub limits: Limits,
-    /// Requests per minute and user, weighed by the method's cost. 0, the default, is no limit.
+    /// Requests per minute and user, weighed by the method's cost. 0, the default, is no limit. Where a
+    /// token is not bound to a user, clients choose who they are: then each address has a budget of the
+    /// same size besides, or another name would be another budget.
     pub rate_limit_rpm: u32,
     /// Characters of a `chat.send` message; what is longer is cut there. Default 32,000, as in the base
     /// dialect. Higher: prompts that agents refuse or that cost; lower: pasted texts lose their end.

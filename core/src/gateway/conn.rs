@@ -1,6 +1,7 @@
 //! What the gateway knows about one connection.
 
 use super::budget::Address;
+use super::client::Client;
 use super::config::Secret;
 use super::link::LinkAt;
 use super::principal::Principal;
@@ -10,6 +11,7 @@ use crate::frame::CloseCode;
 use core::net::SocketAddr;
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A connection, as the host numbers it. Never used twice within a process.
@@ -57,6 +59,10 @@ pub(super) struct Conn {
     pub(super) principal: Option<Principal>,
     /// Who was logged in last: for the record of the ending.
     pub(super) last_principal: Option<Principal>,
+    /// What its upgrade request says the client is.
+    pub(super) user_agent: Option<Arc<Client>>,
+    /// What the client said at its login, or else in the upgrade request.
+    pub(super) client: Option<Arc<Client>>,
     /// What its events come from.
     pub(super) link: Option<LinkAt>,
     /// Bytes of events of another node's link that have not been reported as left.
@@ -91,6 +97,8 @@ impl Conn {
             waiting: None,
             principal: None,
             last_principal: None,
+            user_agent: None,
+            client: None,
             link: None,
             delivered: 0,
             resuming: None,

@@ -9,6 +9,7 @@ use super::json::Object;
 use super::methods::{self, Handler, Method};
 use super::params::Params;
 use super::principal::{Authenticated, Role};
+use super::rate::{MISTAKE, Payer};
 use super::refusal::{Code, Refusal, SOON, cut};
 use super::send::{Cx, ReplyTo};
 use crate::event::{Cause, Initiator, Why};
@@ -88,6 +89,11 @@ impl Gateway {
         match request {
             Ok(request) => self.dispatch(cx, id, &request),
             Err(refusal) => {
+                let who = self.conns.get(&id).and_then(Authenticated::of);
+                let refusal = match who {
+                    Some(who) => self.charge_mistake(cx, id, "invalid", &who).unwrap_or(refusal),
+                    None => refusal,
+                };
                 self.refuse_frame(cx, id, "", &refusal);
                 self.strike(cx, id, "too many invalid frames");
             }
@@ -106,7 +112,9 @@ impl Gateway {
         }
         let Some(method) = methods::find(&request.method) else {
             let text = format!("unknown method: {}", cut(&request.method, 128));
-            return self.refuse_frame(cx, id, &request.id, &Refusal::invalid(text));
+            let charged = who.and_then(|who| self.charge_mistake(cx, id, "unknown", &who));
+            let refusal = charged.unwrap_or_else(|| Refusal::invalid(text));
+            return self.refuse_frame(cx, id, &request.id, &refusal);
         };
         self.presence_active(cx.now, id);
         let Some(conn) = self.conns.get_mut(&id) else { return };
@@ -156,7 +164,7 @@ impl Gateway {
                     let text = format!("permission denied: {name} requires {needed} role");
                     return Err(Refusal::new(Code::Unauthorized, text));
                 }
-                self.charge(cx, id, method, who)?;
+                self.charge(cx, id, method.name, method.cost, who)?;
                 handler
             }
             (Handler::Authenticated(_), None) => {
@@ -178,21 +186,41 @@ impl Gateway {
         &mut self,
         cx: &Cx<'_>,
         conn: ConnId,
-        method: &'static Method,
+        method: &'static str,
+        cost: u64,
         who: &Authenticated,
     ) -> Result<(), Refusal> {
-        if !self.rate.is_on() || method.cost == 0 {
+        if !self.rate.is_on() || cost == 0 {
             return Ok(());
         }
-        let user = who.user();
-        if let Err(retry_after) = self.rate.spend(cx.now, user, method.cost) {
-            let (user, method) = (user.clone(), method.name);
-            self.note(Fact::RateLimited { conn, user, method, retry_after });
-            return Err(Refusal::exhausted("rate limit exceeded", retry_after));
+        let mut payers = vec![Payer::user(who.user())];
+        let chosen = !self.is_user_proved(who.principal());
+        if let Some(state) = self.conns.get(&conn).filter(|_| chosen) {
+            payers.push(Payer::address(state.address));
         }
-        let (user, cost) = (user.clone(), method.cost);
-        self.publish(Route::Others, BusMessage::Spent { user, cost });
+        if let Err(spent) = self.rate.spend(cx.now, &payers, cost) {
+            let (user, retry_after) = (who.user().clone(), spent.wait);
+            self.note(Fact::RateLimited { conn, user, method, retry_after });
+            let text = if spent.payer.is_address() {
+                "rate limit exceeded for this address: clients that choose their user_id share it"
+            } else {
+                "rate limit exceeded"
+            };
+            return Err(Refusal::exhausted(text, retry_after));
+        }
+        self.publish(Route::Others, BusMessage::Spent { payers, cost });
         Ok(())
+    }
+
+    /// What is no request, or none that is known, costs, too; gives the refusal of who cannot pay.
+    fn charge_mistake(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        what: &'static str,
+        who: &Authenticated,
+    ) -> Option<Refusal> {
+        self.charge(cx, conn, what, MISTAKE, who).err()
     }
 
     /// Counts what was not a request, or a login that was refused; too many end the connection.

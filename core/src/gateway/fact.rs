@@ -16,6 +16,13 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Fact {
+    /// An admin closes a connection; how it ended is told when it has.
+    SentAway {
+        /// The connection.
+        conn: ConnId,
+        /// Who wanted it.
+        by: Arc<str>,
+    },
     /// A socket was accepted.
     Connected {
         /// The connection.

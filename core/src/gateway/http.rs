@@ -6,6 +6,7 @@
 
 use super::authenticate::MAX_TOKEN;
 use super::budget::Address;
+use super::client::Client;
 use super::config::Secret;
 use super::conn::ConnId;
 use super::fact::{Fact, Why};
@@ -86,6 +87,7 @@ impl Gateway {
                     if let Some(conn) = self.conns.get_mut(&conn) {
                         conn.accepted = true;
                         conn.bearer = bearer(head).map(Secret::new);
+                        conn.user_agent = Client::of_header(head.header_str("User-Agent"));
                     }
                 }
             }

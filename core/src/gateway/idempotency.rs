@@ -182,6 +182,18 @@ impl Idempotency {
         self.abandon(key).into_iter().map(|(to, _)| to).collect()
     }
 
+    /// The session is gone, and with it what was answered in it.
+    pub(super) fn forget_session(&mut self, session: &Arc<str>) {
+        let of_it = |kept: &Kept| {
+            kept.session.as_ref() == Some(session) && matches!(kept.state, State::Done(_))
+        };
+        let keys: Vec<_> =
+            self.kept.iter().filter(|(_, kept)| of_it(kept)).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            self.remove(&key);
+        }
+    }
+
     /// It is done elsewhere: gives those who waited, with `true` only for its start.
     pub(super) fn abandon(&mut self, key: &Key) -> Vec<(ReplyTo, bool)> {
         match self.remove(key).map(|kept| kept.state) {

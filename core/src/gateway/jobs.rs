@@ -1,6 +1,7 @@
 //! Work under way: what each outcome is for.
 
 use super::api_keys::ApiKey;
+use super::change::Change;
 use super::fact::Fact;
 use super::idempotency::other_text;
 use super::link::ResumeToken;
@@ -10,9 +11,11 @@ use super::record::RecordKind;
 use super::refusal::{Code, Refusal};
 use super::runs::Turn;
 use super::send::{Cx, ReplyTo};
-use super::session::{Op, not_yours};
+use super::session::{Op, Session, not_yours};
 use super::waiting::Asked;
-use super::work::{JobId, Outcome, Run, StoreError, StoreOutcome, StoreWork, Usage, Work};
+use super::work::{
+    JobId, Outcome, Run, SessionInfo, StoreError, StoreOutcome, StoreWork, Usage, Work,
+};
 use super::{Action, Gateway, Timer, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,6 +52,22 @@ pub(super) enum Job {
     },
     History {
         session: Arc<str>,
+        to: ReplyTo,
+    },
+    /// A session is read for a preview, then its messages.
+    Preview {
+        to: ReplyTo,
+        limit: usize,
+    },
+    PreviewMessages {
+        to: ReplyTo,
+        info: SessionInfo,
+    },
+    /// A session is changed as a whole.
+    Change {
+        session: Session,
+        change: Change,
+        by: Arc<str>,
         to: ReplyTo,
     },
     Sessions {
@@ -250,9 +269,21 @@ impl Gateway {
                 Ok(_) => self.reply_error(cx, to, &gone()),
                 Err(refusal) => self.reply_error(cx, to, &refusal),
             },
+            Job::Preview { to, limit } => match outcome {
+                Ok(outcome) => self.preview_found(cx, to, limit, outcome),
+                Err(refusal) => self.reply_error(cx, to, &refusal),
+            },
+            Job::PreviewMessages { to, info } => match outcome {
+                Ok(outcome) => self.preview_read(cx, to, &info, &outcome),
+                Err(refusal) => self.reply_error(cx, to, &refusal),
+            },
+            Job::Change { session, change, by, to } => match outcome {
+                Ok(outcome) => self.changed(cx, &session, &change, &by, to, &outcome),
+                Err(refusal) => self.reply_error(cx, to, &refusal),
+            },
             Job::Sessions { to, limit, offset } => match outcome {
                 Ok(StoreOutcome::List { sessions, total }) => self.reply_ok(cx, to, |_, out| {
-                    super::chat::write_sessions(out, &sessions, total, limit, offset);
+                    super::sessions::write_list(out, &sessions, total, limit, offset);
                 }),
                 Ok(_) => self.reply_error(cx, to, &unavailable()),
                 Err(refusal) => self.reply_error(cx, to, &refusal),
@@ -289,7 +320,7 @@ fn appended(outcome: &StoreOutcome) -> Result<u64, Refusal> {
 }
 
 /// It was there when it was looked up.
-fn gone() -> Refusal {
+pub(super) fn gone() -> Refusal {
     Refusal::new(Code::NotFound, "the session is gone")
 }
 

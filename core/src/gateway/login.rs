@@ -1,17 +1,19 @@
 //! `connect`: a login, its beginning, its end, and what its answer says.
 
+use super::agents;
 use super::authenticate::{Login, Way};
-use super::chat::write_agents;
+use super::client::Client;
 use super::conn::ConnId;
 use super::json::{self, Object};
 use super::methods::{EVENTS, methods};
 use super::params::Params;
-use super::presence::{Entry, conn_name};
+use super::presence::conn_name;
 use super::principal::{Principal, Role};
 use super::refusal::Refusal;
 use super::resume::{Hello, Wanted};
 use super::send::{Cx, ReplyTo};
 use super::{Gateway, Timer};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The `connect` method. On an open connection a success replaces who is logged in, and a failure
@@ -25,7 +27,8 @@ pub(super) fn connect(
     let Some(ReplyTo::Local { conn, .. }) = to else { return Ok(()) };
     let conn = *conn;
     let done = Wanted::of(&params)
-        .and_then(|wanted| Ok((gateway.authenticate(cx.now, conn, &params)?, wanted)));
+        .and_then(|wanted| Ok((wanted, Client::of(&params)?)))
+        .and_then(|asked| Ok((gateway.authenticate(cx.now, conn, &params)?, asked)));
     match done {
         Ok((Way::Pair { user, sender_id }, _)) => {
             if gateway.log_out(cx, conn, false) {
@@ -36,10 +39,10 @@ pub(super) fn connect(
             }
             Ok(())
         }
-        Ok((Way::In(login), wanted)) => {
+        Ok((Way::In(login), (wanted, client))) => {
             let Login { principal, expires, .. } = login;
             let keep = matches!(wanted, Wanted::Back(..));
-            gateway.log_in(cx, conn, principal.clone(), keep);
+            gateway.log_in(cx, conn, principal.clone(), client, keep);
             gateway.arm_expiry(cx.now, conn, expires);
             if let Some(to) = to.take() {
                 gateway.link_up(cx, conn, principal, wanted, to);
@@ -57,10 +60,16 @@ pub(super) fn connect(
 
 impl Gateway {
     /// `keep`: the link of the login before, if there is one, may be wanted back.
-    fn log_in(&mut self, cx: &mut Cx<'_>, id: ConnId, principal: Principal, keep: bool) {
+    fn log_in(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: ConnId,
+        principal: Principal,
+        client: Option<Arc<Client>>,
+        keep: bool,
+    ) {
         self.log_out(cx, id, keep);
         self.disarm_connect(id);
-        let active = self.ms(cx.now);
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if std::mem::take(&mut conn.budgeted) {
             self.budget.leave(conn.address, self.config.bounds());
@@ -68,12 +77,11 @@ impl Gateway {
         if let Some(outbox) = cx.outbox(id) {
             outbox.limit_messages(u32::MAX);
         }
-        let (peer, since) = (conn.peer, conn.since_ms);
         conn.waiting = None;
-        conn.principal = Some(principal.clone());
+        conn.client = client.or_else(|| conn.user_agent.clone());
         conn.last_principal = Some(principal.clone());
-        let Principal { user, role, .. } = principal;
-        self.presence_enter(cx.now, Entry { conn: id, user, role, since, active, peer });
+        conn.principal = Some(principal);
+        self.presence_enter(cx.now, id);
     }
 
     /// Says whether anybody was logged in. `keep`: the client may come back for its link.
@@ -172,7 +180,7 @@ impl Gateway {
             })
             .object("snapshot", |mut o| {
                 self.presence.write_list(o.key("presence"), self.ms(now), listed);
-                write_agents(o.key("agents"), self);
+                agents::write_list(o.key("agents"), self);
                 self.health_object(o.key("health"), now).end();
                 o
             })

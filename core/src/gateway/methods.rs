@@ -5,7 +5,10 @@ use super::params::{Param, Params};
 use super::principal::{Authenticated, Role};
 use super::refusal::Refusal;
 use super::send::{Cx, ReplyTo};
-use super::{Gateway, api_keys, chat, device_pair, login, revocations, system};
+use super::{
+    Gateway, agents, api_keys, chat, connections, device_pair, effective, login, revocations,
+    sessions, system,
+};
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -55,10 +58,11 @@ pub fn methods() -> &'static [Method] {
 }
 
 /// The event names that a client can see.
-pub(super) const EVENTS: [&str; 8] = [
+pub(super) const EVENTS: [&str; 9] = [
     "connect.challenge",
     "agent",
     "chat.turn",
+    "session.updated",
     "presence",
     "lagged",
     "shutdown",
@@ -112,6 +116,13 @@ const MESSAGE: Param =
     Param { name: "message", aliases: &["content"], kind: "text", required: true };
 const AGENT: Param = Param { name: "agentId", aliases: &["agent"], kind: "text", required: false };
 
+const LABEL: Param = Param {
+    name: "label",
+    aliases: &["title"],
+    kind: "text, at most 100 characters; null takes it away",
+    required: true,
+};
+
 static METHODS: &[Method] = &[
     Method {
         name: "connect",
@@ -125,6 +136,7 @@ static METHODS: &[Method] = &[
             param("locale", "text"),
             param("protocol", "number"),
             param("resume", "object"),
+            param("client", "object"),
         ],
         handler: Handler::Open(login::connect),
     },
@@ -158,7 +170,7 @@ static METHODS: &[Method] = &[
         cost: 1,
         summary: "The agents.",
         params: &[],
-        handler: Handler::Authenticated(system::agents_list),
+        handler: Handler::Authenticated(agents::list),
     },
     Method {
         name: "chat.send",
@@ -215,7 +227,98 @@ static METHODS: &[Method] = &[
         cost: 2,
         summary: "The caller's sessions, the one used last first; an admin sees everybody's.",
         params: &[AGENT, param("limit", "number"), param("offset", "number")],
-        handler: Handler::Authenticated(chat::sessions_list),
+        handler: Handler::Authenticated(sessions::list),
+    },
+    Method {
+        name: "agent.identity.get",
+        role: Some(Role::Viewer),
+        cost: 1,
+        summary: "Who an agent is: the one that is named, that of the session, or the first.",
+        params: &[AGENT, SESSION],
+        handler: Handler::Authenticated(agents::identity),
+    },
+    Method {
+        name: "agent.wait",
+        role: Some(Role::Viewer),
+        cost: 2,
+        summary: "Answers when a run has ended, or with status `timeout`.",
+        params: &[
+            required(param("runId", "text")),
+            param("timeoutMs", "number, 30,000 if left out"),
+        ],
+        handler: Handler::Authenticated(agents::wait),
+    },
+    Method {
+        name: "models.list",
+        role: Some(Role::Viewer),
+        cost: 1,
+        summary: "The language models behind the agents; the built-in agent has none.",
+        params: &[],
+        handler: Handler::Authenticated(agents::models),
+    },
+    Method {
+        name: "sessions.preview",
+        role: Some(Role::Viewer),
+        cost: 2,
+        summary: "What is known of a session, and the starts of its newest messages.",
+        params: &[required(SESSION), param("limit", "number")],
+        handler: Handler::Authenticated(sessions::preview),
+    },
+    Method {
+        name: "sessions.patch",
+        role: Some(Role::Operator),
+        cost: 5,
+        summary: "Gives a session a name that people see, or takes it away.",
+        params: &[required(SESSION), LABEL],
+        handler: Handler::Authenticated(sessions::patch),
+    },
+    Method {
+        name: "sessions.delete",
+        role: Some(Role::Operator),
+        cost: 5,
+        summary: "Removes a session with all that was said; a run under way is stopped first.",
+        params: &[required(SESSION)],
+        handler: Handler::Authenticated(sessions::delete),
+    },
+    Method {
+        name: "sessions.reset",
+        role: Some(Role::Operator),
+        cost: 5,
+        summary: "Removes all that was said and keeps the session; a run under way is stopped first.",
+        params: &[required(SESSION)],
+        handler: Handler::Authenticated(sessions::reset),
+    },
+    Method {
+        name: "sessions.compact",
+        role: Some(Role::Operator),
+        cost: 5,
+        summary: "Removes all but the last messages of a session in which no run is under way.",
+        params: &[required(SESSION), param("keepLast", "number, 4 if left out")],
+        handler: Handler::Authenticated(sessions::compact),
+    },
+    Method {
+        name: "connections.list",
+        role: Some(Role::Admin),
+        cost: 2,
+        summary: "Who is connected, from where, at all loops.",
+        params: &[param("userId", "text"), param("limit", "number"), param("offset", "number")],
+        handler: Handler::Authenticated(connections::list),
+    },
+    Method {
+        name: "connections.close",
+        role: Some(Role::Admin),
+        cost: 5,
+        summary: "Closes a connection with 1008 and the reason; it cannot be resumed.",
+        params: &[required(param("connId", "text")), param("reason", "text, at most 123 bytes")],
+        handler: Handler::Authenticated(connections::close),
+    },
+    Method {
+        name: "config.get",
+        role: Some(Role::Admin),
+        cost: 5,
+        summary: "The configuration that holds, without its secrets.",
+        params: &[],
+        handler: Handler::Authenticated(effective::get),
     },
     // --- credentials ---------------------------------------------------------------------------
     Method {

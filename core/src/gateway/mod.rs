@@ -67,28 +67,34 @@
 //! |---|---|
 //! | `http` `origin` `forwarded` `budget` | what is asked before there is a WebSocket |
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
-//! | `login` `authenticate` `principal` `proof` `rate` | who it is, what they may do, how often |
+//! | `login` `authenticate` `principal` `proof` `client` `rate` | who it is, what they may do, how often |
 //! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` | credentials that come and go while it runs |
-//! | `chat` `session` `runs` `idempotency` | conversations |
+//! | `agents` | who answers |
+//! | `chat` `sessions` `session` `change` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
 //! | `load` `drain` `saved_link` | the beginning and the end, and what goes from one gateway to the next |
-//! | `bus` `presence` | many nodes, and who is connected to them |
-//! | `config` `reconfigure` | what an operator decides, and decides anew |
+//! | `bus` `presence` `connections` | many nodes, and who is connected to them |
+//! | `config` `reconfigure` `effective` | what an operator decides, decides anew, and can see |
 //! | `send` `json` `refusal` `fact` | what leaves |
 
+mod agents;
 mod api_keys;
 mod authenticate;
 mod bounded;
 mod budget;
 mod bus;
+mod change;
 mod chat;
+mod client;
 mod config;
 mod conn;
+mod connections;
 mod device_pair;
 mod dispatch;
 mod drain;
 mod echo;
+mod effective;
 mod fact;
 mod forwarded;
 mod http;
@@ -120,6 +126,7 @@ mod runs;
 mod saved_link;
 mod send;
 mod session;
+mod sessions;
 mod system;
 mod waiting;
 mod work;
@@ -130,6 +137,7 @@ mod epoch;
 
 pub use api_keys::ApiKey;
 pub use bus::{Answer, BusMessage, CallId, Node, NodeId, Route};
+pub use change::Change;
 pub use config::{Agent, Bounds, ConfigError, GatewayConfig, Secret, Token, TokenId};
 pub use conn::ConnId;
 pub use drain::Drain;
@@ -145,6 +153,7 @@ pub use params::Param;
 pub use presence::Entry;
 pub use principal::{Principal, Role};
 pub use proof::Proof;
+pub use rate::Payer;
 pub use record::{Record, RecordKind};
 pub use refusal::Code;
 pub use request::{Fingerprint, Known, Mark, RunEnd};
@@ -177,7 +186,7 @@ use pairing::Pairings;
 use presence::Presence;
 use rate::{Failures, RateLimit};
 use revocations::Revocations;
-use runs::Live;
+use runs::{Live, WaitId, Waits};
 use send::Cx;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -262,6 +271,7 @@ pub struct Gateway {
     gone_before_start: Vec<Arc<str>>,
     presence: Presence,
     live: BTreeMap<Arc<str>, Live>,
+    waits: Waits,
     idempotency: Idempotency,
     jobs: BTreeMap<JobId, Pending>,
     /// Those of `jobs` that the store does.
@@ -289,6 +299,7 @@ enum Timer {
     Expiry(ConnId),
     Job(JobId),
     Call(CallId),
+    Wait(WaitId),
     Resume(ConnId),
     Link(LinkId),
     Load,
@@ -318,6 +329,7 @@ impl Gateway {
         let mut gateway = Self {
             failures: Failures::new(bounds),
             rate: RateLimit::new(config.raw.rate_limit_rpm, bounds),
+            waits: Waits::new(bounds),
             idempotency: Idempotency::new(bounds),
             config,
             node,
@@ -428,6 +440,7 @@ impl Gateway {
                 Timer::Expiry(conn) => self.expiry_due(cx, conn),
                 Timer::Job(job) => self.job_expired(cx, job),
                 Timer::Call(call) => self.call_expired(cx, call),
+                Timer::Wait(wait) => self.wait_expired(cx, wait),
                 Timer::Resume(conn) => self.resume_expired(cx, conn),
                 Timer::Link(link) => self.link_due(cx, link),
                 Timer::Load => self.load(cx),

@@ -92,6 +92,11 @@ impl<'a> Params<'a> {
         }
     }
 
+    /// Whether it came at all, and be it as `null`.
+    pub(super) fn is_there(&self, name: &str) -> bool {
+        self.value(name).is_some()
+    }
+
     /// Whether something that is not empty was given.
     pub(super) fn has(&self, name: &str) -> bool {
         self.value(name).is_some_and(|raw| !matches!(raw.get(), "null" | "[]" | "\"\""))

@@ -1,9 +1,10 @@
 //! Who is connected, at this node and at the others.
 
 use super::bus::{BusMessage, NodeId, Route};
+use super::client::Client;
 use super::conn::ConnId;
 use super::json::{self, Object};
-use super::principal::Role;
+use super::principal::{Principal, Role};
 use super::send::Cx;
 use super::{Gateway, Timer};
 use core::net::SocketAddr;
@@ -21,8 +22,13 @@ pub struct Entry {
     pub(super) since: u64,
     /// The last request, as far as it is known here.
     pub(super) active: u64,
+    /// The last request that other nodes are told of. What is known here goes on: a client that asks
+    /// all the time would otherwise never be news.
+    pub(super) told: u64,
     /// Shown to admins only.
     pub(super) peer: SocketAddr,
+    /// Its own words.
+    pub(super) client: Option<Arc<Client>>,
 }
 
 type Key = (NodeId, ConnId);
@@ -96,14 +102,27 @@ impl Presence {
 
 impl Entry {
     fn write(&self, out: &mut String, node: NodeId, now_ms: u64) {
-        Object::new(out)
+        self.members(Object::new(out), node, now_ms).end();
+    }
+
+    /// What everybody may know of it.
+    pub(super) fn members<'o>(&self, object: Object<'o>, node: NodeId, now_ms: u64) -> Object<'o> {
+        let object = object
             .str("connId", &conn_name(node, self.conn))
             .str("userId", &self.user)
             .str("role", self.role.as_str())
             .num("since", self.since)
             .num("idleMs", now_ms.saturating_sub(self.active))
-            .num("node", u64::from(node.0))
-            .end();
+            .num("node", u64::from(node.0));
+        match &self.client {
+            Some(client) => object.object("client", |o| client.members(o)),
+            None => object,
+        }
+    }
+
+    /// Whether there is nothing to tell beyond when it was active.
+    fn is_as(&self, other: &Self) -> bool {
+        *self == Self { active: self.active, told: self.told, ..other.clone() }
     }
 }
 
@@ -113,9 +132,17 @@ pub(super) fn conn_name(node: NodeId, conn: ConnId) -> String {
 }
 
 impl Gateway {
-    pub(super) fn presence_enter(&mut self, now: Instant, entry: Entry) {
-        let key = (self.node.id(), entry.conn);
-        self.presence.entries.insert(key, entry);
+    /// Somebody has logged in on this connection, or has another role now.
+    pub(super) fn presence_enter(&mut self, now: Instant, id: ConnId) {
+        let key = (self.node.id(), id);
+        let known = self.presence.entries.get(&key);
+        let active = known.map_or(self.ms(now), |entry| entry.active);
+        let Some(conn) = self.conns.get(&id) else { return };
+        let Some(Principal { user, role, .. }) = conn.principal.clone() else { return };
+        let (peer, since, client) = (conn.peer, conn.since_ms, conn.client.clone());
+        self.presence
+            .entries
+            .insert(key, Entry { conn: id, user, role, since, active, told: active, peer, client });
         self.presence_changed(now, key);
     }
 
@@ -131,9 +158,10 @@ impl Gateway {
     pub(super) fn presence_active(&mut self, now: Instant, conn: ConnId) {
         let ms = self.ms(now);
         if let Some(entry) = self.presence.entries.get_mut(&(self.node.id(), conn)) {
-            let stale = ms.saturating_sub(entry.active) >= ACTIVE_STEP;
+            let stale = ms.saturating_sub(entry.told) >= ACTIVE_STEP;
             entry.active = ms;
             if stale && self.node.count > 1 {
+                entry.told = ms;
                 self.presence.touched.insert(conn);
                 self.arm_presence(now);
             }
@@ -154,7 +182,9 @@ impl Gateway {
             if self.presence.entries.len() >= most && !self.presence.entries.contains_key(&key) {
                 continue;
             }
-            if self.presence.entries.insert(key, entry).is_none() {
+            let known = self.presence.entries.get(&key).is_some_and(|known| known.is_as(&entry));
+            self.presence.entries.insert(key, entry);
+            if !known {
                 self.presence_changed(cx.now, key);
             }
         }
@@ -162,6 +192,16 @@ impl Gateway {
             if self.presence.entries.remove(&(node, conn)).is_some() {
                 self.presence_changed(cx.now, (node, conn));
             }
+        }
+    }
+
+    /// A node has begun anew: nobody is connected to it but those of whom it will tell.
+    pub(super) fn presence_restarted(&mut self, now: Instant, node: NodeId) {
+        let range = (node, ConnId(0))..=(node, ConnId(u64::MAX));
+        let gone: Vec<_> = self.presence.entries.range(range).map(|(key, _)| *key).collect();
+        for key in gone {
+            self.presence.entries.remove(&key);
+            self.presence_changed(now, key);
         }
     }
 

@@ -5,7 +5,6 @@ use super::config::TokenId;
 use super::conn::ConnId;
 use super::jwt::JwtKeyId;
 use super::link::LinkId;
-use super::presence::Entry;
 use super::principal::{Principal, Role};
 use super::send::Cx;
 use super::{Gateway, Timer};
@@ -99,6 +98,18 @@ impl Gateway {
         }
     }
 
+    /// Whether the credential belongs to one user: then who is logged in did not choose who to be.
+    pub(super) fn is_user_proved(&self, who: &Principal) -> bool {
+        match &who.proof {
+            Proof::Nothing => false,
+            Proof::Token(id) => {
+                self.config.token_named(*id).is_some_and(|token| token.user.is_some())
+            }
+            Proof::ApiKey(id) => self.api_keys.get(id).is_some_and(|key| key.user().is_some()),
+            Proof::Device(_) | Proof::Jwt { .. } => true,
+        }
+    }
+
     /// Closes whoever is logged in by what is no proof any more, drops their links, and gives others
     /// the role that they have now. Work in proportion to the connections and links.
     pub(super) fn judge_logins(&mut self, cx: &mut Cx<'_>) {
@@ -134,9 +145,7 @@ impl Gateway {
             return;
         }
         conn.last_principal = Some(principal.clone());
-        let (user, peer, since) = (principal.user.clone(), conn.peer, conn.since_ms);
-        let active = self.ms(cx.now);
-        self.presence_enter(cx.now, Entry { conn: id, user, role, since, active, peer });
+        self.presence_enter(cx.now, id);
     }
 
     /// A login that ends by itself, in Unix milliseconds.

@@ -35,6 +35,7 @@ impl Gateway {
         self.failures.set_bounds(bounds);
         self.rate.set_limit(self.config.raw.rate_limit_rpm, bounds);
         self.idempotency.set_bounds(bounds);
+        self.waits.set_bounds(bounds);
 
         self.judge_logins(&mut Cx::at(now));
         Ok(())

@@ -16,6 +16,8 @@ pub enum Code {
     Forbidden,
     /// There is no such thing.
     NotFound,
+    /// Not as things are; the text says what has to happen first.
+    FailedPrecondition,
     /// Too much of something; `retryAfterMs` says when it can work again.
     ResourceExhausted,
     /// The gateway or what it depends on cannot do it now.
@@ -34,6 +36,7 @@ impl Code {
             Self::Unauthorized => "UNAUTHORIZED",
             Self::Forbidden => "FORBIDDEN",
             Self::NotFound => "NOT_FOUND",
+            Self::FailedPrecondition => "FAILED_PRECONDITION",
             Self::ResourceExhausted => "RESOURCE_EXHAUSTED",
             Self::Unavailable => "UNAVAILABLE",
             Self::AgentTimeout => "AGENT_TIMEOUT",

@@ -5,6 +5,7 @@
 //! ```
 
 mod known;
+mod wait;
 
 use super::Gateway;
 use super::fact::Fact;
@@ -23,6 +24,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub(super) use wait::{WaitId, Waits};
+
 /// A session with something going on. It lives at its home node only, and not longer than that.
 pub(super) struct Live {
     pub(super) owner: Arc<str>,
@@ -33,6 +36,24 @@ pub(super) struct Live {
     waiting_bytes: usize,
     /// Turns whose text is being made durable.
     appending: usize,
+    /// So many of those, the first ones, will not run: their session was deleted or reset since.
+    dismissed: usize,
+}
+
+impl Live {
+    /// Whether this run is under way or waits here.
+    fn has_run(&self, run: &str) -> bool {
+        self.run.as_ref().is_some_and(|state| *state.turn.run == *run)
+            || self.queue.iter().any(|turn| *turn.run == *run)
+    }
+
+    /// A turn has come from the store; says whether it was dismissed. They come in their order.
+    fn take_appended(&mut self) -> bool {
+        self.appending -= 1;
+        let dismissed = self.dismissed > 0;
+        self.dismissed -= usize::from(dismissed);
+        dismissed
+    }
 }
 
 /// Something a user said that an agent shall answer.
@@ -144,6 +165,7 @@ impl Gateway {
             queue: VecDeque::new(),
             waiting_bytes: 0,
             appending: 0,
+            dismissed: 0,
         });
         live.appending += 1;
         live.waiting_bytes += len;
@@ -161,8 +183,9 @@ impl Gateway {
         // Nobody begins what would be stopped at once; the text stays in the history.
         let outcome = if self.draining.is_some() { Err(bus::shutting_down()) } else { outcome };
         let Some(live) = self.live.get_mut(session) else { return };
-        live.appending -= 1;
+        let dismissed = live.take_appended();
         match outcome {
+            Ok(_) if dismissed => self.turn_dismissed(cx, session, turn),
             Err(refusal) => {
                 live.waiting_bytes -= turn.text.len();
                 self.drop_if_idle(session);
@@ -411,7 +434,9 @@ impl Gateway {
         let Some(live) = self.live.get_mut(session) else { return };
         let Some(RunState { turn, since, .. }) = live.run.take() else { return };
         let duration = cx.now.saturating_duration_since(since);
+        let owner = live.owner.clone();
         let (run, agent) = (turn.run.clone(), turn.agent.clone());
+        self.run_ended(cx, &run, &owner, Some(since), &ending);
         self.note(Fact::RunEnded { run, agent, state, duration });
         if let Some(once) = &turn.once {
             self.settle(cx, once.key.clone(), &ending);
@@ -459,11 +484,8 @@ impl Gateway {
     pub(super) fn abort_by_run(&mut self, cx: &mut Cx<'_>, who: &Principal, op: &Op, to: ReplyTo) {
         let Op::Abort { run: Some(run), .. } = op else { return };
         debug_assert!(who.role.sees_all(), "the handler refused everybody else");
-        let has = |live: &Live| {
-            live.run.as_ref().is_some_and(|state| state.turn.run == *run)
-                || live.queue.iter().any(|turn| turn.run == *run)
-        };
-        let session = self.live.iter().find(|(_, live)| has(live)).map(|(key, _)| key.clone());
+        let session =
+            self.live.iter().find(|(_, live)| live.has_run(run)).map(|(key, _)| key.clone());
         let stopped = match session {
             Some(session) => self.stop(cx, &session, Some(run)),
             None => Vec::new(),
@@ -488,6 +510,8 @@ impl Gateway {
             let Some(live) = self.live.get_mut(session) else { return stopped };
             if let Some(turn) = live.queue.remove(at) {
                 live.waiting_bytes -= turn.text.len();
+                let owner = live.owner.clone();
+                self.run_ended(cx, &turn.run, &owner, None, &Ending::Cancelled);
                 stopped.push(turn.run);
             }
         }
@@ -506,6 +530,27 @@ impl Gateway {
             self.end_run(cx, session, Ending::Cancelled);
         }
         stopped
+    }
+
+    /// The session is about to lose what was said: nothing of it shall be answered any more. An answer
+    /// that is being stored cannot be stopped; it is there before whatever is asked of the store next.
+    pub(super) fn dismiss(&mut self, cx: &mut Cx<'_>, session: &Arc<str>) {
+        self.stop(cx, session, None);
+        if let Some(live) = self.live.get_mut(session) {
+            live.dismissed = live.appending;
+        }
+    }
+
+    /// The text became durable just before its session was deleted or reset.
+    fn turn_dismissed(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, turn: Turn) {
+        if let Some(live) = self.live.get_mut(session) {
+            live.waiting_bytes -= turn.text.len();
+            let owner = live.owner.clone();
+            self.run_ended(cx, &turn.run, &owner, None, &Ending::Cancelled);
+        }
+        self.drop_if_idle(session);
+        let body = Ending::Cancelled.body(&turn.run, session);
+        self.answer_turn(cx, turn, &body, true);
     }
 
     /// The gateway stops: so do all runs.

@@ -1,6 +1,8 @@
 //! Sessions: whose they are, where they live, and what is asked of them.
 
 use super::bus::NodeId;
+use super::change::Change;
+use super::conn::ConnId;
 use super::idempotency::{Met, Once};
 use super::jobs::Job;
 use super::json;
@@ -12,8 +14,9 @@ use super::send::{Body, Cx, ReplyTo};
 use super::work::{Author, NewSession, StoreOutcome, StoreWork};
 use super::{Gateway, Node};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// A request about one session, as it goes to the session's node.
+/// A request about a session, a run or a connection, as it goes to the node where that lives.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Op {
@@ -48,6 +51,36 @@ pub enum Op {
     Status {
         /// The session's key.
         session: Arc<str>,
+    },
+    /// `agent.wait`.
+    Wait {
+        /// The run's id.
+        run: Arc<str>,
+        /// At most so long.
+        within: Duration,
+    },
+    /// `connections.close`.
+    Disconnect {
+        /// The connection's node.
+        node: NodeId,
+        /// The connection.
+        conn: ConnId,
+        /// What its client is told.
+        reason: String,
+    },
+    /// `sessions.preview`.
+    Preview {
+        /// The session's key.
+        session: Arc<str>,
+        /// At most so many messages.
+        limit: usize,
+    },
+    /// `sessions.patch` and whatever else changes a session as a whole.
+    Change {
+        /// The session's key.
+        session: Arc<str>,
+        /// What is to become of it.
+        change: Change,
     },
 }
 
@@ -116,9 +149,12 @@ impl Op {
         match self {
             Self::Send(send) => send.session.as_ref(),
             Self::Abort { session, .. } => session.as_ref(),
+            Self::Wait { .. } | Self::Disconnect { .. } => None,
             Self::History { session, .. }
             | Self::Inject { session, .. }
-            | Self::Status { session } => Some(session),
+            | Self::Status { session }
+            | Self::Preview { session, .. }
+            | Self::Change { session, .. } => Some(session),
         }
     }
 
@@ -129,16 +165,17 @@ impl Op {
         match (self, self.session()) {
             (_, Some(session)) => node.home(session),
             (Self::Send(Send { key: Some(key), .. }), None) => node.home(&format!("{user}\n{key}")),
-            (Self::Abort { run: Some(run), .. }, None) => {
+            (Self::Abort { run: Some(run), .. } | Self::Wait { run, .. }, None) => {
                 run_node(run).filter(|home| home.0 < node.count).unwrap_or(node.id())
             }
+            (Self::Disconnect { node, .. }, None) => *node,
             _ => node.id(),
         }
     }
 }
 
 /// The agent that a session key names: `agent:<id>:…`.
-fn agent_of(key: &str) -> Option<&str> {
+pub(super) fn agent_of(key: &str) -> Option<&str> {
     key.strip_prefix("agent:")?.split(':').next().filter(|agent| !agent.is_empty())
 }
 
@@ -190,6 +227,8 @@ impl Gateway {
         let Some(key) = op.session().cloned() else {
             return match op {
                 Op::Send(send) => self.send_to_new(cx, who, send, to),
+                Op::Wait { run, within } => self.wait_for(cx, who, run, within, to),
+                Op::Disconnect { conn, reason, .. } => self.disconnect(cx, who, conn, reason, to),
                 op => self.abort_by_run(cx, who, &op, to),
             };
         };
@@ -267,6 +306,14 @@ impl Gateway {
                 self.start_store(cx, work, Job::Inject { to });
             }
             Op::Status { .. } => self.session_status(cx, &session, to),
+            // These name no session.
+            Op::Wait { run, within } => self.wait_for(cx, who, run, within, to),
+            Op::Disconnect { conn, reason, .. } => self.disconnect(cx, who, conn, reason, to),
+            Op::Preview { limit, .. } => {
+                let work = StoreWork::Open { session: session.key };
+                self.start_store(cx, work, Job::Preview { to, limit });
+            }
+            Op::Change { change, .. } => self.change(cx, who, session, change, to),
         }
     }
 
@@ -330,7 +377,7 @@ impl Gateway {
     }
 
     /// A configured agent, or the default one.
-    fn agent(&self, id: Option<&str>) -> Result<Arc<str>, Refusal> {
+    pub(super) fn agent(&self, id: Option<&str>) -> Result<Arc<str>, Refusal> {
         match id {
             None => Ok(Arc::from(self.config.raw.agents[0].id.as_str())),
             Some(id) => match self.config.agent(id) {

@@ -1,7 +1,7 @@
 //! The methods about the gateway itself.
 
 use super::Gateway;
-use super::chat::write_agents;
+use super::agents;
 use super::jobs::Job;
 use super::json::Object;
 use super::params::Params;
@@ -89,23 +89,6 @@ pub(super) fn presence_list(
     Ok(())
 }
 
-pub(super) fn agents_list(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    _: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Done {
-    if let Some(to) = to.take() {
-        gateway.reply_ok(cx, to, |gateway, out| {
-            let mut object = Object::new(out);
-            write_agents(object.key("agents"), gateway);
-            object.end();
-        });
-    }
-    Ok(())
-}
-
 impl Gateway {
     /// The start of the health object, for the method and for the connect answer.
     pub(super) fn health_object<'o>(&self, out: &'o mut String, now: Instant) -> Object<'o> {
@@ -122,7 +105,7 @@ impl Gateway {
 
     pub(super) fn write_status(&self, out: &mut String, sessions: usize) {
         let mut object = Object::new(out);
-        write_agents(object.key("agents"), self);
+        agents::write_list(object.key("agents"), self);
         object
             .num("agentTotal", self.config.raw.agents.len() as u64)
             .num("clients", self.presence.len() as u64)

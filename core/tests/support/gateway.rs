@@ -298,6 +298,21 @@ impl World {
         self.settle();
     }
 
+    /// A node dies with all its sockets and begins anew.
+    pub fn restart(&mut self, node: usize, config: GatewayConfig) {
+        for client in self.clients.iter_mut().filter(|client| client.node == node) {
+            client.gone = true;
+        }
+        self.due.retain(|_, (at, ..)| *at != node);
+        let entropy = Box::new(Counter(STARTS.replace(STARTS.get() + 1)));
+        let count = self.nodes.len() as u16;
+        let unix_ms = UNIX_MS + (self.now - self.start).as_millis() as u64;
+        let which = Node { index: node as u16, count };
+        self.nodes[node] =
+            Gateway::new(config, which, entropy, self.now, unix_ms).expect("a configuration");
+        self.settle();
+    }
+
     pub fn closed_fact(&self, at: usize) -> Option<&Fact> {
         let wanted = self.clients[at].id;
         let mut found = self

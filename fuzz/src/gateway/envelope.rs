@@ -166,6 +166,7 @@ pub(super) fn check(message: &Value, seq: &mut u64) {
                 "connect.challenge",
                 "agent",
                 "chat.turn",
+                "session.updated",
                 "presence",
                 "shutdown",
                 "device.pair.requested",
@@ -181,11 +182,12 @@ pub(super) fn check(message: &Value, seq: &mut u64) {
 }
 
 fn check_error(error: &Value) {
-    const CODES: [&str; 8] = [
+    const CODES: [&str; 9] = [
         "INVALID_REQUEST",
         "UNAUTHORIZED",
         "FORBIDDEN",
         "NOT_FOUND",
+        "FAILED_PRECONDITION",
         "RESOURCE_EXHAUSTED",
         "UNAVAILABLE",
         "AGENT_TIMEOUT",

@@ -23,7 +23,7 @@ impl Gateway {
         known: Known,
     ) {
         let Some(live) = self.live.get_mut(asked) else { return };
-        live.appending -= 1;
+        let dismissed = live.take_appended();
         live.waiting_bytes -= turn.text.len();
         self.drop_if_idle(asked);
         let Some(once) = turn.once.clone() else { return };
@@ -43,6 +43,10 @@ impl Gateway {
             } else {
                 Ending::from(end).body(&turn.run, &session.key)
             };
+            return self.answer_turn(cx, turn, &body, true);
+        }
+        if dismissed {
+            let body = Ending::Cancelled.body(&turn.run, &session.key);
             return self.answer_turn(cx, turn, &body, true);
         }
         let home = self.node.home(&session.key);

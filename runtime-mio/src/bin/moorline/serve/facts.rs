@@ -19,6 +19,9 @@ pub(super) fn log(node: usize, fact: &Fact) {
     let name = |conn: &ConnId| format!("{node}-{conn}");
     match fact {
         Fact::Connected { conn, peer } => debug!(conn = name(conn), %peer, "connected"),
+        Fact::SentAway { conn, by } => {
+            info!(conn = name(conn), by = PeerText(by).to_string(), "sent away");
+        }
         Fact::Forwarded { conn, proxy, client } => {
             debug!(conn = name(conn), %proxy, %client, "forwarded");
         }

@@ -1,0 +1,138 @@
+//! The `sessions.*` methods: parameters in, one request about a session out.
+
+use super::Gateway;
+use super::change::{Change, write_session};
+use super::chat::{MAX_KEY, MAX_LABEL, MAX_PAGE, key, route, session};
+use super::jobs::Job;
+use super::json::Object;
+use super::params::Params;
+use super::principal::Authenticated;
+use super::refusal::Refusal;
+use super::send::{Cx, ReplyTo};
+use super::session::Op;
+use super::work::{SessionInfo, StoreWork};
+
+type Done = Result<(), Refusal>;
+type To<'t> = &'t mut Option<ReplyTo>;
+
+/// Messages in a preview, unless the caller wants more.
+const PREVIEW: u64 = 5;
+
+/// Messages that a compacted session keeps, unless the caller says: as in the base dialect.
+const KEEP: u64 = 4;
+
+/// The store is one for all nodes, so this needs no other node.
+pub(super) fn list(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    who: &Authenticated,
+    params: Params<'_>,
+    to: To<'_>,
+) -> Done {
+    let agent = key(&params, "agentId", MAX_KEY)?.map(|agent| agent.to_string());
+    let limit = params.number("limit")?.unwrap_or(20).clamp(1, MAX_PAGE) as usize;
+    let offset = params.number("offset")?.unwrap_or(0).min(1_000_000) as usize;
+    let owner = (!who.role().sees_all()).then(|| who.user().clone());
+    if let Some(to) = to.take() {
+        let work = StoreWork::List { owner, agent, limit, offset };
+        gateway.start_store(cx, work, Job::Sessions { to, limit, offset });
+    }
+    Ok(())
+}
+
+pub(super) fn write_list(
+    out: &mut String,
+    sessions: &[SessionInfo],
+    total: usize,
+    limit: usize,
+    offset: usize,
+) {
+    Object::new(out)
+        .list("sessions", sessions, |out, session| {
+            write_session(Object::new(out), session).end();
+        })
+        .num("total", total as u64)
+        .num("limit", limit as u64)
+        .num("offset", offset as u64)
+        .end();
+}
+
+pub(super) fn preview(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    who: &Authenticated,
+    params: Params<'_>,
+    to: To<'_>,
+) -> Done {
+    let limit = params.number("limit")?.unwrap_or(PREVIEW).clamp(1, MAX_PAGE) as usize;
+    route(gateway, cx, who, Op::Preview { session: session(&params)?, limit }, to)
+}
+
+pub(super) fn patch(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    who: &Authenticated,
+    params: Params<'_>,
+    to: To<'_>,
+) -> Done {
+    if !params.is_there("label") {
+        return Err(Refusal::invalid(
+            "label is required: a text, or null to take the label away; nothing else can be changed",
+        ));
+    }
+    let label = params.text("label")?;
+    let fits =
+        |label: &str| label.chars().count() <= MAX_LABEL && !label.chars().any(char::is_control);
+    if label.as_ref().is_some_and(|label| !fits(label)) {
+        return Err(Refusal::invalid(
+            "label must have at most 100 characters and no control characters",
+        ));
+    }
+    change(gateway, cx, who, &params, Change::Patch { label: label.map(Into::into) }, to)
+}
+
+pub(super) fn delete(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    who: &Authenticated,
+    params: Params<'_>,
+    to: To<'_>,
+) -> Done {
+    change(gateway, cx, who, &params, Change::Delete, to)
+}
+
+pub(super) fn reset(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    who: &Authenticated,
+    params: Params<'_>,
+    to: To<'_>,
+) -> Done {
+    change(gateway, cx, who, &params, Change::Reset, to)
+}
+
+pub(super) fn compact(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    who: &Authenticated,
+    params: Params<'_>,
+    to: To<'_>,
+) -> Done {
+    let keep = params.number("keepLast")?.unwrap_or(KEEP);
+    if keep == 0 {
+        let text = "keepLast must be at least 1; sessions.reset forgets everything";
+        return Err(Refusal::invalid(text));
+    }
+    change(gateway, cx, who, &params, Change::Compact { keep }, to)
+}
+
+fn change(
+    gateway: &mut Gateway,
+    cx: &mut Cx<'_>,
+    who: &Authenticated,
+    params: &Params<'_>,
+    change: Change,
+    to: To<'_>,
+) -> Done {
+    route(gateway, cx, who, Op::Change { session: session(params)?, change }, to)
+}
