@@ -368,6 +368,58 @@ fn a_restart_with_a_drain_keeps_links_and_a_crash_does_not() {
 }
 
 #[test]
+fn who_has_seen_half_of_a_hole_finds_the_link_after_a_restart() {
+    let mut old = World::new(1);
+    let ann = old.login(0, "operator", "ann");
+    say(&mut old, ann, "one");
+    old.advance(SECOND * 2);
+    let kept = old.clients[ann].seq;
+    // States of who is connected are not kept: their numbers become a hole.
+    for _ in 0..4 {
+        old.login(0, "operator", "eve");
+        old.advance(SECOND * 2);
+    }
+    assert_eq!(old.clients[ann].seq, kept + 4);
+    old.cut(ann);
+    old.clients[ann].seq -= 2;
+    let (again, resume) = old.resume(0, ann, "operator", "ann");
+    assert_eq!(resume["resumed"], true);
+    let now = old.now;
+    old.nodes[0].drain(now, &Drain::stop("update"));
+    old.advance(SECOND * 5);
+    let link = (old.clients[again].resume.clone(), old.clients[again].seq);
+    let mut new = World::with_store(1, config(), std::mem::take(&mut old.store));
+    let other = new.login(0, "operator", "ann");
+    (new.clients[other].resume, new.clients[other].seq) = link;
+    assert_eq!(new.resume(0, other, "operator", "ann").1["resumed"], true);
+}
+
+#[test]
+fn a_start_takes_no_more_links_than_may_wait() {
+    for (links, bytes) in [(5, usize::MAX), (100, 100_000)] {
+        let mut old = World::new(3);
+        let clients: Vec<_> = (0..12).map(|at| old.login(at % 3, "operator", "ann")).collect();
+        for at in &clients {
+            say(&mut old, *at, &"x".repeat(500));
+        }
+        old.advance(SECOND);
+        for node in 0..3 {
+            let now = old.now;
+            old.nodes[node].drain(now, &Drain::stop("update"));
+        }
+        old.advance(SECOND * 2);
+        let mut config = config();
+        (config.bounds.detached_links, config.bounds.links_bytes) = (links, bytes);
+        let mut new = World::with_store(1, config, std::mem::take(&mut old.store));
+        new.advance(SECOND);
+        assert!(new.nodes[0].has_started());
+        let (all, detached, kept) = new.nodes[0].links();
+        assert_eq!(all, detached);
+        assert!(all > 0 && all < 12 && all <= links && kept <= bytes, "{all} links, {kept} bytes");
+    }
+}
+
+#[test]
 fn links_stay_in_their_bounds() {
     let mut config = config();
     config.bounds.detached_links = 10;

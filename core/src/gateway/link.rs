@@ -172,7 +172,7 @@ impl Links {
     }
 
     /// Does something to a ring and keeps the books.
-    fn with_ring<T>(&mut self, id: LinkId, f: impl FnOnce(&mut Ring) -> T) -> Option<T> {
+    pub(super) fn with_ring<T>(&mut self, id: LinkId, f: impl FnOnce(&mut Ring) -> T) -> Option<T> {
         let link = self.links.get_mut(&id)?;
         let before = link.ring.bytes();
         let value = f(&mut link.ring);
@@ -419,6 +419,11 @@ impl Gateway {
     pub(super) fn arm_restored(&mut self, now: Instant, id: LinkId) {
         self.links.set_attached(id, Attached::Nowhere, now);
         self.arm_link(id, now + self.config.bounds().resume_within);
+        // It may have been attached before, or another node's, or the bounds have changed.
+        let Some(user) = self.links.get(id).map(|link| link.who.user.clone()) else { return };
+        while let Some(surplus) = self.links.surplus(&user, self.config.bounds()) {
+            self.drop_link(surplus);
+        }
     }
 
     /// Everything that was given to the connection has left.

@@ -173,12 +173,12 @@ impl Gateway {
         attached: Attached,
     ) -> Option<(LinkId, usize)> {
         let id = self.links.by_token(&claim.token)?;
-        let link = self.links.get_mut(id)?;
+        let link = self.links.get(id)?;
         if link.who.user != who.user || link.who.role > who.role {
             return None;
         }
         let was = link.attached;
-        let replayed = link.ring.rewind(claim.last);
+        let replayed = self.links.with_ring(id, |ring| ring.rewind(claim.last)).flatten();
         let token = self.random();
         match was {
             Attached::Here(old) if was != attached => {

@@ -306,10 +306,14 @@ impl Ring {
         if last > self.seq || last + 1 < first {
             return None;
         }
-        let known = self.entries.partition_point(|entry| entry.to <= last);
-        if let Some(entry) = self.entries.get_mut(known) {
-            // The client has seen the beginning of a hole.
-            entry.from = entry.from.max(last + 1);
+        let mut known = self.entries.partition_point(|entry| entry.to <= last);
+        if let Some(entry) = self.entries.get_mut(known).filter(|entry| entry.from <= last) {
+            // The client has seen the beginning of a hole: that becomes one of its own.
+            let seen = Entry { from: entry.from, to: last, at: entry.at, event: None };
+            entry.from = last + 1;
+            self.bytes += seen.cost();
+            self.entries.insert(known, seen);
+            known += 1;
         }
         self.unsent = self.entries.len() - known;
         self.unsent_bytes = self.entries.range(known..).map(Entry::cost).sum();
