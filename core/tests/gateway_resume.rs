@@ -395,6 +395,28 @@ fn who_has_seen_half_of_a_hole_finds_the_link_after_a_restart() {
 }
 
 #[test]
+fn a_link_survives_two_restarts_with_other_numbers_of_nodes() {
+    for counts in [[3, 1, 3], [3, 2, 3], [1, 3, 2], [2, 1, 2]] {
+        let mut world = World::new(counts[0]);
+        let ann = world.login(usize::from(counts[0]) - 1, "operator", "ann");
+        say(&mut world, ann, "one");
+        world.advance(SECOND);
+        let link = (world.clients[ann].resume.clone(), world.clients[ann].seq);
+        for count in &counts[1..] {
+            for node in &mut world.nodes {
+                node.drain(world.now, &Drain::stop("update"));
+            }
+            world.advance(SECOND * 5);
+            world = World::with_store(*count, config(), std::mem::take(&mut world.store));
+        }
+        let other = world.login(0, "operator", "ann");
+        (world.clients[other].resume, world.clients[other].seq) = link;
+        let (_, resume) = world.resume(0, other, "operator", "ann");
+        assert_eq!(resume["resumed"], true, "{counts:?}");
+    }
+}
+
+#[test]
 fn a_start_takes_no_more_links_than_may_wait() {
     for (links, bytes) in [(5, usize::MAX), (100, 100_000)] {
         let mut old = World::new(3);

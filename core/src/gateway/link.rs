@@ -45,6 +45,8 @@ const WINDOW: u64 = 64 * 1024;
 pub(super) struct Link {
     pub(super) who: Principal,
     pub(super) token: ResumeToken,
+    /// The node that the token names for the client: where the link was when it got it.
+    pub(super) named: NodeId,
     pub(super) ring: Ring,
     pub(super) attached: Attached,
     /// Since when it is not attached.
@@ -101,7 +103,12 @@ impl Links {
         (self.links.len(), self.detached.len(), self.bytes)
     }
 
-    pub(super) fn insert(&mut self, who: Principal, token: ResumeToken, ring: Ring) -> LinkId {
+    pub(super) fn insert(
+        &mut self,
+        who: Principal,
+        (named, token): (NodeId, ResumeToken),
+        ring: Ring,
+    ) -> LinkId {
         let id = LinkId(self.next);
         self.next += 1;
         self.users.entry(who.user.clone()).or_default().all.insert(id);
@@ -110,6 +117,7 @@ impl Links {
         let link = Link {
             who,
             token,
+            named,
             ring,
             attached: Attached::Nowhere,
             detached: None,
@@ -141,8 +149,9 @@ impl Links {
     }
 
     /// A token is good once.
-    pub(super) fn renew(&mut self, id: LinkId, token: ResumeToken) {
+    pub(super) fn renew(&mut self, id: LinkId, (named, token): (NodeId, ResumeToken)) {
         if let Some(link) = self.links.get_mut(&id) {
+            link.named = named;
             self.tokens.remove(&std::mem::replace(&mut link.token, token));
             self.tokens.insert(token, id);
         }

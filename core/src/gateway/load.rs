@@ -48,7 +48,7 @@ impl Gateway {
         if node.0 % self.node.count != self.node.index {
             return false;
         }
-        let link = self.links.restore(cx.now, token, &record.value);
+        let link = self.links.restore(cx.now, (node, token), &record.value);
         if let Some(link) = link {
             self.arm_restored(cx.now, link);
         }

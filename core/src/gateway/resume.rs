@@ -136,7 +136,8 @@ impl Gateway {
     /// A fresh link. `gap`: the client wanted another one back.
     fn begin(&mut self, cx: &mut Cx<'_>, conn: ConnId, who: &Principal, to: ReplyTo, gap: bool) {
         let token = self.random();
-        let link = self.links.insert(who.clone(), token, super::ring::Ring::default());
+        let named = (self.node.id(), token);
+        let link = self.links.insert(who.clone(), named, super::ring::Ring::default());
         self.attach(cx.now, link, Attached::Here(conn));
         let token = self.link_token(link);
         if gap {
@@ -196,7 +197,7 @@ impl Gateway {
             self.drop_link(id);
             return None;
         };
-        self.links.renew(id, token);
+        self.links.renew(id, (self.node.id(), token));
         self.attach(cx.now, id, attached);
         Some((id, replayed))
     }
