@@ -417,6 +417,51 @@ fn a_link_survives_two_restarts_with_other_numbers_of_nodes() {
 }
 
 #[test]
+fn what_was_sent_again_is_kept_as_long_as_what_is_new() {
+    let mut world = World::new(1);
+    let ann = world.login(0, "operator", "ann");
+    say(&mut world, ann, "one two");
+    let seen = world.clients[ann].seq;
+    world.cut(ann);
+    world.advance(SECOND * 100);
+    let (again, resume) = world.resume(0, ann, "operator", "ann");
+    assert_eq!(resume["resumed"], true);
+    assert_eq!(text(&world.events(again, "agent")), "one two");
+    // What was just sent got lost on its way.
+    world.clients[again].seq = seen;
+    world.cut(again);
+    world.advance(SECOND * 119);
+    let (last, resume) = world.resume(0, again, "operator", "ann");
+    assert_eq!(resume["resumed"], true);
+    assert_eq!(text(&world.events(last, "agent")), "one two");
+}
+
+#[test]
+fn a_link_that_is_found_late_and_missed_something_is_a_gap() {
+    for missed in [true, false] {
+        let mut old = World::new(3);
+        let ann = old.login(2, "operator", "ann");
+        old.advance(SECOND);
+        let link = (old.clients[ann].resume.clone(), old.clients[ann].seq);
+        for node in &mut old.nodes {
+            node.drain(old.now, &Drain::stop("update"));
+        }
+        old.advance(SECOND * 5);
+        let mut new = World::with_slow(3, config(), std::mem::take(&mut old.store), Some(2));
+        assert!(new.nodes[0].has_started() && !new.nodes[2].has_started());
+        let at = new.login(0, "operator", if missed { "ann" } else { "bob" });
+        // Begins, and ends, before the other node knows of the link.
+        new.request(at, "chat.send", json!({"message": "one"}));
+        new.advance(SECOND * 5);
+        assert!(new.nodes[2].has_started());
+        let other = new.login(0, "operator", "ann");
+        (new.clients[other].resume, new.clients[other].seq) = link;
+        let (_, resume) = new.resume(1, other, "operator", "ann");
+        assert_eq!(resume["gap"], missed);
+    }
+}
+
+#[test]
 fn a_start_takes_no_more_links_than_may_wait() {
     for (links, bytes) in [(5, usize::MAX), (100, 100_000)] {
         let mut old = World::new(3);

@@ -295,6 +295,7 @@ impl Gateway {
         users: &[Arc<str>],
         event: &Event,
     ) {
+        self.loading.miss(users);
         for (at, user) in users.iter().enumerate() {
             if users[..at].contains(user) {
                 continue;
@@ -371,7 +372,7 @@ impl Gateway {
                 self.scratch = out;
                 break;
             }
-            if !link.ring.next_unsent(&mut out) {
+            if !link.ring.next_unsent(cx.now, &mut out) {
                 if !std::mem::take(&mut link.presence_stale) {
                     self.scratch = out;
                     break;
