@@ -368,6 +368,125 @@ fn a_restart_with_a_drain_keeps_links_and_a_crash_does_not() {
 }
 
 #[test]
+fn who_has_seen_half_of_a_hole_finds_the_link_after_a_restart() {
+    let mut old = World::new(1);
+    let ann = old.login(0, "operator", "ann");
+    say(&mut old, ann, "one");
+    old.advance(SECOND * 2);
+    let kept = old.clients[ann].seq;
+    // States of who is connected are not kept: their numbers become a hole.
+    for _ in 0..4 {
+        old.login(0, "operator", "eve");
+        old.advance(SECOND * 2);
+    }
+    assert_eq!(old.clients[ann].seq, kept + 4);
+    old.cut(ann);
+    old.clients[ann].seq -= 2;
+    let (again, resume) = old.resume(0, ann, "operator", "ann");
+    assert_eq!(resume["resumed"], true);
+    let now = old.now;
+    old.nodes[0].drain(now, &Drain::stop("update"));
+    old.advance(SECOND * 5);
+    let link = (old.clients[again].resume.clone(), old.clients[again].seq);
+    let mut new = World::with_store(1, config(), std::mem::take(&mut old.store));
+    let other = new.login(0, "operator", "ann");
+    (new.clients[other].resume, new.clients[other].seq) = link;
+    assert_eq!(new.resume(0, other, "operator", "ann").1["resumed"], true);
+}
+
+#[test]
+fn a_link_survives_two_restarts_with_other_numbers_of_nodes() {
+    for counts in [[3, 1, 3], [3, 2, 3], [1, 3, 2], [2, 1, 2]] {
+        let mut world = World::new(counts[0]);
+        let ann = world.login(usize::from(counts[0]) - 1, "operator", "ann");
+        say(&mut world, ann, "one");
+        world.advance(SECOND);
+        let link = (world.clients[ann].resume.clone(), world.clients[ann].seq);
+        for count in &counts[1..] {
+            for node in &mut world.nodes {
+                node.drain(world.now, &Drain::stop("update"));
+            }
+            world.advance(SECOND * 5);
+            world = World::with_store(*count, config(), std::mem::take(&mut world.store));
+        }
+        let other = world.login(0, "operator", "ann");
+        (world.clients[other].resume, world.clients[other].seq) = link;
+        let (_, resume) = world.resume(0, other, "operator", "ann");
+        assert_eq!(resume["resumed"], true, "{counts:?}");
+    }
+}
+
+#[test]
+fn what_was_sent_again_is_kept_as_long_as_what_is_new() {
+    let mut world = World::new(1);
+    let ann = world.login(0, "operator", "ann");
+    say(&mut world, ann, "one two");
+    let seen = world.clients[ann].seq;
+    world.cut(ann);
+    world.advance(SECOND * 100);
+    let (again, resume) = world.resume(0, ann, "operator", "ann");
+    assert_eq!(resume["resumed"], true);
+    assert_eq!(text(&world.events(again, "agent")), "one two");
+    // What was just sent got lost on its way.
+    world.clients[again].seq = seen;
+    world.cut(again);
+    world.advance(SECOND * 119);
+    let (last, resume) = world.resume(0, again, "operator", "ann");
+    assert_eq!(resume["resumed"], true);
+    assert_eq!(text(&world.events(last, "agent")), "one two");
+}
+
+#[test]
+fn a_link_that_is_found_late_and_missed_something_is_a_gap() {
+    for missed in [true, false] {
+        let mut old = World::new(3);
+        let ann = old.login(2, "operator", "ann");
+        old.advance(SECOND);
+        let link = (old.clients[ann].resume.clone(), old.clients[ann].seq);
+        for node in &mut old.nodes {
+            node.drain(old.now, &Drain::stop("update"));
+        }
+        old.advance(SECOND * 5);
+        let mut new = World::with_slow(3, config(), std::mem::take(&mut old.store), Some(2));
+        assert!(new.nodes[0].has_started() && !new.nodes[2].has_started());
+        let at = new.login(0, "operator", if missed { "ann" } else { "bob" });
+        // Begins, and ends, before the other node knows of the link.
+        new.request(at, "chat.send", json!({"message": "one"}));
+        new.advance(SECOND * 5);
+        assert!(new.nodes[2].has_started());
+        let other = new.login(0, "operator", "ann");
+        (new.clients[other].resume, new.clients[other].seq) = link;
+        let (_, resume) = new.resume(1, other, "operator", "ann");
+        assert_eq!(resume["gap"], missed);
+    }
+}
+
+#[test]
+fn a_start_takes_no_more_links_than_may_wait() {
+    for (links, bytes) in [(5, usize::MAX), (100, 100_000)] {
+        let mut old = World::new(3);
+        let clients: Vec<_> = (0..12).map(|at| old.login(at % 3, "operator", "ann")).collect();
+        for at in &clients {
+            say(&mut old, *at, &"x".repeat(500));
+        }
+        old.advance(SECOND);
+        for node in 0..3 {
+            let now = old.now;
+            old.nodes[node].drain(now, &Drain::stop("update"));
+        }
+        old.advance(SECOND * 2);
+        let mut config = config();
+        (config.bounds.detached_links, config.bounds.links_bytes) = (links, bytes);
+        let mut new = World::with_store(1, config, std::mem::take(&mut old.store));
+        new.advance(SECOND);
+        assert!(new.nodes[0].has_started());
+        let (all, detached, kept) = new.nodes[0].links();
+        assert_eq!(all, detached);
+        assert!(all > 0 && all < 12 && all <= links && kept <= bytes, "{all} links, {kept} bytes");
+    }
+}
+
+#[test]
 fn links_stay_in_their_bounds() {
     let mut config = config();
     config.bounds.detached_links = 10;

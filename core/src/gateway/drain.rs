@@ -197,7 +197,7 @@ impl Gateway {
         let at = self.ms(cx.now);
         let expires =
             at + u64::try_from(self.config.bounds().resume_within.as_millis()).unwrap_or(0);
-        let records = self.links.save(self.node.id(), expires);
+        let records = self.links.save(expires);
         let Some(draining) = &mut self.draining else { return };
         draining.stage = Stage::Saving;
         draining.saving = records.len().div_ceil(RECORDS);

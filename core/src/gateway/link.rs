@@ -45,6 +45,8 @@ const WINDOW: u64 = 64 * 1024;
 pub(super) struct Link {
     pub(super) who: Principal,
     pub(super) token: ResumeToken,
+    /// The node that the token names for the client: where the link was when it got it.
+    pub(super) named: NodeId,
     pub(super) ring: Ring,
     pub(super) attached: Attached,
     /// Since when it is not attached.
@@ -101,7 +103,12 @@ impl Links {
         (self.links.len(), self.detached.len(), self.bytes)
     }
 
-    pub(super) fn insert(&mut self, who: Principal, token: ResumeToken, ring: Ring) -> LinkId {
+    pub(super) fn insert(
+        &mut self,
+        who: Principal,
+        (named, token): (NodeId, ResumeToken),
+        ring: Ring,
+    ) -> LinkId {
         let id = LinkId(self.next);
         self.next += 1;
         self.users.entry(who.user.clone()).or_default().all.insert(id);
@@ -110,6 +117,7 @@ impl Links {
         let link = Link {
             who,
             token,
+            named,
             ring,
             attached: Attached::Nowhere,
             detached: None,
@@ -141,8 +149,9 @@ impl Links {
     }
 
     /// A token is good once.
-    pub(super) fn renew(&mut self, id: LinkId, token: ResumeToken) {
+    pub(super) fn renew(&mut self, id: LinkId, (named, token): (NodeId, ResumeToken)) {
         if let Some(link) = self.links.get_mut(&id) {
+            link.named = named;
             self.tokens.remove(&std::mem::replace(&mut link.token, token));
             self.tokens.insert(token, id);
         }
@@ -172,7 +181,7 @@ impl Links {
     }
 
     /// Does something to a ring and keeps the books.
-    fn with_ring<T>(&mut self, id: LinkId, f: impl FnOnce(&mut Ring) -> T) -> Option<T> {
+    pub(super) fn with_ring<T>(&mut self, id: LinkId, f: impl FnOnce(&mut Ring) -> T) -> Option<T> {
         let link = self.links.get_mut(&id)?;
         let before = link.ring.bytes();
         let value = f(&mut link.ring);
@@ -286,6 +295,7 @@ impl Gateway {
         users: &[Arc<str>],
         event: &Event,
     ) {
+        self.loading.miss(users);
         for (at, user) in users.iter().enumerate() {
             if users[..at].contains(user) {
                 continue;
@@ -362,7 +372,7 @@ impl Gateway {
                 self.scratch = out;
                 break;
             }
-            if !link.ring.next_unsent(&mut out) {
+            if !link.ring.next_unsent(cx.now, &mut out) {
                 if !std::mem::take(&mut link.presence_stale) {
                     self.scratch = out;
                     break;
@@ -419,6 +429,11 @@ impl Gateway {
     pub(super) fn arm_restored(&mut self, now: Instant, id: LinkId) {
         self.links.set_attached(id, Attached::Nowhere, now);
         self.arm_link(id, now + self.config.bounds().resume_within);
+        // It may have been attached before, or another node's, or the bounds have changed.
+        let Some(user) = self.links.get(id).map(|link| link.who.user.clone()) else { return };
+        while let Some(surplus) = self.links.surplus(&user, self.config.bounds()) {
+            self.drop_link(surplus);
+        }
     }
 
     /// Everything that was given to the connection has left.

@@ -1,11 +1,14 @@
 //! The beginning: what an earlier gateway left in the store. Nobody is let in before it is known.
 
 use super::jobs::Job;
+use super::principal::Principal;
 use super::record::{Record, RecordKind};
 use super::resume::read_token;
 use super::send::Cx;
 use super::work::{StoreOutcome, StoreWork};
 use super::{Gateway, Timer};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long until a store that failed is asked again.
@@ -14,12 +17,53 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How far the beginning is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Loading {
-    /// The store is asked.
-    Asked,
+    /// The store is asked. These users had events meanwhile: their links miss something, so they are
+    /// of no use any more.
+    Asked {
+        missed: Missed,
+    },
     /// It has answered; so many links are not taken out of it yet. A link is there once: after a
     /// crash, its client must be told of the gap.
     Taking(usize),
     Done,
+}
+
+/// Users who had events.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Missed {
+    These(BTreeSet<Arc<str>>),
+    /// More than are remembered.
+    All,
+}
+
+impl Missed {
+    fn add(&mut self, users: &[Arc<str>]) {
+        const MOST: usize = 10_000;
+        if let Self::These(known) = self {
+            known.extend(users.iter().cloned());
+            if known.len() > MOST {
+                *self = Self::All;
+            }
+        }
+    }
+
+    fn contains(&self, user: &Arc<str>) -> bool {
+        match self {
+            Self::These(known) => known.contains(user),
+            Self::All => true,
+        }
+    }
+}
+
+impl Loading {
+    pub(super) const BEGUN: Self = Self::Asked { missed: Missed::These(BTreeSet::new()) };
+
+    /// Another node, or this one for another, says something before the links are there.
+    pub(super) fn miss(&mut self, users: &[Arc<str>]) {
+        if let Self::Asked { missed } = self {
+            missed.add(users);
+        }
+    }
 }
 
 impl Gateway {
@@ -31,6 +75,9 @@ impl Gateway {
     pub(super) fn loaded(&mut self, cx: &mut Cx<'_>, outcome: Option<StoreOutcome>) {
         let Some(StoreOutcome::Loaded(records)) = outcome else {
             self.timers.insert((cx.now + AGAIN, Timer::Load));
+            return;
+        };
+        let Loading::Asked { missed } = std::mem::replace(&mut self.loading, Loading::Done) else {
             return;
         };
         let mut links = 0;
@@ -46,20 +93,23 @@ impl Gateway {
         self.gone_before_start = Vec::new();
         // A link is as good as what its client logged in by, which is known only now.
         for record in taken {
-            links += usize::from(self.take_link(cx, &record));
+            links += usize::from(self.take_link(cx, &record, &missed));
         }
         self.loading = if links == 0 { Loading::Done } else { Loading::Taking(links) };
     }
 
     /// Says whether the link was one of this node's.
-    fn take_link(&mut self, cx: &mut Cx<'_>, record: &Record) -> bool {
+    fn take_link(&mut self, cx: &mut Cx<'_>, record: &Record, missed: &Missed) -> bool {
         let Some((node, token)) = read_token(&record.key) else { return false };
         if node.0 % self.node.count != self.node.index {
             return false;
         }
-        if let Some(link) = self.links.restore(cx.now, token, &record.value) {
+        if let Some(link) = self.links.restore(cx.now, (node, token), &record.value) {
             let who = self.links.get(link).map(|link| &link.who);
-            if who.is_some_and(|who| self.role_now(who).is_some()) {
+            let good = |who: &Principal| {
+                self.role_now(who).is_some() && !missed.contains(&who.user)
+            };
+            if who.is_some_and(good) {
                 self.arm_restored(cx.now, link);
             } else {
                 self.drop_link(link);

@@ -359,7 +359,7 @@ impl Gateway {
             scratch: String::new(),
             loop_delay: Duration::ZERO,
             store_failed: false,
-            loading: Loading::Asked,
+            loading: Loading::BEGUN,
             draining: None,
             quiet_before: BTreeSet::new(),
         };

@@ -136,7 +136,8 @@ impl Gateway {
     /// A fresh link. `gap`: the client wanted another one back.
     fn begin(&mut self, cx: &mut Cx<'_>, conn: ConnId, who: &Principal, to: ReplyTo, gap: bool) {
         let token = self.random();
-        let link = self.links.insert(who.clone(), token, super::ring::Ring::default());
+        let named = (self.node.id(), token);
+        let link = self.links.insert(who.clone(), named, super::ring::Ring::default());
         self.attach(cx.now, link, Attached::Here(conn));
         let token = self.link_token(link);
         if gap {
@@ -175,13 +176,13 @@ impl Gateway {
         // On its way here the credential may have been revoked.
         self.role_now(who)?;
         let id = self.links.by_token(&claim.token)?;
-        let link = self.links.get_mut(id)?;
+        let link = self.links.get(id)?;
         if link.who.user != who.user || link.who.role > who.role {
             return None;
         }
         link.who.proof = who.proof.clone();
         let was = link.attached;
-        let replayed = link.ring.rewind(claim.last);
+        let replayed = self.links.with_ring(id, |ring| ring.rewind(claim.last)).flatten();
         let token = self.random();
         match was {
             Attached::Here(old) if was != attached => {
@@ -199,7 +200,7 @@ impl Gateway {
             self.drop_link(id);
             return None;
         };
-        self.links.renew(id, token);
+        self.links.renew(id, (self.node.id(), token));
         self.attach(cx.now, id, attached);
         Some((id, replayed))
     }

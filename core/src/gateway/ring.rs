@@ -129,6 +129,7 @@ pub(super) struct Entry {
     /// The first number; more than one only in a hole.
     from: u64,
     to: u64,
+    /// When it was sent last; when it came, if it was not sent.
     at: Instant,
     /// None: a hole.
     event: Option<Event>,
@@ -271,11 +272,14 @@ impl Ring {
     }
 
     /// Writes the next message that was not sent, and counts it as sent.
-    pub(super) fn next_unsent(&mut self, out: &mut String) -> bool {
+    pub(super) fn next_unsent(&mut self, now: Instant, out: &mut String) -> bool {
         if self.unsent == 0 {
             return false;
         }
-        let entry = &self.entries[self.entries.len() - self.unsent];
+        let at = self.entries.len() - self.unsent;
+        let entry = &mut self.entries[at];
+        // It may have waited for long, and get lost on its way.
+        entry.at = now;
         match &entry.event {
             Some(event) => event.write(out, entry.to),
             None => Object::new(out)
@@ -306,10 +310,14 @@ impl Ring {
         if last > self.seq || last + 1 < first {
             return None;
         }
-        let known = self.entries.partition_point(|entry| entry.to <= last);
-        if let Some(entry) = self.entries.get_mut(known) {
-            // The client has seen the beginning of a hole.
-            entry.from = entry.from.max(last + 1);
+        let mut known = self.entries.partition_point(|entry| entry.to <= last);
+        if let Some(entry) = self.entries.get_mut(known).filter(|entry| entry.from <= last) {
+            // The client has seen the beginning of a hole: that becomes one of its own.
+            let seen = Entry { from: entry.from, to: last, at: entry.at, event: None };
+            entry.from = last + 1;
+            self.bytes += seen.cost();
+            self.entries.insert(known, seen);
+            known += 1;
         }
         self.unsent = self.entries.len() - known;
         self.unsent_bytes = self.entries.range(known..).map(Entry::cost).sum();

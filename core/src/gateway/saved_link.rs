@@ -36,7 +36,7 @@ pub(super) struct SavedEvent<'a> {
 
 impl Links {
     /// All links as records, which are of no use to anybody from `expires` on.
-    pub(super) fn save(&self, node: NodeId, expires: u64) -> Vec<Record> {
+    pub(super) fn save(&self, expires: u64) -> Vec<Record> {
         let record = |(_, link): (LinkId, &super::link::Link)| {
             let mut value = String::with_capacity(link.ring.bytes() + 128);
             Object::new(&mut value)
@@ -46,7 +46,7 @@ impl Links {
                 .num("seq", link.ring.seq())
                 .list("events", link.ring.saved(), |out, entry| entry.write_saved(out))
                 .end();
-            let key = write_token(node, &link.token);
+            let key = write_token(link.named, &link.token);
             let (kind, expires) = (RecordKind::Link, Some(expires));
             Record { kind, key: key.into(), value: value.into(), expires }
         };
@@ -57,7 +57,7 @@ impl Links {
     pub(super) fn restore(
         &mut self,
         now: Instant,
-        token: ResumeToken,
+        token: (NodeId, ResumeToken),
         value: &str,
     ) -> Option<LinkId> {
         let saved: Saved<'_> = serde_json::from_str(value).ok()?;

@@ -46,6 +46,7 @@ pub struct World {
     pub facts: Vec<Fact>,
     pub store: MemoryStore,
     pub store_mode: StoreMode,
+    slow: Option<usize>,
     /// Messages that went over the bus.
     pub published: usize,
     /// Nodes that the bus does not reach.
@@ -123,6 +124,16 @@ impl World {
 
     /// Gateways that find what earlier ones left.
     pub fn with_store(nodes: u16, config: GatewayConfig, store: MemoryStore) -> Self {
+        Self::with_slow(nodes, config, store, None)
+    }
+
+    /// The same; the store takes a second for each work of this node.
+    pub fn with_slow(
+        nodes: u16,
+        config: GatewayConfig,
+        store: MemoryStore,
+        slow: Option<usize>,
+    ) -> Self {
         let now = epoch();
         let limits = Arc::new(config.limits.clone());
         let nodes = (0..nodes)
@@ -140,6 +151,7 @@ impl World {
             facts: Vec::new(),
             store,
             store_mode: StoreMode::Works,
+            slow,
             published: 0,
             cut_off: Vec::new(),
             runs: Vec::new(),
@@ -528,7 +540,8 @@ impl World {
                     StoreMode::Full => StoreOutcome::Failed(StoreError::Full),
                     StoreMode::Hangs => return,
                 };
-                self.later(Duration::ZERO, node, job, Outcome::Store(outcome));
+                let wait = Duration::from_secs(u64::from(self.slow == Some(node)));
+                self.later(wait, node, job, Outcome::Store(outcome));
             }
             Action::Start { job, work: Work::Run(run) } => {
                 let step = Duration::from_millis(20);

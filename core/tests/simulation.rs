@@ -1,0 +1,101 @@
+//! The whole gateway in virtual time, from one seed: nodes on a bus, connections of both roles over a
+//! bad network, users with devices, a store with troubles, restarts with and without a drain.
+//!
+//! `MOORLINE_SIM_SEED=<seed>` replays a failure, `MOORLINE_SIM_HOURS=<n>` simulates so many hours.
+#![cfg(feature = "gateway")]
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
+
+#[path = "support/epoch.rs"]
+mod epoch;
+#[path = "simulation"]
+mod simulation {
+    pub mod acts;
+    pub mod checks;
+    pub mod course;
+    pub mod device;
+    pub mod host;
+    pub mod ledger;
+    pub mod news;
+    pub mod pipe;
+    pub mod plan;
+    pub mod reader;
+    pub mod restart;
+    pub mod rng;
+    pub mod store;
+    pub mod story;
+    pub mod wire;
+    pub mod world;
+}
+
+use simulation::course::{Outcome, run};
+
+/// Hours of one world.
+const HOURS: u64 = 10;
+
+/// Hours of each test, if nobody wants more.
+const NORMAL: u64 = 500;
+
+fn variable(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
+}
+
+/// The seeds of a test; that of a failure alone, if there is one to be replayed.
+fn seeds(first: u64) -> Vec<u64> {
+    match variable("MOORLINE_SIM_SEED") {
+        Some(seed) => vec![seed],
+        None => {
+            let hours = variable("MOORLINE_SIM_HOURS").map_or(NORMAL, |hours| hours / 2);
+            (first..first + hours.div_ceil(HOURS)).collect()
+        }
+    }
+}
+
+/// Runs all seeds and shows that the worlds were worth running.
+fn run_all(nodes: u16, first: u64) {
+    let seeds = seeds(first);
+    let mut all = Vec::new();
+    for seed in &seeds {
+        all.push(run(nodes, *seed, HOURS).seen);
+    }
+    let sum = |of: fn(&simulation::world::Seen) -> u64| all.iter().map(of).sum::<u64>();
+    let (worlds, hours) = (seeds.len() as u64, seeds.len() as u64 * HOURS);
+    let seen = [
+        ("acknowledged", sum(|seen| seen.acknowledged as u64), 20 * worlds),
+        ("events", sum(|seen| seen.events), 100 * worlds),
+        ("runs put together", sum(|seen| seen.whole), 10 * worlds),
+        ("resumed", sum(|seen| seen.resumed), 5 * worlds),
+        ("gaps", sum(|seen| seen.gaps), worlds),
+        ("pings", sum(|seen| seen.pings), 60 * hours),
+        ("connections", sum(|seen| seen.connections), 50 * worlds),
+        ("drains", sum(|seen| seen.drains), worlds),
+        ("crashes", sum(|seen| seen.crashes), worlds / 2),
+        ("given up", sum(|seen| seen.given_up), worlds / 10),
+    ];
+    println!("{nodes} node(s), {worlds} worlds, {hours} hours: {seen:?}");
+    if worlds >= 50 {
+        for (what, count, least) in seen {
+            assert!(count >= least, "only {count} {what}, and {least} were to be expected");
+        }
+    }
+}
+
+#[test]
+fn one_node_keeps_its_promises() {
+    run_all(1, 1_000);
+}
+
+#[test]
+fn three_nodes_keep_their_promises() {
+    run_all(3, 2_000);
+}
+
+#[test]
+fn a_seed_tells_the_same_story_twice() {
+    for (nodes, seed) in [(1, 7), (3, 8)] {
+        let [one, two] = [(); 2].map(|()| run(nodes, seed, 3));
+        let trace = |outcome: &Outcome| (outcome.hash, outcome.steps);
+        assert_eq!(trace(&one), trace(&two));
+        assert_ne!(trace(&one), trace(&run(nodes, seed + 100, 3)));
+    }
+}

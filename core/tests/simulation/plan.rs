@@ -1,0 +1,62 @@
+//! What a seed decides about a world before it begins.
+
+use super::rng::Rng;
+use moorline_core::gateway::*;
+use std::time::Duration;
+
+pub const USERS: [&str; 3] = ["ann", "bob", "eve"];
+
+/// Texts are not longer than this; an answer that floods is.
+pub const LONG: u64 = 3000;
+pub const LONGEST_EVENT: usize = 96 * 1024;
+
+#[derive(Debug)]
+pub struct Plan {
+    /// How many nodes a start has at most.
+    pub nodes: u16,
+    /// Bounds are never reached, so that nothing may be lost that was promised to stay.
+    pub roomy: bool,
+    /// Store works that go wrong, in percent, in troubled times.
+    pub trouble: u64,
+    /// Milliseconds that bytes take.
+    pub delay: (u64, u64),
+    pub devices: usize,
+    /// Seconds between what one device does.
+    pub pause: (u64, u64),
+}
+
+impl Plan {
+    pub fn new(nodes: u16, rng: &mut Rng) -> Self {
+        let roomy = rng.percent(50);
+        Self {
+            nodes,
+            roomy,
+            trouble: [0, 0, 2, 8][rng.index(4)],
+            delay: [(0, 1), (1, 30), (5, 300), (20, 1500)][rng.index(4)],
+            devices: rng.between(3, 9) as usize,
+            pause: [(1, 4), (1, 20), (5, 40)][rng.index(3)],
+        }
+    }
+
+    pub fn config(&self) -> GatewayConfig {
+        let mut config = GatewayConfig::new("127.0.0.1:18790".parse().expect("an address"));
+        let (role, user) = (Role::Operator, None);
+        config.tokens = vec![Token { secret: Secret::new("operator"), role, user }];
+        for name in ["stuck", "broken", "flood"] {
+            config.agents.push(Agent { id: name.into(), name: name.into() });
+        }
+        let bounds = &mut config.bounds;
+        bounds.run_within = Duration::from_secs(120);
+        if !self.roomy {
+            config.limits.outbox = 192 * 1024;
+            config.limits.outbox_pause = 16 * 1024;
+            bounds.link_bytes = 64 * 1024;
+            bounds.link_events = 100;
+            bounds.links_bytes = 160 * 1024;
+            bounds.detached_links = 3;
+            bounds.queued_turns = 3;
+            bounds.idempotency_keys = 4;
+        }
+        config
+    }
+}
