@@ -362,6 +362,8 @@ fn durations_that_cannot_be_added_are_never_reached() {
         drain_within: far,
         message_within: far,
         close_within: far,
+        body_within: far,
+        body_silence: far,
         ..Limits::default()
     };
     let mut subject = Subject::server(limits, echo);

@@ -351,6 +351,8 @@ impl Gateway {
                 self.message(cx, conn, text);
             }
             Event::Closed(cause) => self.closed(cx, conn, cause),
+            // Nobody takes a body.
+            Event::Body(_) | Event::BodyEnd => {}
             Event::Ping(_) | Event::Pong(_) | Event::Response(_) => {}
         }
         self.drain_on(cx);
