@@ -98,6 +98,9 @@ pub struct GatewayConfig {
     /// Whether `chat.send` to a session key that does not exist creates it for the caller, as the
     /// base dialect does, instead of answering `NOT_FOUND`. Default false: a mistyped key is told.
     pub create_sessions_on_send: bool,
+    /// Bytes of an uploaded file. Default 50 MiB, as in the base dialect. Higher: disk, and places held
+    /// for longer.
+    pub max_upload_bytes: usize,
     /// What peers may cost.
     pub bounds: Bounds,
 }
@@ -178,6 +181,13 @@ pub struct Bounds {
     pub links_bytes: usize,
     /// Bytes of an agent's answer. Default 8 MiB. More fail the run.
     pub answer_bytes: usize,
+    /// Uploads at once. Default 32; each holds at most about 400 KiB that the disk has not taken.
+    pub uploads: usize,
+    /// The same of one user. Default 4.
+    pub user_uploads: usize,
+    /// Bytes of all files that are kept of one user. Default 1 GiB. More gives 507 until old ones
+    /// have gone.
+    pub user_upload_bytes: usize,
     /// Entries in lists of who is connected. Default 256.
     pub presence_listed: usize,
     /// The loop may be late by this much and still be ready. Default 1 s.
@@ -201,6 +211,7 @@ impl GatewayConfig {
             rate_limit_rpm: 0,
             max_message_chars: 32_000,
             create_sessions_on_send: false,
+            max_upload_bytes: 50 * 1024 * 1024,
             bounds: Bounds::default(),
         }
     }
@@ -288,6 +299,9 @@ impl Bounds {
             detached_links: connections,
             links_bytes: 128 * 1024 * 1024,
             answer_bytes: 8 * 1024 * 1024,
+            uploads: 32,
+            user_uploads: 4,
+            user_upload_bytes: 1024 * 1024 * 1024,
             presence_listed: 256,
             loop_delay: Duration::from_secs(1),
         }

@@ -36,6 +36,7 @@ impl Gateway {
         let keep = !matches!(cause, Cause::Peer(CloseCode::NORMAL, _));
         self.log_out(cx, id, keep);
         self.disarm_connect(id);
+        self.drop_upload(cx, id);
         let Some(conn) = self.conns.remove(&id) else { return };
         if conn.budgeted {
             self.budget.leave(conn.address, self.config.bounds());

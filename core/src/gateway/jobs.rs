@@ -1,5 +1,6 @@
 //! Work under way: what each outcome is for.
 
+use super::conn::ConnId;
 use super::fact::Fact;
 use super::idempotency::other_text;
 use super::link::ResumeToken;
@@ -8,7 +9,10 @@ use super::refusal::{Code, Refusal};
 use super::runs::Turn;
 use super::send::{Cx, ReplyTo};
 use super::session::{Op, not_yours};
-use super::work::{JobId, Outcome, Run, StoreError, StoreOutcome, StoreWork, Usage, Work};
+use super::upload::Step;
+use super::work::{
+    JobId, MediaOutcome, MediaWork, Outcome, Run, StoreError, StoreOutcome, StoreWork, Usage, Work,
+};
 use super::{Action, Gateway, Timer, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -67,6 +71,12 @@ pub(super) enum Job {
     },
     /// Links are made durable.
     SaveLinks,
+    /// Something is done with an upload's file.
+    Media {
+        conn: ConnId,
+        path: Arc<str>,
+        step: Step,
+    },
 }
 
 pub(super) struct Pending {
@@ -86,6 +96,11 @@ impl Gateway {
     pub(super) fn start_agent(&mut self, cx: &Cx<'_>, run: Run, job: Job) -> JobId {
         let within = self.config.bounds().run_within;
         self.start(cx, Work::Run(run), job, within)
+    }
+
+    pub(super) fn start_media(&mut self, cx: &Cx<'_>, work: MediaWork, job: Job) {
+        let within = self.config.bounds().store_within;
+        self.start(cx, Work::Media(work), job, within);
     }
 
     fn start(&mut self, cx: &Cx<'_>, work: Work, job: Job, within: Duration) -> JobId {
@@ -142,6 +157,9 @@ impl Gateway {
                 let error = "the agent gave no answer".into();
                 self.run_failed(cx, &session, Code::Internal, error);
             }
+            (Job::Media { conn, path, step }, Outcome::Media(outcome)) => {
+                self.media_done(cx, conn, &path, step, outcome);
+            }
             (job, Outcome::Store(outcome)) => {
                 let outcome = self.judge_store(outcome);
                 self.store_result(cx, job, outcome);
@@ -158,6 +176,10 @@ impl Gateway {
                 self.actions.push_back(Action::Cancel { job: id });
                 let error = "the agent did not finish in time".into();
                 self.run_failed(cx, &session, Code::AgentTimeout, error);
+            }
+            Some(Job::Media { conn, path, step }) => {
+                let late = MediaOutcome::Failed(StoreError::Unavailable);
+                self.media_done(cx, conn, &path, step, late);
             }
             Some(job) => {
                 self.store_failed = true;
@@ -235,7 +257,7 @@ impl Gateway {
             Job::Load => self.loaded(cx, outcome.ok()),
             Job::TakeLink { token } => self.link_taken(&token, outcome.ok()),
             Job::SaveLinks => self.links_saved(cx),
-            Job::Run { .. } | Job::Settle | Job::Probe => {}
+            Job::Run { .. } | Job::Settle | Job::Probe | Job::Media { .. } => {}
         }
     }
 }

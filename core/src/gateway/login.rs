@@ -1,7 +1,7 @@
 //! `connect`: who is it, and what may they do.
 
 use super::chat::write_agents;
-use super::config::Secret;
+use super::config::{Secret, TokenId};
 use super::conn::ConnId;
 use super::fact::{Credential, Fact, Source};
 use super::json::{self, Object};
@@ -74,15 +74,7 @@ impl Gateway {
             }
         }
         let user = params.text("user_id")?.unwrap_or(Cow::Borrowed(DEFAULT_USER));
-        if user.len() > MAX_USER || user.chars().any(char::is_control) {
-            return Err(Refusal::invalid(
-                "user_id must have at most 255 bytes and no control characters",
-            ));
-        }
-        let Some(conn) = self.conns.get_mut(&id) else {
-            return Err(Refusal::new(Code::Internal, "the connection is gone"));
-        };
-        let (peer, address) = (conn.peer, conn.address);
+        let Some(conn) = self.conns.get_mut(&id) else { return Err(conn_gone()) };
         let mut counted = false;
         let (offered, source) = match params.text("token")? {
             Some(token) if token.len() > MAX_TOKEN => {
@@ -95,12 +87,59 @@ impl Gateway {
             }
             None => (None, Source::Nowhere),
         };
+        let (principal, token) = self.prove(now, id, &user, (offered, source), counted)?;
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.token = token;
+        }
+        Ok(principal)
+    }
+
+    /// Who a plain request with this `Authorization: Bearer` is from; it names its user in a header.
+    pub(super) fn authenticate_request(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        bearer: Option<&str>,
+        user: Option<&str>,
+    ) -> Result<Principal, Refusal> {
+        let offered = match bearer {
+            Some(token) if token.len() > MAX_TOKEN => {
+                return Err(Refusal::invalid("the token is longer than 4096 bytes"));
+            }
+            Some(token) => (Some(Secret::new(token)), Source::Header),
+            None => (None, Source::Nowhere),
+        };
+        let user = user.filter(|user| !user.is_empty()).unwrap_or(DEFAULT_USER);
+        let (principal, _) = self.prove(now, id, user, offered, false)?;
+        let Some(conn) = self.conns.get_mut(&id) else { return Err(conn_gone()) };
+        conn.last_principal = Some(principal.clone());
+        if std::mem::take(&mut conn.budgeted) {
+            self.budget.leave(conn.address, self.config.bounds());
+        }
+        Ok(principal)
+    }
+
+    /// Judges a credential. `counted`: that it is wrong was counted before.
+    fn prove(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        user: &str,
+        (offered, source): (Option<Secret>, Source),
+        counted: bool,
+    ) -> Result<(Principal, Option<TokenId>), Refusal> {
+        if user.len() > MAX_USER || user.chars().any(char::is_control) {
+            return Err(Refusal::invalid(
+                "user_id must have at most 255 bytes and no control characters",
+            ));
+        }
+        let Some(conn) = self.conns.get(&id) else { return Err(conn_gone()) };
+        let (peer, address) = (conn.peer, conn.address);
         if self.config.raw.tokens.is_empty() {
             // Only a loopback listener may be without tokens: see `ConfigError::NoToken`.
-            conn.token = None;
-            let principal = Principal { user: Arc::from(&*user), role: Role::Operator };
+            let principal = Principal { user: Arc::from(user), role: Role::Operator };
             self.note_login(id, &principal, Credential::None, Source::Nowhere);
-            return Ok(principal);
+            return Ok((principal, None));
         }
         let Some(offered) = offered else {
             let credential = Credential::None;
@@ -133,15 +172,12 @@ impl Gateway {
                 None => wrong(source),
             });
         };
-        let user = token.user.as_deref().unwrap_or(&user);
+        let user = token.user.as_deref().unwrap_or(user);
         let role = self.config.role_by(token, user);
-        if let Some(conn) = self.conns.get_mut(&id) {
-            conn.token = Some(token_id);
-        }
         let principal = Principal { user: Arc::from(user), role };
         self.failures.forget(address, credential);
         self.note_login(id, &principal, credential, source);
-        Ok(principal)
+        Ok((principal, Some(token_id)))
     }
 
     /// Whether an upgrade that is accepted brings a credential that `connect` would accept, too. A
@@ -274,6 +310,8 @@ impl Gateway {
                     .num("readTimeoutMs", ms(silence))
                     // No ticks: pings of the protocol prove life.
                     .num("tickIntervalMs", 0)
+                    .str("uploadPath", super::upload::PATHS[0])
+                    .num("maxUploadBytes", config.max_upload_bytes as u64)
                     .object("rateLimit", |o| {
                         o.num("rpm", u64::from(config.rate_limit_rpm))
                             .num("burst", u64::from(config.bounds.burst))
@@ -294,6 +332,10 @@ impl Gateway {
             })
             .end();
     }
+}
+
+fn conn_gone() -> Refusal {
+    Refusal::new(Code::Internal, "the connection is gone")
 }
 
 fn wrong(source: Source) -> Refusal {

@@ -95,8 +95,10 @@ mod json;
 mod link;
 mod load;
 mod login;
+mod media_name;
 mod memory;
 mod methods;
+mod multipart;
 mod origin;
 mod params;
 mod presence;
@@ -113,6 +115,7 @@ mod saved_link;
 mod send;
 mod session;
 mod system;
+mod upload;
 mod work;
 
 #[cfg(test)]
@@ -126,6 +129,7 @@ pub use drain::Drain;
 pub use echo::echo_chunks;
 pub use fact::{Credential, Fact, Source, Why};
 pub use forwarded::ForwardedHeader;
+pub use http::HttpAnswer;
 pub use link::LinkId;
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
@@ -140,8 +144,8 @@ pub use ring::Event as LinkEvent;
 pub use send::deliver;
 pub use session::{Op, Send};
 pub use work::{
-    Author, JobId, Message, NewSession, Outcome, Run, SessionInfo, StoreError, StoreOutcome,
-    StoreWork, Usage, Work,
+    Author, JobId, MediaOutcome, MediaWork, Message, NewSession, Outcome, Run, SessionInfo,
+    StoreError, StoreOutcome, StoreWork, Usage, Work,
 };
 
 use crate::connection::{Entropy, Outbox};
@@ -166,6 +170,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use upload::Upload;
 
 /// The protocol that is spoken.
 const PROTOCOL: u64 = 3;
@@ -193,6 +198,20 @@ pub enum Action {
     GiveUp {
         /// The connection.
         conn: ConnId,
+    },
+    /// Answer the request of the connection with [`Outbox::respond`].
+    Respond {
+        /// The connection.
+        conn: ConnId,
+        /// The answer.
+        answer: HttpAnswer,
+    },
+    /// Call [`Outbox::hold_body`] for the connection.
+    HoldBody {
+        /// The connection.
+        conn: ConnId,
+        /// Whether to hold it or to go on.
+        hold: bool,
     },
     /// Do this elsewhere and hand what comes of it to [`Gateway::handle_result`].
     Start {
@@ -234,6 +253,7 @@ pub struct Gateway {
     failures: Failures,
     rate: RateLimit,
     presence: Presence,
+    uploads: BTreeMap<ConnId, Upload>,
     live: BTreeMap<Arc<str>, Live>,
     idempotency: Idempotency,
     jobs: BTreeMap<JobId, Pending>,
@@ -301,6 +321,7 @@ impl Gateway {
             links: Links::default(),
             budget: Budget::default(),
             presence: Presence::default(),
+            uploads: BTreeMap::new(),
             live: BTreeMap::new(),
             jobs: BTreeMap::new(),
             store_jobs: BTreeSet::new(),
@@ -351,8 +372,8 @@ impl Gateway {
                 self.message(cx, conn, text);
             }
             Event::Closed(cause) => self.closed(cx, conn, cause),
-            // Nobody takes a body.
-            Event::Body(_) | Event::BodyEnd => {}
+            Event::Body(piece) => self.upload_piece(cx, conn, piece),
+            Event::BodyEnd => self.upload_end(cx, conn),
             Event::Ping(_) | Event::Pong(_) | Event::Response(_) => {}
         }
         self.drain_on(cx);

@@ -17,6 +17,52 @@ pub enum Work {
     /// For an agent: any number of [`Outcome::Chunk`], then [`Outcome::Done`] or
     /// [`Outcome::Failed`].
     Run(Run),
+    /// For the disk: one outcome, [`Outcome::Media`]. Works with one path must be executed in the order in
+    /// which they were started.
+    Media(MediaWork),
+}
+
+/// Work on an uploaded file. Its path begins at the folder that the host keeps files in, has one
+/// folder and a name, and consists of letters, digits, `-`, `/` and at most one dot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MediaWork {
+    /// Begin a file, in a form that is not taken for a whole one: [`MediaOutcome::Opened`].
+    Open {
+        /// Where.
+        path: Arc<str>,
+    },
+    /// Add bytes to it: [`MediaOutcome::Done`].
+    Write {
+        /// Where.
+        path: Arc<str>,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// It is whole: make it durable, under its name: [`MediaOutcome::Done`].
+    Finish {
+        /// Where.
+        path: Arc<str>,
+    },
+    /// Remove it, whole or not, if it is there: [`MediaOutcome::Done`].
+    Abort {
+        /// Where.
+        path: Arc<str>,
+    },
+}
+
+/// What came of work on an uploaded file.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MediaOutcome {
+    /// The file was begun.
+    Opened {
+        /// Bytes of all whole files in the same folder.
+        used: u64,
+    },
+    /// It was done.
+    Done,
+    /// Nothing more can be done with the file but [`MediaWork::Abort`].
+    Failed(StoreError),
 }
 
 /// A message that an agent should answer.
@@ -42,6 +88,8 @@ pub struct Run {
 pub enum Outcome {
     /// The store's answer.
     Store(StoreOutcome),
+    /// What came of work on an uploaded file.
+    Media(MediaOutcome),
     /// A piece of an agent's answer. More follows.
     Chunk(String),
     /// An agent's whole answer.
