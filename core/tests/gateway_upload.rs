@@ -7,7 +7,7 @@ mod world;
 
 use moorline_core::gateway::*;
 use moorline_core::{ClientRequest, Connection, Limits};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 use world::*;
 
@@ -53,7 +53,7 @@ fn operator(more: &str) -> String {
     format!("Authorization: Bearer operator\r\n{more}")
 }
 
-fn json(answer: &(u16, String)) -> Value {
+fn good(answer: &(u16, String)) -> Value {
     assert_eq!(answer.0, 200, "{}", answer.1);
     serde_json::from_str(&answer.1).expect("JSON")
 }
@@ -76,7 +76,7 @@ fn a_form_and_a_raw_body_become_files_of_their_user() {
     let mut world = World::new(1);
     let content: Vec<u8> = (0..200_000_u32).map(|n| (n % 251) as u8).collect();
     let answer = send(&mut world, &operator(BOUNDARY), &form("../My cat.PNG", &content));
-    let first = json(&answer);
+    let first = good(&answer);
     assert_eq!(first["filename"], "My cat.PNG");
     assert_eq!((&first["mime_type"], &first["size"]), (&"image/png".into(), &200_000.into()));
     let path = first["path"].as_str().expect("a path").to_string();
@@ -92,7 +92,7 @@ fn a_form_and_a_raw_body_become_files_of_their_user() {
         ("", "file", "application/octet-stream"),
     ] {
         let user = operator(&format!("X-GoClaw-User-Id: ann\r\n{headers}"));
-        let answer = json(&send(&mut world, &user, &content));
+        let answer = good(&send(&mut world, &user, &content));
         assert_eq!((&answer["filename"], &answer["mime_type"]), (&name.into(), &mime.into()));
         let other = answer["path"].as_str().expect("a path");
         assert_eq!(world.disk.files[other], (content.clone(), true));
@@ -115,7 +115,7 @@ fn a_name_in_the_query_and_chunks_work_too() {
         assert_eq!(world.clients[at].answer, None);
         world.feed(at, piece);
     }
-    let answer = json(&world.clients[at].answer.clone().expect("an answer"));
+    let answer = good(&world.clients[at].answer.clone().expect("an answer"));
     assert_eq!(answer["filename"], "my cat.gif");
     assert_eq!(world.disk.files[answer["path"].as_str().expect("a path")].0, b"abcde");
     let closed = world.closed_fact(at).expect("an end");
@@ -281,7 +281,7 @@ fn what_the_disk_has_not_taken_is_bounded() {
     }
     assert_eq!(world.clients[at].answer, None, "not before it is durable");
     world.advance(40 * SECOND);
-    assert_eq!(json(&world.clients[at].answer.clone().expect("an answer"))["size"], 2_000_000);
+    assert_eq!(good(&world.clients[at].answer.clone().expect("an answer"))["size"], 2_000_000);
 }
 
 #[test]
@@ -334,8 +334,75 @@ fn an_upload_holds_no_place_of_those_who_are_not_logged_in_and_ends_with_the_gat
 fn clients_are_told_where_and_how_much() {
     let mut world = World::new(1);
     let at = world.open(0);
-    let hello = world.call(at, "connect", serde_json::json!({"token": "secret"}));
+    let hello = world.call(at, "connect", json!({"token": "secret"}));
     let policy = &hello["payload"]["policy"];
     assert_eq!(policy["uploadPath"], "/api/media/upload");
     assert_eq!(policy["maxUploadBytes"], 50 * 1024 * 1024);
+}
+
+/// Uploads a file of the user; gives its path.
+fn upload(world: &mut World, user: &str) -> String {
+    let headers = operator(&format!("X-GoClaw-User-Id: {user}\r\n"));
+    good(&send(world, &headers, b"content"))["path"].as_str().expect("a path").to_string()
+}
+
+#[test]
+fn files_go_to_the_agent_with_the_message_and_stay_with_it() {
+    let mut world = World::new(2);
+    let (cat, dog) = (upload(&mut world, "ann"), upload(&mut world, "ann"));
+    let at = world.login(1, "operator", "ann");
+    let media = json!([cat, {"path": dog, "filename": "dog.png"}]);
+    let sent = world.call_slow(at, "chat.send", json!({"message": "look", "media": media}));
+    assert_eq!(code(&sent), "ok", "{sent}");
+    let given: Vec<_> = world.runs[0].media.iter().map(|path| path.to_string()).collect();
+    assert_eq!(given, [cat.clone(), dog.clone()]);
+    let session = sent["payload"]["sessionKey"].clone();
+    let next = json!({"message": "and now", "sessionKey": session});
+    assert_eq!(code(&world.call_slow(at, "chat.send", next)), "ok");
+    assert!(world.runs[1].media.is_empty());
+    assert_eq!(world.runs[1].history[0].media.len(), 2, "what came before is there with its files");
+    let history = world.call(at, "chat.history", json!({"sessionKey": session}));
+    let messages = &history["payload"]["messages"];
+    assert_eq!(messages[0]["media"], json!([cat, dog]));
+    assert!((1..4).all(|at| messages[at].get("media").is_none()), "{messages}");
+}
+
+#[test]
+fn only_files_that_are_there_and_are_the_callers_own_can_be_sent() {
+    let mut world = World::new(1);
+    let (mine, other) = (upload(&mut world, "ann"), upload(&mut world, "bob"));
+    let at = world.login(0, "secret", "ann");
+    let send = |world: &mut World, path: &str| {
+        let answer =
+            world.call_slow(at, "chat.send", json!({"message": "look", "media": [mine, path]}));
+        code(&answer).to_string()
+    };
+    for path in [&other, "", "/etc/passwd", "media/../token", &format!("{mine}/../x")] {
+        assert_eq!(send(&mut world, path), "NOT_FOUND", "{path}");
+    }
+    world.disk.mode = DiskMode::Fails;
+    assert_eq!(send(&mut world, &mine), "UNAVAILABLE");
+    world.disk.mode = DiskMode::Works;
+    assert_eq!(send(&mut world, &mine), "ok");
+    world.disk.files.clear();
+    assert_eq!(send(&mut world, &mine), "NOT_FOUND");
+    assert_eq!(world.runs.len(), 1);
+}
+
+#[test]
+fn the_same_key_with_other_files_is_another_request() {
+    let mut world = World::new(1);
+    let (cat, dog) = (upload(&mut world, "ann"), upload(&mut world, "ann"));
+    let at = world.login(0, "operator", "ann");
+    let send = |world: &mut World, media: Value| {
+        let params = json!({"message": "look", "media": media, "idempotencyKey": "k"});
+        let answer = world.call_slow(at, "chat.send", params);
+        (code(&answer).to_string(), answer["payload"]["runId"].clone())
+    };
+    let first = send(&mut world, json!([cat]));
+    assert_eq!(first.0, "ok");
+    assert_eq!(send(&mut world, json!([cat])), first);
+    assert_eq!(send(&mut world, json!([dog])).0, "INVALID_REQUEST");
+    assert_eq!(send(&mut world, json!([])).0, "INVALID_REQUEST");
+    assert_eq!(world.runs.len(), 1);
 }

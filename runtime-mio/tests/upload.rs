@@ -4,7 +4,7 @@ mod support;
 #[path = "support/gateway.rs"]
 mod world;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -110,7 +110,7 @@ fn curl_waits_to_be_told_to_go_on_and_other_connections_are_served_meanwhile() {
     let (first, second) = file.split_at(100_000);
     stream.write_all(first).unwrap();
     let mut client = world::Client::login(gateway.address, "ann").unwrap();
-    client.call("health", serde_json::json!({})).unwrap();
+    client.call("health", json!({})).unwrap();
     stream.write_all(second).unwrap();
     assert!(fs::read(path(&state, answer(stream))).unwrap() == file);
     // Who is refused is not asked for the body.
@@ -174,4 +174,27 @@ fn an_upload_that_is_cut_leaves_nothing_not_even_after_a_kill() {
     assert_eq!(kept(&state).len(), 1);
     drop(Gateway::start(&state));
     assert!(kept(&state).is_empty());
+}
+
+#[test]
+fn a_message_keeps_its_files_over_a_restart_until_they_are_gone() {
+    let state = folder("upload-media");
+    let mut gateway = Gateway::start(&state);
+    let mut stream = connect(gateway.address);
+    let request = head(5, "X-GoClaw-User-Id: ann\r\n");
+    stream.write_all(&[request.as_bytes(), b"hello"].concat()).unwrap();
+    let file = path(&state, answer(stream));
+    let path = file.strip_prefix(&state).unwrap().to_str().unwrap();
+    let mut client = world::Client::login(gateway.address, "ann").unwrap();
+    let params = json!({"message": "look", "media": [path]});
+    let sent = client.call("chat.send", params.clone()).unwrap();
+    gateway.kill();
+    let gateway = Gateway::start(&state);
+    let mut client = world::Client::login(gateway.address, "ann").unwrap();
+    let messages = client.history(sent["sessionKey"].as_str().unwrap()).unwrap();
+    assert_eq!(messages[0]["media"], json!([path]));
+    fs::remove_file(&file).unwrap();
+    client.request("chat.send", params).unwrap();
+    let (_, refused) = client.answer().unwrap();
+    assert_eq!(refused["error"]["code"], "NOT_FOUND", "{refused}");
 }

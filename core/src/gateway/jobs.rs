@@ -71,6 +71,12 @@ pub(super) enum Job {
     },
     /// Links are made durable.
     SaveLinks,
+    /// The files of a message are looked for.
+    FindMedia {
+        who: Principal,
+        op: Op,
+        to: ReplyTo,
+    },
     /// Something is done with an upload's file.
     Media {
         conn: ConnId,
@@ -157,6 +163,9 @@ impl Gateway {
                 let error = "the agent gave no answer".into();
                 self.run_failed(cx, &session, Code::Internal, error);
             }
+            (Job::FindMedia { who, op, to }, Outcome::Media(outcome)) => {
+                self.media_found(cx, &who, op, to, outcome);
+            }
             (Job::Media { conn, path, step }, Outcome::Media(outcome)) => {
                 self.media_done(cx, conn, &path, step, outcome);
             }
@@ -176,6 +185,10 @@ impl Gateway {
                 self.actions.push_back(Action::Cancel { job: id });
                 let error = "the agent did not finish in time".into();
                 self.run_failed(cx, &session, Code::AgentTimeout, error);
+            }
+            Some(Job::FindMedia { who, op, to }) => {
+                let late = MediaOutcome::Failed(StoreError::Unavailable);
+                self.media_found(cx, &who, op, to, late);
             }
             Some(Job::Media { conn, path, step }) => {
                 let late = MediaOutcome::Failed(StoreError::Unavailable);
@@ -257,6 +270,7 @@ impl Gateway {
             Job::Load => self.loaded(cx, outcome.ok()),
             Job::TakeLink { token } => self.link_taken(&token, outcome.ok()),
             Job::SaveLinks => self.links_saved(cx),
+            Job::FindMedia { to, .. } => self.reply_error(cx, to, &unavailable()),
             Job::Run { .. } | Job::Settle | Job::Probe | Job::Media { .. } => {}
         }
     }

@@ -10,6 +10,9 @@ const MAX_NAME: usize = 255;
 /// Bytes of an extension that is kept.
 const MAX_EXTENSION: usize = 16;
 
+/// The extension that a host may mark files with that are not whole: no file is called so.
+const PART: &str = "part";
+
 /// The folder below the state folder.
 const FOLDER: &str = "media/";
 
@@ -43,7 +46,7 @@ fn extension(name: &str) -> Option<String> {
     let is_plain = !stem.is_empty()
         && (1..=MAX_EXTENSION).contains(&extension.len())
         && extension.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    is_plain.then(|| extension.to_ascii_lowercase())
+    is_plain.then(|| extension.to_ascii_lowercase()).filter(|extension| extension != PART)
 }
 
 /// A media type without its parameters, or that of bytes nobody knows.
@@ -68,6 +71,18 @@ pub(super) fn path(user: &str, unique: &str, name: &str) -> String {
         path.push_str(&extension);
     }
     path
+}
+
+/// Whether a file of this path is the user's, if there is one: what [`path`] makes, and nothing else.
+pub(super) fn is_of(user: &str, path: &str) -> bool {
+    let Some(name) = path.strip_prefix(&folder(user)) else { return false };
+    let (unique, extension) = name.split_once('.').unwrap_or((name, "x"));
+    let is_plain = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_lowercase();
+    unique.len() == 36
+        && unique.bytes().all(|byte| is_plain(byte) || byte == b'-')
+        && (1..=MAX_EXTENSION).contains(&extension.len())
+        && extension.bytes().all(is_plain)
+        && extension != PART
 }
 
 fn folder(user: &str) -> String {
@@ -118,6 +133,7 @@ mod tests {
             (".profile", "/u"),
             ("cat.", "/u"),
             ("cat.p ng", "/u"),
+            ("cat.Part", "/u"),
             ("a.tar.gz", "/u.gz"),
             ("a.12345678901234567", "/u"),
         ] {
@@ -126,6 +142,28 @@ mod tests {
             assert_eq!(path.len(), "media/".len() + 40 + end.len());
         }
         assert_ne!(folder("ann"), folder("Ann"));
+    }
+
+    #[test]
+    fn only_paths_that_were_made_here_are_somebodys() {
+        let unique = "0123abcd-0000-4000-8000-0123456789ab";
+        for name in ["cat.png", "cat"] {
+            let path = path("ann", unique, name);
+            assert!(is_of("ann", &path) && !is_of("bob", &path));
+            for broken in [
+                path.replace("media/", "media//"),
+                path.replace("/0123", "/../0123"),
+                path.replace("/0123", "/./0123"),
+                path.replace("abcd", "ABCD"),
+                format!("/{path}"),
+                format!("{path}.part"),
+                format!("{path}/"),
+                format!("{path}\0"),
+                path[..folder("ann").len() + 35].to_string(),
+            ] {
+                assert!(!is_of("ann", &broken), "{broken}");
+            }
+        }
     }
 
     #[test]

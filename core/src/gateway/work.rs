@@ -23,7 +23,8 @@ pub enum Work {
 }
 
 /// Work on an uploaded file. Its path begins at the folder that the host keeps files in, has one
-/// folder and a name, and consists of letters, digits, `-`, `/` and at most one dot.
+/// folder and a name, and consists of letters, digits, `-`, `/` and at most one dot; the extension is never
+/// `part`, which a host may mark files with that are not whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaWork {
     /// Begin a file, in a form that is not taken for a whole one: [`MediaOutcome::Opened`].
@@ -43,6 +44,11 @@ pub enum MediaWork {
         /// Where.
         path: Arc<str>,
     },
+    /// Look whether all of these are there, whole: [`MediaOutcome::Found`].
+    Find {
+        /// Where.
+        paths: Vec<Arc<str>>,
+    },
     /// Remove it, whole or not, if it is there: [`MediaOutcome::Done`].
     Abort {
         /// Where.
@@ -61,6 +67,8 @@ pub enum MediaOutcome {
     },
     /// It was done.
     Done,
+    /// Whether all of them are there.
+    Found(bool),
     /// Nothing more can be done with the file but [`MediaWork::Abort`].
     Failed(StoreError),
 }
@@ -78,6 +86,8 @@ pub struct Run {
     pub user: Arc<str>,
     /// What the user said.
     pub message: Arc<str>,
+    /// Files that the user sent with it: paths of uploads, as [`MediaWork`] has them.
+    pub media: Vec<Arc<str>>,
     /// What was said before, oldest first.
     pub history: Vec<Message>,
 }
@@ -132,6 +142,8 @@ pub enum StoreWork {
         author: Author,
         /// What is said.
         text: Arc<str>,
+        /// Paths of the files that go with it.
+        media: Vec<Arc<str>>,
         /// A label for a message that was put in by hand.
         label: Option<String>,
         /// When.
@@ -276,6 +288,8 @@ pub struct Message {
     pub author: Author,
     /// What was said.
     pub text: Arc<str>,
+    /// Paths of the files that went with it; they may be gone by now.
+    pub media: Vec<Arc<str>>,
     /// The label, if it was put in by hand with one.
     pub label: Option<String>,
     /// When, in Unix milliseconds.

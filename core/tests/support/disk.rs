@@ -32,6 +32,10 @@ impl Disk {
             _ => None,
         };
         match (work, fails) {
+            (MediaWork::Find { paths }, None) => {
+                let is_whole = |path| self.files.get(path).is_some_and(|(_, whole)| *whole);
+                return MediaOutcome::Found(paths.iter().all(is_whole));
+            }
             (MediaWork::Abort { path }, _) => {
                 self.files.remove(&path);
             }

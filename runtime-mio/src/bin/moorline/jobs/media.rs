@@ -64,17 +64,15 @@ impl MediaDir {
     }
 
     fn execute(&mut self, work: MediaWork) -> MediaOutcome {
-        let path = match &work {
-            MediaWork::Open { path }
-            | MediaWork::Write { path, .. }
-            | MediaWork::Finish { path }
-            | MediaWork::Abort { path } => path.clone(),
-        };
-        let done = match work {
-            MediaWork::Open { path } => self.begin(path),
-            MediaWork::Write { path, bytes } => self.write(&path, &bytes),
-            MediaWork::Finish { path } => self.finish(&path),
-            MediaWork::Abort { path } => self.remove(&path),
+        let (path, done) = match work {
+            MediaWork::Open { path } => (path.clone(), self.begin(path)),
+            MediaWork::Write { path, bytes } => (path.clone(), self.write(&path, &bytes)),
+            MediaWork::Finish { path } => (path.clone(), self.finish(&path)),
+            MediaWork::Abort { path } => (path.clone(), self.remove(&path)),
+            MediaWork::Find { paths } => {
+                let is_whole = |path: &Arc<str>| self.base.join(&**path).is_file();
+                return MediaOutcome::Found(paths.iter().all(is_whole));
+            }
         };
         done.unwrap_or_else(|error| {
             // Nothing is written to it any more; the gateway has it removed.
