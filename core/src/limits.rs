@@ -17,6 +17,9 @@ pub struct Limits {
     /// Bytes of a received message, over all its fragments. Default 512 KiB. Higher: that much memory
     /// per connection while a message arrives. More closes with 1009 at the frame header.
     pub message: u32,
+    /// What the reason of that Close says beside the size, such as where large things should be sent.
+    /// Default empty. A reason is cut at 123 bytes.
+    pub message_hint: &'static str,
     /// Frames of a received message, empty ones included. Default 1,024. Higher: more work per byte
     /// that a peer can cause. More closes with 1008.
     pub fragments: u32,
@@ -71,6 +74,7 @@ impl Default for Limits {
             head: 16 * 1024,
             target: 8 * 1024,
             message: 512 * 1024,
+            message_hint: "",
             fragments: 1024,
             outbox: 1024 * 1024,
             outbox_pause: 64 * 1024,

@@ -244,7 +244,7 @@ fn a_disk_that_is_full_fails_or_hangs_is_told_and_leaves_nothing() {
         (DiskMode::Hangs, 500, "could not write"),
     ] {
         let mut world = World::with(1, patient());
-        let at = begin(&mut world, &operator(""), 300_000, &vec![1; 100]);
+        let at = begin(&mut world, &operator(""), 300_000, &[1; 100]);
         world.disk.mode = mode;
         world.feed(at, &vec![1; 299_900]);
         if mode == DiskMode::Hangs {

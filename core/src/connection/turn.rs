@@ -575,7 +575,11 @@ impl Connection {
     }
 
     fn exceeded(&mut self, error: LimitError) -> Step {
-        Step::Closed(self.to_failed(Cause::Limit(error), &error.to_string()))
+        let mut reason = error.to_string();
+        if let LimitError::Message { .. } = error {
+            reason.push_str(self.outbox.limits().message_hint);
+        }
+        Step::Closed(self.to_failed(Cause::Limit(error), &reason))
     }
 
     /// As [`Connection::violated`], at the end of a turn's call.

@@ -3,6 +3,7 @@
 use super::forwarded::{Cidr, ForwardedHeader};
 use super::origin::{Host, OriginRule};
 use super::principal::Role;
+use super::upload;
 use crate::limits::Limits;
 use core::net::SocketAddr;
 use std::fmt;
@@ -88,7 +89,8 @@ pub struct GatewayConfig {
     pub agents: Vec<Agent>,
     /// The version shown to clients.
     pub version: String,
-    /// The limits that the host gives to its connections; announced to clients.
+    /// The limits that the host gives to its connections; announced to clients. Their hint names the path
+    /// of uploads.
     pub limits: Limits,
     /// Requests per minute and user, weighed by the method's cost. 0, the default, is no limit.
     pub rate_limit_rpm: u32,
@@ -207,7 +209,7 @@ impl GatewayConfig {
             forwarded_header: ForwardedHeader::default(),
             agents: vec![Agent { id: "echo".into(), name: "Echo".into() }],
             version: env!("CARGO_PKG_VERSION").into(),
-            limits: Limits::default(),
+            limits: Limits { message_hint: upload::HINT, ..Limits::default() },
             rate_limit_rpm: 0,
             max_message_chars: 32_000,
             create_sessions_on_send: false,

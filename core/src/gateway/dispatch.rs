@@ -11,6 +11,7 @@ use super::params::Params;
 use super::principal::{Authenticated, Role};
 use super::refusal::{Code, Refusal, SOON, cut};
 use super::send::{Cx, ReplyTo};
+use crate::error::LimitError;
 use crate::event::{Cause, Initiator, Why};
 use crate::frame::CloseCode;
 
@@ -51,6 +52,10 @@ impl Gateway {
             (Cause::Timeout(why), _) => (cause.close_code(), why.reason().into(), Some(why.name())),
             (Cause::SlowReader, _) => {
                 (cause.close_code(), Why::Drain.reason().into(), Some(Why::Drain.name()))
+            }
+            (Cause::Limit(LimitError::Message { .. }), _) => {
+                let hint = self.config.raw.limits.message_hint;
+                (cause.close_code(), format!("{cause}{hint}").into(), None)
             }
             _ => (cause.close_code(), cause.to_string().into(), None),
         };

@@ -27,6 +27,9 @@ use std::time::Instant;
 /// Where files are sent to; the first is the one that clients are told.
 pub(super) const PATHS: [&str; 2] = ["/api/media/upload", "/v1/media/upload"];
 
+/// What is said to whoever sends a message that is too large.
+pub(super) const HINT: &str = "; use POST /api/media/upload";
+
 /// The header that names the user, for tokens that are not bound to one: so the base dialect calls it.
 const USER_HEADER: &str = "X-GoClaw-User-Id";
 
