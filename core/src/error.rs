@@ -141,8 +141,15 @@ pub enum UpgradeError {
     Version,
     /// Server: the key is not 16 bytes of base64 (RFC 6455 section 4.2.1).
     Key,
-    /// Server: the request announces a body; nothing of it was read.
+    /// Server: a GET or HEAD request announces a body; nothing of it was read.
     Body,
+    /// Server: the body has more bytes than the application takes; told as soon as it is known.
+    BodySize {
+        /// What [`Outbox::take_body`](crate::Outbox::take_body) was given.
+        limit: u64,
+    },
+    /// Server: a transfer coding other than chunked (RFC 9112 section 6.1).
+    Coding,
     /// Server: the request target is longer than [`Limits::target`](crate::Limits::target).
     Target,
     /// Server: the head is longer than [`Limits::head`](crate::Limits::head).
@@ -169,10 +176,11 @@ impl UpgradeError {
         match self {
             Self::Malformed(_) | Self::Repeated(_) | Self::Key | Self::EarlyData | Self::Tls => 400,
             Self::Method => 405,
-            Self::Body => 413,
+            Self::Body | Self::BodySize { .. } => 413,
             Self::Target => 414,
             Self::Version => 426,
             Self::HeadSize | Self::HeadCount => 431,
+            Self::Coding => 501,
             Self::Unanswered | Self::Closing => 503,
             Self::Status(_) | Self::Answer(_) => 0,
         }
@@ -188,6 +196,10 @@ impl fmt::Display for UpgradeError {
             Self::Version => f.write_str("Sec-WebSocket-Version must be 13"),
             Self::Key => f.write_str("Sec-WebSocket-Key must be 16 bytes in base64"),
             Self::Body => f.write_str("a request body is not accepted here"),
+            Self::BodySize { limit } => {
+                write!(f, "the request body is longer than {limit} bytes")
+            }
+            Self::Coding => f.write_str("the only transfer coding known here is chunked"),
             Self::Target => f.write_str("the request target is too long"),
             Self::HeadSize => f.write_str("the request head is too long"),
             Self::HeadCount => f.write_str("more than 64 headers"),
@@ -242,6 +254,8 @@ pub enum AnswerError {
     NotAnUpgrade,
     /// The subprotocol is not one the client offered (RFC 6455 section 4.2.2).
     Subprotocol,
+    /// The body that the request announces is longer than the application takes: answer 413.
+    BodySize,
     /// The HTTP status is not a final one: 200 to 599.
     Status,
     /// A header name is not a token or a value has control characters, or it is one that the core
@@ -255,6 +269,7 @@ impl fmt::Display for AnswerError {
             Self::NothingToAnswer => "no request waits for an answer",
             Self::NotAnUpgrade => "the request is not an upgrade",
             Self::Subprotocol => "the client did not offer this subprotocol",
+            Self::BodySize => "the request announces a longer body",
             Self::Status => "the status of an answer is between 200 and 599",
             Self::Header => "a header is not valid or is written by the core itself",
         })

@@ -11,8 +11,15 @@ use std::fmt;
 #[non_exhaustive]
 pub enum Event<'a> {
     /// Server: a request is complete. Answer it with [`Outbox::accept`](crate::Outbox::accept) or
-    /// [`Outbox::respond`](crate::Outbox::respond), now or before the handshake deadline.
+    /// [`Outbox::respond`](crate::Outbox::respond), now or before the handshake deadline, or take its
+    /// body first with [`Outbox::take_body`](crate::Outbox::take_body).
     Request(RequestHead<'a>),
+    /// Server: a piece of the body of a request whose body was taken with
+    /// [`Outbox::take_body`](crate::Outbox::take_body); never empty.
+    Body(&'a [u8]),
+    /// Server: the body is complete. Answer with [`Outbox::respond`](crate::Outbox::respond), now or
+    /// within [`Limits::body_silence`](crate::Limits::body_silence).
+    BodyEnd,
     /// Client: the server answered something other than 101. [`Event::Closed`] follows.
     Response(ResponseHead<'a>),
     /// The handshake is done: messages may be sent.
@@ -135,6 +142,8 @@ impl fmt::Display for Cause<'_> {
 pub enum Why {
     /// The opening handshake must be complete.
     Handshake,
+    /// A request's body must go on, and end.
+    Body,
     /// Nothing was heard for a while: a Ping is due. Not an ending.
     Ping,
     /// The peer must show life after a Ping.
@@ -155,7 +164,7 @@ impl Why {
     /// The code the connection is closed with when the deadline passes.
     pub const fn close_code(self) -> CloseCode {
         match self {
-            Self::Handshake | Self::Close => CloseCode::ABNORMAL,
+            Self::Handshake | Self::Body | Self::Close => CloseCode::ABNORMAL,
             _ => CloseCode::POLICY,
         }
     }
@@ -164,6 +173,7 @@ impl Why {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Handshake => "handshake-timeout",
+            Self::Body => "body-timeout",
             Self::Ping => "ping",
             Self::Pong => "keepalive-timeout",
             Self::Drain => "slow-reader",
@@ -178,6 +188,7 @@ impl Why {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Handshake => "handshake timeout",
+            Self::Body => "body timeout",
             Self::Ping => "ping",
             Self::Pong => "keepalive timeout",
             Self::Drain => "slow consumer",

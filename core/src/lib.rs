@@ -75,7 +75,8 @@
 //! Compression (RFC 7692) needs the feature `deflate` and [`Limits`] that ask for it; a window of 8 bits,
 //! which zlib cannot write, is declined for sending. Other extensions are not known. A request target in absolute
 //! form is refused although RFC 9112 section 3.2.2 asks servers to take it: it is for proxies, and two
-//! ways to say the host are one too many. Request bodies are refused with 413.
+//! ways to say the host are one too many. A GET request with a body is refused with 413, and so is any
+//! transfer coding but chunked with 501.
 #![forbid(unsafe_code)]
 
 pub mod connection;
@@ -95,7 +96,7 @@ pub use frame::{CloseCode, Frame, Opcode};
 #[cfg(feature = "deflate")]
 pub use limits::Deflate;
 pub use limits::Limits;
-pub use upgrade::{Accept, ClientRequest, RequestHead, Response, ResponseHead};
+pub use upgrade::{Accept, BodyLength, ClientRequest, RequestHead, Response, ResponseHead};
 pub use wheel::Wheel;
 
 #[cfg(doctest)]

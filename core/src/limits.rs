@@ -17,6 +17,9 @@ pub struct Limits {
     /// Bytes of a received message, over all its fragments. Default 512 KiB. Higher: that much memory
     /// per connection while a message arrives. More closes with 1009 at the frame header.
     pub message: u32,
+    /// What the reason of that Close says beside the size, such as where large things should be sent.
+    /// Default empty. A reason is cut at 123 bytes.
+    pub message_hint: &'static str,
     /// Frames of a received message, empty ones included. Default 1,024. Higher: more work per byte
     /// that a peer can cause. More closes with 1008.
     pub fragments: u32,
@@ -29,6 +32,13 @@ pub struct Limits {
     pub outbox_pause: u32,
     /// From the accepted socket to the end of the handshake, absolute. Default 5 s.
     pub handshake_within: Duration,
+    /// From the taken request to the end of its body, absolute. Default 15 minutes, in which 50 MiB come
+    /// over half a megabit per second. Higher: that long a slow sender holds its place.
+    pub body_within: Duration,
+    /// Silence within a request's body, and at its end the time for the application's answer. Default
+    /// 30 s: a network that is changed. While the application
+    /// [holds](crate::Outbox::hold_body) the body, nobody is silent.
+    pub body_silence: Duration,
     /// A Ping is due this long after the last byte heard, less up to a tenth that differs from
     /// connection to connection. Default 25 s: common proxies cut after 30 s or 60 s of silence.
     /// `Duration::MAX` never pings.
@@ -64,10 +74,13 @@ impl Default for Limits {
             head: 16 * 1024,
             target: 8 * 1024,
             message: 512 * 1024,
+            message_hint: "",
             fragments: 1024,
             outbox: 1024 * 1024,
             outbox_pause: 64 * 1024,
             handshake_within: Duration::from_secs(5),
+            body_within: Duration::from_secs(15 * 60),
+            body_silence: Duration::from_secs(30),
             ping_every: Duration::from_secs(25),
             pong_within: Duration::from_secs(35),
             drain_within: Duration::from_secs(60),

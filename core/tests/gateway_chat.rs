@@ -291,7 +291,11 @@ fn agents_fail_and_hang() {
         (json!({}), "INVALID_REQUEST"),
         (json!({"message": 1}), "INVALID_REQUEST"),
         (json!({"message": "a", "content": "b"}), "INVALID_REQUEST"),
-        (json!({"message": "a", "media": ["x"]}), "INVALID_REQUEST"),
+        (json!({"message": "a", "media": ["x"]}), "NOT_FOUND"),
+        (json!({"message": "a", "media": "x"}), "INVALID_REQUEST"),
+        (json!({"message": "a", "media": [1]}), "INVALID_REQUEST"),
+        (json!({"message": "a", "media": [{"filename": "x"}]}), "INVALID_REQUEST"),
+        (json!({"message": "a", "media": vec!["x"; 17]}), "INVALID_REQUEST"),
         (json!({"message": "a", "sessionKey": "x".repeat(257)}), "INVALID_REQUEST"),
         (json!({"message": "a", "sessionKey": "agent:echo:ws:direct:mine"}), "NOT_FOUND"),
     ] {

@@ -362,6 +362,8 @@ fn durations_that_cannot_be_added_are_never_reached() {
         drain_within: far,
         message_within: far,
         close_within: far,
+        body_within: far,
+        body_silence: far,
         ..Limits::default()
     };
     let mut subject = Subject::server(limits, echo);
@@ -396,4 +398,20 @@ fn a_connection_can_be_given_less_than_the_limit_and_more_later_but_never_over_i
             assert!(fits || subject.connection.retained() < 1024, "nothing of it is kept");
         }
     }
+}
+
+#[test]
+fn a_close_for_size_can_say_what_to_do_instead() {
+    let hint = "; send less";
+    let limits = Limits { message: 10, message_hint: hint, fragments: 1, ..Limits::default() };
+    let mut subject = Subject::open(Role::Server, limits.clone());
+    subject.hears(0x82, &[0; 11]);
+    let reason = subject.frames().pop().expect("a Close").payload;
+    assert_eq!(reason[2..], *b"message of 11 bytes exceeds 10; send less");
+    // Other limits have nothing to do with it.
+    let mut subject = Subject::open(Role::Server, limits);
+    subject.hears(0x02, b"x");
+    subject.hears(0x80, b"x");
+    let reason = subject.frames().pop().expect("a Close").payload;
+    assert!(!reason.ends_with(hint.as_bytes()), "{}", reason.escape_ascii());
 }

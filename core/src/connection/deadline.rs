@@ -31,6 +31,14 @@ impl Connection {
             (_, Sending::Closing(_) | Sending::Answered(_) | Sending::Ended) => {
                 at(since, limits.close_within, Why::Close)
             }
+            // It was taken outside a turn: the next one reads it, even if nothing of it will come.
+            (Receiving::Request, Sending::Handshake) if self.outbox.takes_body() => {
+                Some((since, Why::Resume))
+            }
+            (Receiving::Body, Sending::Handshake) => self.body_deadline(),
+            (Receiving::Answer, Sending::Handshake) => {
+                at(since, limits.body_silence, Why::Handshake)
+            }
             (_, Sending::Handshake) => at(since, limits.handshake_within, Why::Handshake),
             (_, Sending::Open) => self.open_deadline(),
         }
@@ -96,6 +104,7 @@ impl Connection {
                 None
             }
             Why::Handshake => self.expire_handshake(),
+            Why::Body => Some(self.expire_body()),
             Why::Close => {
                 let sending = self.outbox.sending;
                 self.to_dead();
@@ -117,7 +126,7 @@ impl Connection {
                 self.to_discard();
                 Some(Cause::Timeout(Why::Handshake))
             }
-            Receiving::Request => {
+            Receiving::Request | Receiving::Answer => {
                 self.outbox.refuse(UpgradeError::Unanswered);
                 self.to_discard();
                 Some(Cause::Upgrade(UpgradeError::Unanswered))
@@ -136,6 +145,6 @@ impl Connection {
 }
 
 /// A time too far away to be expressed is never reached.
-fn at(from: Instant, after: Duration, why: Why) -> Option<(Instant, Why)> {
+pub(super) fn at(from: Instant, after: Duration, why: Why) -> Option<(Instant, Why)> {
     from.checked_add(after).map(|at| (at, why))
 }

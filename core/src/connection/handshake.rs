@@ -7,7 +7,7 @@ use crate::error::UpgradeError;
 use crate::event::Cause;
 use crate::limits::Limits;
 use crate::upgrade::head::HeadScanner;
-use crate::upgrade::{Expected, Offer, RequestHead, Verdict, judge};
+use crate::upgrade::{BodyReader, Expected, Offer, RequestHead, Verdict, judge};
 
 /// A head that straddles reads, and what a client must find in it.
 #[derive(Debug, Default)]
@@ -16,6 +16,8 @@ pub(super) struct Handshake {
     pub(super) scanner: HeadScanner,
     pub(super) expected: Option<Expected>,
     pub(super) refusal: Option<Refusal>,
+    /// The body of the request whose head was here.
+    pub(super) body: Option<BodyReader>,
 }
 
 /// A client's view of an answer that is not 101.

@@ -2,6 +2,7 @@
 //! send come out by asking.
 
 mod backlog;
+mod body;
 #[cfg_attr(not(feature = "deflate"), path = "no_codec.rs")]
 mod codec;
 mod deadline;
@@ -217,9 +218,10 @@ impl Connection {
         let outbox = self.outbox(now);
         if outbox.is_in_handshake() {
             outbox.close_handshake(code);
-            if self.receiving == Receiving::Request {
+            if matches!(self.receiving, Receiving::Request | Receiving::Body | Receiving::Answer) {
                 // The request is answered; what comes now is thrown away as before a request.
                 self.receiving = Receiving::Head;
+                self.handshake = None;
             }
         } else {
             outbox.close(code, reason);
@@ -237,7 +239,10 @@ impl Connection {
             read: !self.eof
                 && match self.receiving {
                     Receiving::Dead => false,
-                    Receiving::Request => self.outbox.sending != Sending::Handshake,
+                    Receiving::Request | Receiving::Answer => {
+                        self.outbox.sending != Sending::Handshake
+                    }
+                    Receiving::Body => !self.outbox.holds_body(),
                     Receiving::Discard => true,
                     _ => !self.is_paused() && !self.outbox.has_stash(),
                 },

@@ -19,7 +19,7 @@ use crate::frame::{
     CloseCode, Frame, Header, MAX_HEADER, Opcode, RSV1, emit_close, for_each_cut, mask,
 };
 use crate::limits::Limits;
-use crate::upgrade::{Accept, Agreement, Offer, Response, write_error};
+use crate::upgrade::{Accept, Agreement, BodyLength, Offer, Response, write_error};
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -217,6 +217,47 @@ impl Outbox {
         Ok(())
     }
 
+    /// Takes the body of the request that [`Event::Request`](crate::Event::Request) brought, of at most
+    /// `limit` bytes: [`Event::Body`](crate::Event::Body) brings its pieces as they arrive, and
+    /// [`Event::BodyEnd`](crate::Event::BodyEnd) its end; answer with [`Outbox::respond`] then, or at
+    /// any time before. A client that waits for 100 (RFC 9110 section 10.1.1) is told to go on. A body
+    /// that grows over the limit is answered 413 and ends the connection.
+    ///
+    /// Take it while the event is at hand: a client that does not wait has sent the beginning already,
+    /// and what nobody takes is [early data](UpgradeError::EarlyData).
+    ///
+    /// # Errors
+    /// [`AnswerError::BodySize`] when the request announces more than `limit`; nothing was sent, the
+    /// request still waits for its answer, which should be 413.
+    pub fn take_body(&mut self, limit: u64) -> Result<(), AnswerError> {
+        let offer = self.offer.as_mut().filter(|offer| offer.taken.is_none());
+        let offer = offer.ok_or(AnswerError::NothingToAnswer)?;
+        if let BodyLength::Known(length) = offer.body
+            && length > limit
+        {
+            return Err(AnswerError::BodySize);
+        }
+        offer.taken = Some(limit);
+        let expects_continue = offer.expects_continue;
+        self.since = self.now;
+        if expects_continue {
+            self.push_head(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
+        }
+        Ok(())
+    }
+
+    /// While it holds, [`Wants::read`](crate::Wants::read) is false and no more of the body is read: for
+    /// an application that cannot put it away as fast as it comes. What has been read already, at most
+    /// one read buffer, still comes. Ignored unless a body is being taken.
+    pub fn hold_body(&mut self, hold: bool) {
+        if let Some(offer) = self.offer.as_mut().filter(|offer| offer.taken.is_some())
+            && std::mem::replace(&mut offer.held, hold)
+            && !hold
+        {
+            offer.released = Some(self.now);
+        }
+    }
+
     /// Bytes that have not left yet.
     #[inline]
     pub fn queued(&self) -> usize {
@@ -254,6 +295,16 @@ impl Outbox {
 
     pub(super) fn set_offer(&mut self, offer: Offer) {
         self.offer = Some(Box::new(offer));
+    }
+
+    /// The application takes the request's body.
+    pub(super) fn takes_body(&self) -> bool {
+        self.offer.as_ref().is_some_and(|offer| offer.taken.is_some())
+    }
+
+    /// The application wants no more of the body for now.
+    pub(super) fn holds_body(&self) -> bool {
+        self.offer.as_ref().is_some_and(|offer| offer.held)
     }
 
     /// Writes HTTP bytes in front of all frames.

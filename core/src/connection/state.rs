@@ -3,6 +3,7 @@
 //! ```text
 //!              receiving                                  sending
 //!   server: Head -> Request -> Frames -> Discard -> Dead   Handshake -> Open -> Closing -> Ended
+//!                          \-> Body -> Answer -^
 //!   client: Response --------> Frames -> Discard -> Dead            \-> Answered -------> Ended
 //!                   \-> Refusal -> Refused -> Dead
 //!
@@ -24,6 +25,10 @@ pub(super) enum Receiving {
     Head,
     /// Server: nothing; the application owes an answer.
     Request,
+    /// Server: the body of a request.
+    Body,
+    /// Server: nothing; the body was read, the application owes an answer.
+    Answer,
     /// Client: a response head.
     Response,
     /// Client: the body of a refusal.
@@ -95,8 +100,11 @@ impl Connection {
                 None
             }
             // Half-closed: the answer still has somebody to read it.
-            (Receiving::Request, Sending::Handshake) if !again => None,
-            (Receiving::Request, Sending::Answered(status)) => {
+            (Receiving::Request | Receiving::Answer, Sending::Handshake) if !again => None,
+            (
+                Receiving::Request | Receiving::Body | Receiving::Answer,
+                Sending::Answered(status),
+            ) => {
                 self.to_discard();
                 Some(Cause::Answered(status))
             }

@@ -38,6 +38,8 @@ pub(super) enum Step {
     /// The input is used up.
     Idle,
     Request(Source, Checked),
+    Body(Range<usize>),
+    BodyEnd,
     Response(Refusal),
     Open,
     Text(Range<usize>),
@@ -212,6 +214,8 @@ impl<'a> Turn<'a> {
             Step::Response(Refusal { status, body: (start, _) }) => {
                 Event::Response(ResponseHead::new(&head[..start], status, &head[start..]))
             }
+            Step::Body(range) => Event::Body(&input[range]),
+            Step::BodyEnd => Event::BodyEnd,
             Step::Open => Event::Open,
             // Valid: `begin_data` looked at it.
             Step::Text(range) => Event::Text(utf8(&input[range]).unwrap_or_default()),
@@ -263,10 +267,18 @@ impl<'a> Turn<'a> {
                     _ => Cause::Eof,
                 })
             }
-            (Receiving::Request, Sending::Answered(status)) => {
+            (
+                Receiving::Request | Receiving::Body | Receiving::Answer,
+                Sending::Answered(status),
+            ) => {
                 connection.to_discard();
                 Step::Closed(Cause::Answered(status))
             }
+            (Receiving::Request, Sending::Handshake) if connection.outbox.takes_body() => {
+                connection.to_body();
+                Step::Next
+            }
+            (Receiving::Body, Sending::Handshake) => self.read_body(),
             (Receiving::Request, Sending::Handshake) if self.at < self.input.len() => {
                 // RFC 6455 section 4.1: a client waits for the answer before it sends frames.
                 connection.refuse(UpgradeError::EarlyData)
@@ -563,7 +575,11 @@ impl Connection {
     }
 
     fn exceeded(&mut self, error: LimitError) -> Step {
-        Step::Closed(self.to_failed(Cause::Limit(error), &error.to_string()))
+        let mut reason = error.to_string();
+        if let LimitError::Message { .. } = error {
+            reason.push_str(self.outbox.limits().message_hint);
+        }
+        Step::Closed(self.to_failed(Cause::Limit(error), &reason))
     }
 
     /// As [`Connection::violated`], at the end of a turn's call.
@@ -588,7 +604,11 @@ impl Connection {
         }
         if !matches!(
             self.receiving,
-            Receiving::Head | Receiving::Response | Receiving::Refusal | Receiving::Refused
+            Receiving::Head
+                | Receiving::Body
+                | Receiving::Response
+                | Receiving::Refusal
+                | Receiving::Refused
         ) {
             self.handshake = None;
         }

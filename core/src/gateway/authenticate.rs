@@ -91,7 +91,6 @@ impl Gateway {
         let Some(conn) = self.conns.get_mut(&id) else {
             return Err(Refusal::new(Code::Internal, "the connection is gone"));
         };
-        let peer = conn.peer;
         let mut counted = false;
         let (offered, source) = match params.text("token")? {
             Some(token) if token.len() > MAX_TOKEN => {
@@ -104,11 +103,59 @@ impl Gateway {
             }
             None => (None, Source::Nowhere),
         };
+        if offered.is_none() && !self.config.is_open() {
+            let sender_id = params.text("sender_id")?;
+            if let Some(way) = self.by_sender(now, id, sender_id.as_deref(), &user)? {
+                return Ok(way);
+            }
+        }
+        self.judge(now, id, &user, (offered, source), counted).map(Way::In)
+    }
+
+    /// Who a plain request with this `Authorization: Bearer` is from; it names its user in a header.
+    pub(super) fn authenticate_request(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        bearer: Option<&str>,
+        user: Option<&str>,
+    ) -> Result<Principal, Refusal> {
+        let offered = match bearer {
+            Some(token) if token.len() > MAX_TOKEN => {
+                return Err(Refusal::invalid("the token is longer than 4096 bytes"));
+            }
+            Some(token) => (Some(Secret::new(token)), Source::Header),
+            None => (None, Source::Nowhere),
+        };
+        let user = user.filter(|user| !user.is_empty()).unwrap_or(DEFAULT_USER);
+        check_user(user, "the user id")?;
+        let Login { principal, .. } = self.judge(now, id, user, offered, false)?;
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.last_principal = Some(principal.clone());
+            if std::mem::take(&mut conn.budgeted) {
+                self.budget.leave(conn.address, self.config.bounds());
+            }
+        }
+        Ok(principal)
+    }
+
+    /// Judges a token, or that there is none. `counted`: that it is wrong was counted before.
+    fn judge(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        user: &str,
+        (offered, source): (Option<Secret>, Source),
+        counted: bool,
+    ) -> Result<Login, Refusal> {
+        let Some(peer) = self.conns.get(&id).map(|conn| conn.peer) else {
+            return Err(Refusal::new(Code::Internal, "the connection is gone"));
+        };
         if self.config.is_open() {
-            let by_key = offered.and_then(|offered| self.prove(now, &offered, &user).ok());
+            let by_key = offered.and_then(|offered| self.prove(now, &offered, user).ok());
             let login = by_key.unwrap_or_else(|| Login {
                 principal: Principal {
-                    user: Arc::from(&*user),
+                    user: Arc::from(user),
                     role: Role::Operator,
                     proof: Proof::Nothing,
                 },
@@ -118,13 +165,9 @@ impl Gateway {
             let source =
                 if login.credential == Credential::None { Source::Nowhere } else { source };
             self.note_login(id, &login, source);
-            return Ok(Way::In(login));
+            return Ok(login);
         }
         let Some(offered) = offered else {
-            let sender_id = params.text("sender_id")?;
-            if let Some(way) = self.by_sender(now, id, sender_id.as_deref(), &user)? {
-                return Ok(way);
-            }
             let credential = Credential::None;
             self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked: None });
             return Err(Refusal::new(
@@ -145,11 +188,11 @@ impl Gateway {
             }
             return Err(locked_out(wait, credential, source));
         }
-        match self.prove(now, &offered, &user) {
+        match self.prove(now, &offered, user) {
             Ok(login) => {
                 self.failures.forget(guesser, credential);
                 self.note_login(id, &login, source);
-                Ok(Way::In(login))
+                Ok(login)
             }
             Err(wrong) => {
                 let mut locked = locked;

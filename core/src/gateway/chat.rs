@@ -2,12 +2,15 @@
 
 use super::Gateway;
 use super::fact::Fact;
+use super::jobs::Job;
+use super::media_name;
 use super::params::Params;
-use super::principal::Authenticated;
-use super::refusal::Refusal;
+use super::principal::{Authenticated, Principal};
+use super::refusal::{Code, Refusal, cut};
 use super::request::Fingerprint;
 use super::send::{Cx, ReplyTo};
 use super::session::{Op, Send};
+use super::work::{MediaOutcome, MediaWork};
 use std::sync::Arc;
 
 /// Bytes of a session key or run id.
@@ -22,6 +25,9 @@ pub(super) const MAX_LABEL: usize = 100;
 /// Messages or sessions in one answer.
 pub(super) const MAX_PAGE: u64 = 200;
 
+/// Files of one message.
+const MAX_MEDIA: usize = 16;
+
 type Done = Result<(), Refusal>;
 type To<'t> = &'t mut Option<ReplyTo>;
 
@@ -32,21 +38,44 @@ pub(super) fn send(
     params: Params<'_>,
     to: To<'_>,
 ) -> Done {
-    if params.has("media") {
-        return Err(Refusal::invalid("media is not supported: nothing can be uploaded yet"));
-    }
+    let media = own_media(who, params.texts("media", "path")?)?;
     let message = params.required("message")?;
     let text: Arc<str> = Arc::from(gateway.cut_message(who, &message));
     let idempotency = key(&params, "idempotencyKey", MAX_IDEMPOTENCY_KEY)?;
     let op = Op::Send(Send {
         session: key(&params, "sessionKey", MAX_KEY)?,
         agent: key(&params, "agentId", MAX_KEY)?,
-        print: idempotency.is_some().then(|| Fingerprint::of(&text)),
+        print: idempotency.is_some().then(|| Fingerprint::of_all(&text, &media)),
         key: idempotency,
         text,
+        media: media.clone(),
         ack: params.flag("ack")?.unwrap_or(false),
     });
-    route(gateway, cx, who, op, to)
+    if media.is_empty() {
+        return route(gateway, cx, who, op, to);
+    }
+    if let Some(to) = to.take() {
+        // They are looked for first: an agent is not given what is not there any more.
+        let job = Job::FindMedia { who: who.principal().clone(), op, to };
+        gateway.start_media(cx, MediaWork::Find { paths: media }, job);
+    }
+    Ok(())
+}
+
+/// The paths, if all of them can only be of files that the caller has uploaded.
+fn own_media(who: &Authenticated, paths: Vec<String>) -> Result<Vec<Arc<str>>, Refusal> {
+    if paths.len() > MAX_MEDIA {
+        return Err(Refusal::invalid(format!("media has more than {MAX_MEDIA} files")));
+    }
+    match paths.iter().find(|path| !media_name::is_of(who.user(), path)) {
+        Some(path) => Err(no_media(path)),
+        None => Ok(paths.into_iter().map(Arc::from).collect()),
+    }
+}
+
+/// Somebody else's file is as good as none.
+fn no_media(path: &str) -> Refusal {
+    Refusal::new(Code::NotFound, format!("file not found: {}", cut(path, 256)))
 }
 
 pub(super) fn history(
@@ -119,6 +148,25 @@ pub(super) fn session_status(
 }
 
 impl Gateway {
+    /// Files of a message were looked for.
+    pub(super) fn media_found(
+        &mut self,
+        cx: &mut Cx<'_>,
+        who: &Principal,
+        op: Op,
+        to: ReplyTo,
+        outcome: MediaOutcome,
+    ) {
+        let refusal = match outcome {
+            MediaOutcome::Found(true) => return self.route(cx, who, op, to),
+            MediaOutcome::Found(false) => {
+                Refusal::new(Code::NotFound, "a file in media is not there any more")
+            }
+            _ => Refusal::new(Code::Unavailable, "the uploaded files cannot be read now"),
+        };
+        self.reply_error(cx, to, &refusal);
+    }
+
     /// A message, cut where it is longer than it may be: so the base dialect has it.
     fn cut_message<'m>(&mut self, who: &Authenticated, message: &'m str) -> &'m str {
         let kept = self.config.raw.max_message_chars;

@@ -4,6 +4,7 @@ use super::forwarded::{Cidr, ForwardedHeader};
 use super::jwt::{JwtKey, JwtKeyError, Verifier};
 use super::origin::{Host, OriginRule};
 use super::principal::Role;
+use super::upload;
 use crate::limits::Limits;
 use core::net::SocketAddr;
 use sha2::{Digest as _, Sha256};
@@ -101,7 +102,8 @@ pub struct GatewayConfig {
     pub agents: Vec<Agent>,
     /// The version shown to clients.
     pub version: String,
-    /// The limits that the host gives to its connections; announced to clients.
+    /// The limits that the host gives to its connections; announced to clients. Their hint names the path
+    /// of uploads.
     pub limits: Limits,
     /// Requests per minute and user, weighed by the method's cost. 0, the default, is no limit. Where a
     /// token is not bound to a user, clients choose who they are: then each address has a budget of the
@@ -113,6 +115,9 @@ pub struct GatewayConfig {
     /// Whether `chat.send` to a session key that does not exist creates it for the caller, as the
     /// base dialect does, instead of answering `NOT_FOUND`. Default false: a mistyped key is told.
     pub create_sessions_on_send: bool,
+    /// Bytes of an uploaded file. Default 50 MiB, as in the base dialect. Higher: disk, and places held
+    /// for longer.
+    pub max_upload_bytes: usize,
     /// What peers may cost.
     pub bounds: Bounds,
 }
@@ -208,6 +213,13 @@ pub struct Bounds {
     pub devices: usize,
     /// How long a device is let in. Default 30 days.
     pub device_within: Duration,
+    /// Uploads at once. Default 32; each holds at most about 400 KiB that the disk has not taken.
+    pub uploads: usize,
+    /// The same of one user. Default 4.
+    pub user_uploads: usize,
+    /// Bytes of all files that are kept of one user. Default 1 GiB. More gives 507 until old ones
+    /// have gone.
+    pub user_upload_bytes: usize,
     /// Entries in lists of who is connected. Default 256.
     pub presence_listed: usize,
     /// The loop may be late by this much and still be ready. Default 1 s.
@@ -229,10 +241,11 @@ impl GatewayConfig {
             forwarded_header: ForwardedHeader::default(),
             agents: vec![Agent { id: "echo".into(), name: "Echo".into() }],
             version: env!("CARGO_PKG_VERSION").into(),
-            limits: Limits::default(),
+            limits: Limits { message_hint: upload::HINT, ..Limits::default() },
             rate_limit_rpm: 0,
             max_message_chars: 32_000,
             create_sessions_on_send: false,
+            max_upload_bytes: 50 * 1024 * 1024,
             bounds: Bounds::default(),
         }
     }
@@ -328,6 +341,9 @@ impl Bounds {
             pairing_within: Duration::from_secs(60 * 60),
             devices: 1000,
             device_within: Duration::from_secs(30 * 24 * 60 * 60),
+            uploads: 32,
+            user_uploads: 4,
+            user_upload_bytes: 1024 * 1024 * 1024,
             presence_listed: 256,
             loop_delay: Duration::from_secs(1),
         }

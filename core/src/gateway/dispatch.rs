@@ -12,6 +12,7 @@ use super::principal::{Authenticated, Role};
 use super::rate::{MISTAKE, Payer};
 use super::refusal::{Code, Refusal, SOON, cut};
 use super::send::{Cx, ReplyTo};
+use crate::error::LimitError;
 use crate::event::{Cause, Initiator, Why};
 use crate::frame::CloseCode;
 
@@ -37,6 +38,7 @@ impl Gateway {
         let keep = !matches!(cause, Cause::Peer(CloseCode::NORMAL, _));
         self.log_out(cx, id, keep);
         self.disarm_connect(id);
+        self.drop_upload(cx, id);
         let Some(conn) = self.conns.remove(&id) else { return };
         if conn.budgeted {
             self.budget.leave(conn.address, self.config.bounds());
@@ -51,6 +53,10 @@ impl Gateway {
             (Cause::Timeout(why), _) => (cause.close_code(), why.reason().into(), Some(why.name())),
             (Cause::SlowReader, _) => {
                 (cause.close_code(), Why::Drain.reason().into(), Some(Why::Drain.name()))
+            }
+            (Cause::Limit(LimitError::Message { .. }), _) => {
+                let hint = self.config.raw.limits.message_hint;
+                (cause.close_code(), format!("{cause}{hint}").into(), None)
             }
             _ => (cause.close_code(), cause.to_string().into(), None),
         };

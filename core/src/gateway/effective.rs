@@ -52,6 +52,7 @@ fn write(out: &mut String, config: &GatewayConfig) {
         limits,
         rate_limit_rpm,
         max_message_chars,
+        max_upload_bytes,
         create_sessions_on_send,
         bounds,
     } = config;
@@ -71,6 +72,7 @@ fn write(out: &mut String, config: &GatewayConfig) {
                 .num("rate_limit_rpm", u64::from(*rate_limit_rpm))
                 .num("rate_limit_burst", u64::from(bounds.burst))
                 .num("max_message_chars", *max_message_chars as u64)
+                .num("max_upload_bytes", *max_upload_bytes as u64)
                 .bool("create_sessions", *create_sessions_on_send)
                 .bool("deflate", limits.compresses())
         })
@@ -135,6 +137,9 @@ fn write_bounds<'o>(object: Object<'o>, bounds: &Bounds) -> Object<'o> {
         detached_links,
         links_bytes,
         answer_bytes,
+        uploads,
+        user_uploads,
+        user_upload_bytes,
         api_keys,
         revocations,
         pairings,
@@ -176,6 +181,9 @@ fn write_bounds<'o>(object: Object<'o>, bounds: &Bounds) -> Object<'o> {
         .num("detached_links", *detached_links as u64)
         .num("links_bytes", *links_bytes as u64)
         .num("answer_bytes", *answer_bytes as u64)
+        .num("uploads", *uploads as u64)
+        .num("user_uploads", *user_uploads as u64)
+        .num("user_upload_bytes", *user_upload_bytes as u64)
         .num("api_keys", *api_keys as u64)
         .num("revocations", *revocations as u64)
         .num("pairings", *pairings as u64)
@@ -201,6 +209,10 @@ fn write_limits<'o>(object: Object<'o>, limits: &Limits) -> Object<'o> {
         drain_within,
         message_within,
         close_within,
+        body_within,
+        body_silence,
+        // A text of ours.
+        message_hint: _,
         #[cfg(feature = "deflate")]
         deflate,
     } = limits;
@@ -216,7 +228,9 @@ fn write_limits<'o>(object: Object<'o>, limits: &Limits) -> Object<'o> {
         .num("pong_within_ms", ms(*pong_within))
         .num("drain_within_ms", ms(*drain_within))
         .num("message_within_ms", ms(*message_within))
-        .num("close_within_ms", ms(*close_within));
+        .num("close_within_ms", ms(*close_within))
+        .num("body_within_ms", ms(*body_within))
+        .num("body_silence_ms", ms(*body_silence));
     #[cfg(feature = "deflate")]
     let object = match deflate {
         Some(deflate) => write_deflate(object, deflate),

@@ -159,6 +159,19 @@ pub enum Fact {
         /// What it said; a fixed set.
         error: &'static str,
     },
+    /// A file was uploaded.
+    Uploaded {
+        /// The connection.
+        conn: ConnId,
+        /// The user.
+        user: Arc<str>,
+        /// Where it is kept.
+        path: Arc<str>,
+        /// Its size.
+        bytes: u64,
+        /// From the request on.
+        duration: Duration,
+    },
     /// A connection has ended: exactly one for each [`Fact::Connected`].
     Closed {
         /// The connection.
@@ -221,6 +234,18 @@ pub enum Why {
     NotFound,
     /// Asked for readiness, and not ready.
     NotReady,
+    /// An upload without a valid token.
+    Unauthorized,
+    /// An upload by somebody who may only read.
+    Role,
+    /// An upload that is too large.
+    UploadSize,
+    /// Too many uploads at once.
+    Uploads,
+    /// An upload that is not the form or the file that it should be.
+    Form,
+    /// The disk or the user's share of it is full, or the disk fails.
+    Disk,
 }
 
 /// A kind of credential.

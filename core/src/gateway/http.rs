@@ -15,28 +15,77 @@ use super::json::{self, Object};
 use super::origin::{Host, OriginRefusal, judge};
 use super::refusal::cut;
 use super::send::Cx;
-use super::{Gateway, PROTOCOL};
+use super::{Gateway, PROTOCOL, upload};
+use crate::connection::Outbox;
 use crate::upgrade::{Accept, RequestHead, Response};
+use std::borrow::Cow;
 use std::time::Instant;
 
-/// A refusal before there is a WebSocket.
-struct Refused {
+/// A whole answer to a plain request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpAnswer {
     status: u16,
-    why: Why,
+    body: String,
+    content_type: &'static str,
+    header: Option<(&'static str, String)>,
+}
+
+impl HttpAnswer {
+    pub(super) fn json(status: u16, body: String) -> Self {
+        Self { status, body, content_type: "application/json", header: None }
+    }
+
+    /// Answers with it, if there is a request that waits for an answer.
+    pub fn write(&self, outbox: &mut Outbox) {
+        let Self { status, body, content_type, header } = self;
+        let content_type = ("Content-Type", *content_type);
+        let header = header.as_ref().map(|(name, value)| (*name, value.as_str()));
+        let headers: Vec<_> = std::iter::once(content_type).chain(header).collect();
+        // It fails when the connection has ended, or was answered by the core.
+        let _ =
+            outbox.respond(&Response { status: *status, headers: &headers, body: body.as_bytes() });
+    }
+}
+
+/// A refusal before there is a WebSocket.
+pub(super) struct Refused {
+    pub(super) status: u16,
+    pub(super) why: Why,
     /// The value that was refused.
     value: Option<String>,
-    body: String,
-    header: Option<(&'static str, &'static str)>,
+    body: Cow<'static, str>,
+    header: Option<(&'static str, String)>,
 }
 
 impl Refused {
-    fn new(status: u16, why: Why, body: impl Into<String>) -> Self {
+    pub(super) fn new(status: u16, why: Why, body: impl Into<Cow<'static, str>>) -> Self {
         Self { status, why, value: None, body: body.into(), header: None }
     }
 
-    fn try_later(why: Why, body: &str) -> Self {
-        Self { header: Some(("Retry-After", "5")), ..Self::new(503, why, body) }
+    pub(super) fn header(self, name: &'static str, value: impl Into<String>) -> Self {
+        Self { header: Some((name, value.into())), ..self }
     }
+
+    fn try_later(why: Why, body: &'static str) -> Self {
+        Self::new(503, why, body).header("Retry-After", "5")
+    }
+
+    pub(super) fn answer(&self) -> HttpAnswer {
+        HttpAnswer {
+            status: self.status,
+            body: format!("{}\n", self.body),
+            content_type: "text/plain; charset=utf-8",
+            header: self.header.clone(),
+        }
+    }
+}
+
+/// What a request is answered with.
+enum Taken {
+    Upgrade,
+    /// Nothing yet: its body comes first.
+    Upload,
+    Page(u16, String),
 }
 
 /// The plain pages and what they are.
@@ -64,20 +113,23 @@ const QUERY_CREDENTIALS: [&str; 7] =
 impl Gateway {
     pub(super) fn request(&mut self, cx: &mut Cx<'_>, conn: ConnId, head: &RequestHead<'_>) {
         self.find_client(conn, head);
+        if let Some(conn) = self.conns.get_mut(&conn) {
+            conn.from_page = head.header("Origin").is_some();
+        }
         let checked = self.check_request(head).and_then(|()| {
             if head.is_upgrade() {
-                self.check_upgrade(conn, head).map(|()| None)
+                self.check_upgrade(conn, head).map(|()| Taken::Upgrade)
+            } else if upload::PATHS.contains(&head.path()) {
+                self.begin_upload(cx, conn, head).map(|()| Taken::Upload)
             } else {
-                self.page(cx.now, head).map(Some)
+                self.page(cx.now, head).map(|(status, body)| Taken::Page(status, body))
             }
         });
         let Some((_, outbox)) = &mut cx.direct else { return };
         // The outbox has the request that this event brought: answering it cannot fail.
         match checked {
-            Ok(None) => {
-                if let Some(conn) = self.conns.get_mut(&conn) {
-                    conn.from_page = head.header("Origin").is_some();
-                }
+            Ok(Taken::Upload) => {}
+            Ok(Taken::Upgrade) => {
                 // Nothing is inflated for who has not logged in: only a credential that comes with
                 // the upgrade is known by now.
                 let plain = !self.is_credible(cx.now, conn, bearer(head));
@@ -91,7 +143,7 @@ impl Gateway {
                     }
                 }
             }
-            Ok(Some((status, body))) => {
+            Ok(Taken::Page(status, body)) => {
                 let _ = outbox.respond(&Response::json(status, &body));
                 if status != 200 {
                     self.probe_store(cx);
@@ -99,19 +151,13 @@ impl Gateway {
                 }
             }
             Err(refused) => {
-                let plain = ("Content-Type", "text/plain; charset=utf-8");
-                let headers: Vec<_> = std::iter::once(plain).chain(refused.header).collect();
-                let _ = outbox.respond(&Response {
-                    status: refused.status,
-                    headers: &headers,
-                    body: format!("{}\n", refused.body).as_bytes(),
-                });
+                refused.answer().write(outbox);
                 self.refused(conn, refused.status, refused.why, refused.value);
             }
         }
     }
 
-    fn refused(&mut self, conn: ConnId, status: u16, why: Why, value: Option<String>) {
+    pub(super) fn refused(&mut self, conn: ConnId, status: u16, why: Why, value: Option<String>) {
         if let Some(peer) = self.conns.get(&conn).map(|conn| conn.peer) {
             self.note(Fact::Refused { conn, peer, status, why, value });
         }
@@ -177,7 +223,8 @@ impl Gateway {
         Ok(())
     }
 
-    fn check_upgrade(&self, conn: ConnId, head: &RequestHead<'_>) -> Result<(), Refused> {
+    /// What holds for whoever wants more than a page.
+    pub(super) fn check_open(&self, head: &RequestHead<'_>) -> Result<(), Refused> {
         if self.draining.is_some() {
             return Err(Refused::try_later(Why::Draining, "the gateway is shutting down"));
         }
@@ -189,6 +236,11 @@ impl Gateway {
                         this request: configure a token";
             return Err(Refused::new(403, Why::Proxy, body));
         }
+        Ok(())
+    }
+
+    fn check_upgrade(&self, conn: ConnId, head: &RequestHead<'_>) -> Result<(), Refused> {
+        self.check_open(head)?;
         if bearer(head).is_some_and(|token| token.len() > MAX_TOKEN) {
             let body = "the token in the Authorization header is longer than 4096 bytes";
             return Err(Refused::new(400, Why::Credential, body));
@@ -210,7 +262,7 @@ impl Gateway {
         };
         if !matches!(head.method(), "GET" | "HEAD") {
             let refused = Refused::new(405, Why::Method, "only GET and HEAD are answered here");
-            return Err(Refused { header: Some(("Allow", "GET, HEAD")), ..refused });
+            return Err(refused.header("Allow", "GET, HEAD"));
         }
         let mut out = String::new();
         match page {
@@ -304,7 +356,7 @@ fn refuse_origin(text: &str, refusal: OriginRefusal) -> Refused {
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750 section 2.1).
-fn bearer<'a>(head: &RequestHead<'a>) -> Option<&'a str> {
+pub(super) fn bearer<'a>(head: &RequestHead<'a>) -> Option<&'a str> {
     let (scheme, token) = head.header_str("Authorization")?.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty()).then_some(token)
@@ -319,7 +371,7 @@ fn has_credential(query: &str) -> bool {
     })
 }
 
-fn unescape(text: &str) -> String {
+pub(super) fn unescape(text: &str) -> String {
     let mut out = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {

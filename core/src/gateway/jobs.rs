@@ -2,6 +2,7 @@
 
 use super::api_keys::ApiKey;
 use super::change::Change;
+use super::conn::ConnId;
 use super::fact::Fact;
 use super::idempotency::other_text;
 use super::link::ResumeToken;
@@ -12,9 +13,11 @@ use super::refusal::{Code, Refusal};
 use super::runs::Turn;
 use super::send::{Cx, ReplyTo};
 use super::session::{Op, Session, not_yours};
+use super::upload::Step;
 use super::waiting::Asked;
 use super::work::{
-    JobId, Outcome, Run, SessionInfo, StoreError, StoreOutcome, StoreWork, Usage, Work,
+    JobId, MediaOutcome, MediaWork, Outcome, Run, SessionInfo, StoreError, StoreOutcome, StoreWork,
+    Usage, Work,
 };
 use super::{Action, Gateway, Timer, json};
 use std::sync::Arc;
@@ -118,6 +121,18 @@ pub(super) enum Job {
     },
     /// A record is taken out; nobody waits for it.
     Forget,
+    /// The files of a message are looked for.
+    FindMedia {
+        who: Principal,
+        op: Op,
+        to: ReplyTo,
+    },
+    /// Something is done with an upload's file.
+    Media {
+        conn: ConnId,
+        path: Arc<str>,
+        step: Step,
+    },
 }
 
 pub(super) struct Pending {
@@ -137,6 +152,11 @@ impl Gateway {
     pub(super) fn start_agent(&mut self, cx: &Cx<'_>, run: Run, job: Job) -> JobId {
         let within = self.config.bounds().run_within;
         self.start(cx, Work::Run(run), job, within)
+    }
+
+    pub(super) fn start_media(&mut self, cx: &Cx<'_>, work: MediaWork, job: Job) {
+        let within = self.config.bounds().store_within;
+        self.start(cx, Work::Media(work), job, within);
     }
 
     fn start(&mut self, cx: &Cx<'_>, work: Work, job: Job, within: Duration) -> JobId {
@@ -193,6 +213,12 @@ impl Gateway {
                 let error = "the agent gave no answer".into();
                 self.run_failed(cx, &session, Code::Internal, error);
             }
+            (Job::FindMedia { who, op, to }, Outcome::Media(outcome)) => {
+                self.media_found(cx, &who, op, to, outcome);
+            }
+            (Job::Media { conn, path, step }, Outcome::Media(outcome)) => {
+                self.media_done(cx, conn, &path, step, outcome);
+            }
             (job, Outcome::Store(outcome)) => {
                 let outcome = self.judge_store(outcome);
                 self.store_result(cx, job, outcome);
@@ -209,6 +235,14 @@ impl Gateway {
                 self.actions.push_back(Action::Cancel { job: id });
                 let error = "the agent did not finish in time".into();
                 self.run_failed(cx, &session, Code::AgentTimeout, error);
+            }
+            Some(Job::FindMedia { who, op, to }) => {
+                let late = MediaOutcome::Failed(StoreError::Unavailable);
+                self.media_found(cx, &who, op, to, late);
+            }
+            Some(Job::Media { conn, path, step }) => {
+                let late = MediaOutcome::Failed(StoreError::Unavailable);
+                self.media_done(cx, conn, &path, step, late);
             }
             Some(job) => {
                 self.store_failed = true;
@@ -305,7 +339,8 @@ impl Gateway {
             Job::Ask { name, asked } => self.request_kept(cx, &name, asked, &outcome),
             Job::LetIn { device, to } => self.device_kept(cx, &device, to, &outcome),
             Job::Revoke { to } => self.revocation_kept(cx, to, &outcome),
-            Job::Run { .. } | Job::Settle | Job::Probe | Job::Forget => {}
+            Job::Run { .. } | Job::Settle | Job::Probe | Job::Forget | Job::Media { .. } => {}
+            Job::FindMedia { to, .. } => self.reply_error(cx, to, &unavailable()),
         }
     }
 }

@@ -106,9 +106,8 @@ impl Gateway {
         }
         if let Some(link) = self.links.restore(cx.now, (node, token), &record.value) {
             let who = self.links.get(link).map(|link| &link.who);
-            let good = |who: &Principal| {
-                self.role_now(who).is_some() && !missed.contains(&who.user)
-            };
+            let good =
+                |who: &Principal| self.role_now(who).is_some() && !missed.contains(&who.user);
             if who.is_some_and(good) {
                 self.arm_restored(cx.now, link);
             } else {

@@ -166,6 +166,8 @@ impl Gateway {
                     .num("readTimeoutMs", ms(silence))
                     // No ticks: pings of the protocol prove life.
                     .num("tickIntervalMs", 0)
+                    .str("uploadPath", super::upload::PATHS[0])
+                    .num("maxUploadBytes", config.max_upload_bytes as u64)
                     .object("rateLimit", |o| {
                         o.num("rpm", u64::from(config.rate_limit_rpm))
                             .num("burst", u64::from(config.bounds.burst))

@@ -84,8 +84,8 @@ impl MemoryStore {
                 Some(session) => StoreOutcome::Opened(session.info.clone()),
                 None => StoreOutcome::Absent,
             },
-            StoreWork::Append { session, create, author, text, label, at, mark } => {
-                let message = Message { id: 0, author, text, label, at };
+            StoreWork::Append { session, create, author, text, media, label, at, mark } => {
+                let message = Message { id: 0, author, text, media, label, at };
                 self.append(&session, create, message, mark)
             }
             StoreWork::Settle { user, key, end, at, expires } => {
@@ -312,7 +312,8 @@ impl Session {
 }
 
 fn cost(message: &Message) -> usize {
-    message.text.len() + message.label.as_ref().map_or(0, String::len) + OVERHEAD
+    let media: usize = message.media.iter().map(|path| path.len() + size_of::<Arc<str>>()).sum();
+    message.text.len() + media + message.label.as_ref().map_or(0, String::len) + OVERHEAD
 }
 
 #[cfg(test)]
@@ -326,6 +327,7 @@ mod tests {
             create: Some(NewSession { owner: "u".into(), agent: "echo".into() }),
             author: Author::User,
             text: text.into(),
+            media: Vec::new(),
             label: None,
             at: 7,
             mark: None,
@@ -370,6 +372,7 @@ mod tests {
                 create: Some(NewSession { owner: owner.into(), agent: "echo".into() }),
                 author: Author::User,
                 text: "hello".into(),
+                media: Vec::new(),
                 label: None,
                 at: 7,
                 mark: None,

@@ -184,7 +184,7 @@ static METHODS: &[Method] = &[
             param("idempotencyKey", "text"),
             param("ack", "true or false"),
             param("stream", "ignored: chunks always come as events"),
-            param("media", "refused: nothing can be uploaded yet"),
+            param("media", "paths of the caller's uploads, or objects with `path`; at most 16"),
         ],
         handler: Handler::Authenticated(chat::send),
     },

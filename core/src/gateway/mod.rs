@@ -47,6 +47,16 @@
 //!                     outbox.give_up();
 //!                 }
 //!             }
+//!             Action::Respond { conn, answer } => {
+//!                 if let Some(outbox) = host.outbox(conn) {
+//!                     answer.write(outbox);
+//!                 }
+//!             }
+//!             Action::HoldBody { conn, hold } => {
+//!                 if let Some(outbox) = host.outbox(conn) {
+//!                     outbox.hold_body(hold);
+//!                 }
+//!             }
 //!             Action::Start { job, work } => host.start(job, work),
 //!             Action::Cancel { job } => host.cancel(job),
 //!             Action::Publish { to, message } => host.publish(to, message),
@@ -106,8 +116,10 @@ mod jwt;
 mod link;
 mod load;
 mod login;
+mod media_name;
 mod memory;
 mod methods;
+mod multipart;
 mod origin;
 mod pairing;
 mod params;
@@ -128,6 +140,7 @@ mod send;
 mod session;
 mod sessions;
 mod system;
+mod upload;
 mod waiting;
 mod work;
 
@@ -144,6 +157,7 @@ pub use drain::Drain;
 pub use echo::echo_chunks;
 pub use fact::{Credential, Fact, Source, Why};
 pub use forwarded::ForwardedHeader;
+pub use http::HttpAnswer;
 pub use jwt::{JwtAlg, JwtKey, JwtKeyError, JwtKeyId};
 pub use link::LinkId;
 pub use memory::{MemoryBounds, MemoryStore};
@@ -164,8 +178,8 @@ pub use send::deliver;
 pub use session::{Op, Send};
 pub use waiting::PairAction;
 pub use work::{
-    Author, JobId, Message, NewSession, Outcome, Run, SessionInfo, StoreError, StoreOutcome,
-    StoreWork, Usage, Work,
+    Author, JobId, MediaOutcome, MediaWork, Message, NewSession, Outcome, Run, SessionInfo,
+    StoreError, StoreOutcome, StoreWork, Usage, Work,
 };
 
 use crate::connection::{Entropy, Outbox};
@@ -193,6 +207,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use upload::Upload;
 
 /// The protocol that is spoken.
 const PROTOCOL: u64 = 3;
@@ -220,6 +235,20 @@ pub enum Action {
     GiveUp {
         /// The connection.
         conn: ConnId,
+    },
+    /// Answer the request of the connection with [`Outbox::respond`].
+    Respond {
+        /// The connection.
+        conn: ConnId,
+        /// The answer.
+        answer: HttpAnswer,
+    },
+    /// Call [`Outbox::hold_body`] for the connection.
+    HoldBody {
+        /// The connection.
+        conn: ConnId,
+        /// Whether to hold it or to go on.
+        hold: bool,
     },
     /// Do this elsewhere and hand what comes of it to [`Gateway::handle_result`].
     Start {
@@ -270,6 +299,7 @@ pub struct Gateway {
     /// Revoked while the store was still being read: it may answer with what was there before.
     gone_before_start: Vec<Arc<str>>,
     presence: Presence,
+    uploads: BTreeMap<ConnId, Upload>,
     live: BTreeMap<Arc<str>, Live>,
     waits: Waits,
     idempotency: Idempotency,
@@ -348,6 +378,7 @@ impl Gateway {
             pairing_timer: None,
             gone_before_start: Vec::new(),
             presence: Presence::default(),
+            uploads: BTreeMap::new(),
             live: BTreeMap::new(),
             jobs: BTreeMap::new(),
             store_jobs: BTreeSet::new(),
@@ -398,6 +429,8 @@ impl Gateway {
                 self.message(cx, conn, text);
             }
             Event::Closed(cause) => self.closed(cx, conn, cause),
+            Event::Body(piece) => self.upload_piece(cx, conn, piece),
+            Event::BodyEnd => self.upload_end(cx, conn),
             Event::Ping(_) | Event::Pong(_) | Event::Response(_) => {}
         }
         self.drain_on(cx);

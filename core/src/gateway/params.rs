@@ -3,7 +3,7 @@
 use super::intake::{Name, text_of};
 use super::refusal::{Refusal, cut};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, Value};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -97,9 +97,25 @@ impl<'a> Params<'a> {
         self.value(name).is_some()
     }
 
-    /// Whether something that is not empty was given.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.value(name).is_some_and(|raw| !matches!(raw.get(), "null" | "[]" | "\"\""))
+    /// The elements of a list of texts, or of objects with a text of the name `member`; none if it is
+    /// not there.
+    pub(super) fn texts(&self, name: &str, member: &str) -> Result<Vec<String>, Refusal> {
+        let Some(raw) = self.value(name).filter(|raw| raw.get() != "null") else {
+            return Ok(Vec::new());
+        };
+        let wrong = || {
+            Refusal::invalid(format!("{name} must be a list of texts or of objects with {member}"))
+        };
+        let text = |item| match item {
+            Value::String(text) => Some(text),
+            Value::Object(mut members) => match members.remove(member) {
+                Some(Value::String(text)) => Some(text),
+                _ => None,
+            },
+            _ => None,
+        };
+        let items: Vec<Value> = serde_json::from_str(raw.get()).map_err(|_| wrong())?;
+        items.into_iter().map(|item| text(item).ok_or_else(wrong)).collect()
     }
 
     fn value(&self, name: &str) -> Option<&'a RawValue> {

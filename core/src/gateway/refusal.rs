@@ -91,6 +91,14 @@ impl Refusal {
         self
     }
 
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(super) fn wait(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     /// Appends the members of a failed answer: `"ok":false,"error":{…}`.
     pub(super) fn write(&self, out: &mut String) {
         out.push_str("\"ok\":false,\"error\":");

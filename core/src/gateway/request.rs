@@ -12,7 +12,17 @@ pub struct Fingerprint(pub [u8; 20]);
 impl Fingerprint {
     /// The fingerprint of a text.
     pub fn of(text: &str) -> Self {
-        Self(Sha1::digest(text.as_bytes()).into())
+        Self::of_all(text, &[])
+    }
+
+    /// The fingerprint of a text and the files that go with it.
+    pub(super) fn of_all(text: &str, media: &[Arc<str>]) -> Self {
+        let mut digest = Sha1::new_with_prefix(text);
+        for path in media {
+            digest.update(b"\0");
+            digest.update(path.as_bytes());
+        }
+        Self(digest.finalize().into())
     }
 }
 

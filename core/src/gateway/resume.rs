@@ -176,7 +176,7 @@ impl Gateway {
         // On its way here the credential may have been revoked.
         self.role_now(who)?;
         let id = self.links.by_token(&claim.token)?;
-        let link = self.links.get(id)?;
+        let link = self.links.get_mut(id)?;
         if link.who.user != who.user || link.who.role > who.role {
             return None;
         }

@@ -64,6 +64,7 @@ pub(super) struct Turn {
     pub(super) user: Arc<str>,
     pub(super) agent: Arc<str>,
     pub(super) text: Arc<str>,
+    pub(super) media: Vec<Arc<str>>,
     /// The message's id once it is durable.
     pub(super) message: u64,
     pub(super) ack: bool,
@@ -132,6 +133,7 @@ impl Gateway {
             create: session.create(),
             author: Author::User,
             text: turn.text.clone(),
+            media: turn.media.clone(),
             label: None,
             at: self.ms(cx.now),
             mark,
@@ -314,6 +316,7 @@ impl Gateway {
             session: session.clone(),
             user,
             message: turn.text.clone(),
+            media: turn.media.clone(),
             history,
         };
         self.start_agent(cx, run, Job::Run { session: session.clone() })
@@ -369,6 +372,7 @@ impl Gateway {
             create: None,
             author: Author::Assistant,
             text: content.as_str().into(),
+            media: Vec::new(),
             label: None,
             at: self.ms(cx.now),
             mark,

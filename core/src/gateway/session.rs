@@ -90,8 +90,10 @@ pub struct Send {
     pub(super) session: Option<Arc<str>>,
     pub(super) agent: Option<Arc<str>>,
     pub(super) text: Arc<str>,
+    /// Paths of the user's own files.
+    pub(super) media: Vec<Arc<str>>,
     pub(super) key: Option<Arc<str>>,
-    /// That of the text, if there is a key.
+    /// That of the text and the files, if there is a key.
     pub(super) print: Option<Fingerprint>,
     pub(super) ack: bool,
 }
@@ -299,6 +301,7 @@ impl Gateway {
                     create: None,
                     author: Author::Assistant,
                     text,
+                    media: Vec::new(),
                     label,
                     at: self.ms(cx.now),
                     mark: None,
@@ -366,6 +369,7 @@ impl Gateway {
             user: who.user.clone(),
             agent,
             text: send.text,
+            media: send.media,
             message: 0,
             ack: send.ack,
             queued: false,
@@ -420,13 +424,16 @@ impl Gateway {
         json::Object::new(out)
             .str("sessionKey", session)
             .list("messages", messages, |out, message| {
-                json::Object::new(out)
+                let mut object = json::Object::new(out)
                     .str("id", &message.id.to_string())
                     .str("role", message.author.as_str())
                     .str("content", &message.text)
-                    .maybe_str("label", message.label.as_deref())
-                    .num("ts", message.at)
-                    .end();
+                    .maybe_str("label", message.label.as_deref());
+                if !message.media.is_empty() {
+                    let path = |out: &mut String, path: &Arc<str>| json::string(out, path);
+                    object = object.list("media", &message.media, path);
+                }
+                object.num("ts", message.at).end();
             })
             .bool("more", *more)
             .end();

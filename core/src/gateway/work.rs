@@ -17,6 +17,60 @@ pub enum Work {
     /// For an agent: any number of [`Outcome::Chunk`], then [`Outcome::Done`] or
     /// [`Outcome::Failed`].
     Run(Run),
+    /// For the disk: one outcome, [`Outcome::Media`]. Works with one path must be executed in the order in
+    /// which they were started.
+    Media(MediaWork),
+}
+
+/// Work on an uploaded file. Its path begins at the folder that the host keeps files in, has one
+/// folder and a name, and consists of letters, digits, `-`, `/` and at most one dot; the extension is never
+/// `part`, which a host may mark files with that are not whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MediaWork {
+    /// Begin a file, in a form that is not taken for a whole one: [`MediaOutcome::Opened`].
+    Open {
+        /// Where.
+        path: Arc<str>,
+    },
+    /// Add bytes to it: [`MediaOutcome::Done`].
+    Write {
+        /// Where.
+        path: Arc<str>,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// It is whole: make it durable, under its name: [`MediaOutcome::Done`].
+    Finish {
+        /// Where.
+        path: Arc<str>,
+    },
+    /// Look whether all of these are there, whole: [`MediaOutcome::Found`].
+    Find {
+        /// Where.
+        paths: Vec<Arc<str>>,
+    },
+    /// Remove it, whole or not, if it is there: [`MediaOutcome::Done`].
+    Abort {
+        /// Where.
+        path: Arc<str>,
+    },
+}
+
+/// What came of work on an uploaded file.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MediaOutcome {
+    /// The file was begun.
+    Opened {
+        /// Bytes of all whole files in the same folder.
+        used: u64,
+    },
+    /// It was done.
+    Done,
+    /// Whether all of them are there.
+    Found(bool),
+    /// Nothing more can be done with the file but [`MediaWork::Abort`].
+    Failed(StoreError),
 }
 
 /// A message that an agent should answer.
@@ -32,6 +86,8 @@ pub struct Run {
     pub user: Arc<str>,
     /// What the user said.
     pub message: Arc<str>,
+    /// Files that the user sent with it: paths of uploads, as [`MediaWork`] has them.
+    pub media: Vec<Arc<str>>,
     /// What was said before, oldest first.
     pub history: Vec<Message>,
 }
@@ -42,6 +98,8 @@ pub struct Run {
 pub enum Outcome {
     /// The store's answer.
     Store(StoreOutcome),
+    /// What came of work on an uploaded file.
+    Media(MediaOutcome),
     /// A piece of an agent's answer. More follows.
     Chunk(String),
     /// An agent's whole answer.
@@ -84,6 +142,8 @@ pub enum StoreWork {
         author: Author,
         /// What is said.
         text: Arc<str>,
+        /// Paths of the files that go with it.
+        media: Vec<Arc<str>>,
         /// A label for a message that was put in by hand.
         label: Option<String>,
         /// When.
@@ -228,6 +288,8 @@ pub struct Message {
     pub author: Author,
     /// What was said.
     pub text: Arc<str>,
+    /// Paths of the files that went with it; they may be gone by now.
+    pub media: Vec<Arc<str>>,
     /// The label, if it was put in by hand with one.
     pub label: Option<String>,
     /// When, in Unix milliseconds.

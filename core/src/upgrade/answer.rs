@@ -1,9 +1,10 @@
 //! What a server answers to a request.
 
 use super::head::{is_writable, list};
-use super::{Agreement, RequestHead, accept_key};
+use super::{Agreement, BodyLength, RequestHead, accept_key};
 use crate::error::{AnswerError, UpgradeError};
 use crate::limits::Limits;
+use std::time::Instant;
 
 /// The acceptance of an upgrade: 101 with what the application adds.
 #[derive(Debug, Copy, Clone, Default)]
@@ -50,6 +51,16 @@ pub(crate) struct Offer {
     /// The compression that can be agreed on.
     pub(crate) agreed: Option<Agreement>,
     head_only: bool,
+    /// How long the request's body is.
+    pub(crate) body: BodyLength,
+    /// The client waits for 100 before it sends it.
+    pub(crate) expects_continue: bool,
+    /// The application takes the body, of at most so many bytes.
+    pub(crate) taken: Option<u64>,
+    /// The application wants no more of it for now.
+    pub(crate) held: bool,
+    /// When it wanted more again.
+    pub(crate) released: Option<Instant>,
 }
 
 impl Offer {
@@ -61,8 +72,17 @@ impl Offer {
             .flat_map(|name| name.bytes().chain(std::iter::once(b',')))
             .collect();
         let agreed = Agreement::with_client(head, limits);
-        let head_only = head.method() == "HEAD";
-        Self { accept, subprotocols: subprotocols.into(), agreed, head_only }
+        Self {
+            accept,
+            subprotocols: subprotocols.into(),
+            agreed,
+            head_only: head.method() == "HEAD",
+            body: head.body(),
+            expects_continue: head.expects_continue(),
+            taken: None,
+            held: false,
+            released: None,
+        }
     }
 
     /// A number that differs from connection to connection: the client's nonce, hashed.
@@ -138,11 +158,14 @@ pub(crate) fn write_error(error: UpgradeError, out: &mut Vec<u8>) {
 
 /// Writes the refusal of a request that did not come in time.
 pub(crate) fn write_timeout(out: &mut Vec<u8>) {
-    write(
-        &Response::text(408, "handshake timeout: the request did not come in time\n"),
-        false,
-        out,
-    );
+    let text = "handshake timeout: the request did not come in time\n";
+    write(&Response::text(408, text), false, out);
+}
+
+/// Writes the refusal of a request whose body did not come in time.
+pub(crate) fn write_body_timeout(out: &mut Vec<u8>) {
+    let text = "body timeout: the request's body did not come in time\n";
+    write(&Response::text(408, text), false, out);
 }
 
 fn write(answer: &Response<'_>, head_only: bool, out: &mut Vec<u8>) {
@@ -185,6 +208,7 @@ fn check(headers: &[(&str, &str)]) -> Result<(), AnswerError> {
 fn reason_phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        201 => "Created",
         204 => "No Content",
         301 => "Moved Permanently",
         302 => "Found",
@@ -195,6 +219,7 @@ fn reason_phrase(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        411 => "Length Required",
         413 => "Content Too Large",
         414 => "URI Too Long",
         415 => "Unsupported Media Type",
@@ -202,8 +227,10 @@ fn reason_phrase(status: u16) -> &'static str {
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
+        501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
+        507 => "Insufficient Storage",
         _ => "",
     }
 }

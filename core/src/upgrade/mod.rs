@@ -4,6 +4,7 @@ mod accept_key;
 #[cfg_attr(not(feature = "deflate"), path = "no_agreement.rs")]
 mod agreement;
 mod answer;
+mod body;
 mod client;
 #[cfg(feature = "deflate")]
 mod extensions;
@@ -17,7 +18,9 @@ mod url;
 pub(crate) use accept_key::{accept_key, is_key};
 pub(crate) use agreement::{Agreement, extension_offer};
 pub use answer::{Accept, Response};
-pub(crate) use answer::{Offer, write_error, write_timeout};
+pub(crate) use answer::{Offer, write_body_timeout, write_error, write_timeout};
+pub use body::BodyLength;
+pub(crate) use body::{BodyReader, Found};
 pub use client::ClientRequest;
 pub(crate) use client::Expected;
 pub(crate) use request::Checked;

@@ -1,7 +1,7 @@
 //! The request head, checked once and then read in place.
 
 use super::head::{is_token, list};
-use super::is_key;
+use super::{BodyLength, is_key};
 use crate::error::UpgradeError;
 use crate::limits::Limits;
 use std::fmt;
@@ -34,6 +34,8 @@ pub(crate) struct Checked {
     method: u32,
     target: u32,
     upgrade: bool,
+    http_11: bool,
+    body: BodyLength,
 }
 
 impl<'a> RequestHead<'a> {
@@ -59,10 +61,12 @@ impl<'a> RequestHead<'a> {
         }
         let http_11 = request.version == Some(1);
         let (method, target) = (method.len() as u32, target.len() as u32);
-        let mut head = Self { bytes, checked: Checked { method, target, upgrade: false } };
+        let body = BodyLength::Known(0);
+        let checked = Checked { method, target, upgrade: false, http_11, body };
+        let mut head = Self { bytes, checked };
         head.check_singletons()?;
         head.check_host(http_11)?;
-        head.check_body()?;
+        head.checked.body = head.check_body(http_11)?;
         // RFC 9110 section 7.8: Upgrade counts only when Connection names it.
         if head.has_token("Upgrade", "websocket") && head.has_token("Connection", "upgrade") {
             head.check_upgrade(http_11)?;
@@ -120,6 +124,19 @@ impl<'a> RequestHead<'a> {
     /// Whether this is a valid WebSocket upgrade: then it may be accepted.
     pub fn is_upgrade(&self) -> bool {
         self.checked.upgrade
+    }
+
+    /// How long the request's body is. A GET or HEAD request has none, or is refused.
+    pub fn body(&self) -> BodyLength {
+        self.checked.body
+    }
+
+    /// Whether the client waits for 100 before it sends the body (RFC 9110 section 10.1.1).
+    pub(crate) fn expects_continue(&self) -> bool {
+        let expected = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
+        self.checked.http_11
+            && self.checked.body != BodyLength::Known(0)
+            && self.values("Expect").flat_map(list).any(expected)
     }
 
     /// What a WebSocket upgrade needs and this request does not have, as header lines. Empty for an
@@ -180,19 +197,33 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// A body is refused by its announcement: nothing after the head is ever read as HTTP.
-    fn check_body(&self) -> Result<(), UpgradeError> {
-        if self.header("Transfer-Encoding").is_some() {
+    /// How long the body is (RFC 9112 section 6.3). Where a second reading is possible, it is refused:
+    /// whoever forwards requests may have taken the other one.
+    fn check_body(&self, http_11: bool) -> Result<BodyLength, UpgradeError> {
+        let length = match self.header("Content-Length") {
+            None => None,
+            Some(length) if length.is_empty() || !length.iter().all(u8::is_ascii_digit) => {
+                return Err(UpgradeError::Malformed("Content-Length is not a number"));
+            }
+            // A number that no body has stands for those that do not fit.
+            Some(length) => Some(text(length).parse().unwrap_or(u64::MAX)),
+        };
+        let body = match (self.header("Transfer-Encoding"), length) {
+            (None, length) => BodyLength::Known(length.unwrap_or_default()),
+            (Some(_), Some(_)) => {
+                return Err(UpgradeError::Malformed("Content-Length beside Transfer-Encoding"));
+            }
+            (Some(_), None) if !http_11 => {
+                return Err(UpgradeError::Malformed("Transfer-Encoding needs HTTP/1.1"));
+            }
+            (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => BodyLength::Chunked,
+            (Some(_), None) => return Err(UpgradeError::Coding),
+        };
+        // RFC 9110 section 9.3.1: a body of these means nothing, and is known from smuggling only.
+        if matches!(self.method(), "GET" | "HEAD") && body != BodyLength::Known(0) {
             return Err(UpgradeError::Body);
         }
-        match self.header("Content-Length") {
-            None => Ok(()),
-            Some(length) if length.is_empty() || !length.iter().all(u8::is_ascii_digit) => {
-                Err(UpgradeError::Malformed("Content-Length is not a number"))
-            }
-            Some(length) if length.iter().all(|digit| *digit == b'0') => Ok(()),
-            Some(_) => Err(UpgradeError::Body),
-        }
+        Ok(body)
     }
 
     /// RFC 6455 section 4.2.1.

@@ -9,7 +9,7 @@ use std::time::Duration;
 const SLACK: Duration = Duration::from_millis(10);
 
 impl World {
-    pub fn note(&mut self, fact: Fact) {
+    pub fn note(&mut self, fact: &Fact) {
         match fact {
             Fact::Authenticated { conn, .. } => {
                 if let Some(wire) = self.wires.get_mut(&conn.0) {
@@ -22,9 +22,9 @@ impl World {
                 }
             }
             Fact::Closed { conn, .. } => {
-                assert!(self.open.remove(&conn), "{conn} has ended, and had ended before");
+                assert!(self.open.remove(conn), "{conn} has ended, and had ended before");
             }
-            Fact::Connected { conn, .. } => assert!(self.open.insert(conn), "{conn} came twice"),
+            Fact::Connected { conn, .. } => assert!(self.open.insert(*conn), "{conn} came twice"),
             _ => {}
         }
     }

@@ -312,7 +312,7 @@ impl World {
                     }
                 }
             }
-            Action::Note(fact) => self.note(fact),
+            Action::Note(fact) => self.note(&fact),
             other => panic!("a connection's action: {other:?}"),
         }
     }

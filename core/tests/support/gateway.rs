@@ -2,9 +2,12 @@
 //! one store, and agents that answer as their names say.
 #![allow(dead_code, clippy::disallowed_methods, clippy::needless_pass_by_value)]
 
+#[path = "disk.rs"]
+mod disk;
 #[path = "epoch.rs"]
 mod epoch;
 
+pub use disk::{Disk, DiskMode};
 use epoch::epoch;
 use moorline_core::gateway::*;
 use moorline_core::*;
@@ -47,6 +50,9 @@ pub struct World {
     pub store: MemoryStore,
     pub store_mode: StoreMode,
     slow: Option<usize>,
+    pub disk: Disk,
+    /// When a slow disk is done with what it has.
+    disk_busy: Instant,
     /// Messages that went over the bus.
     pub published: usize,
     /// Nodes that the bus does not reach.
@@ -152,6 +158,8 @@ impl World {
             store,
             store_mode: StoreMode::Works,
             slow,
+            disk: Disk::default(),
+            disk_busy: now,
             published: 0,
             cut_off: Vec::new(),
             runs: Vec::new(),
@@ -542,6 +550,26 @@ impl World {
                 };
                 let wait = Duration::from_secs(u64::from(self.slow == Some(node)));
                 self.later(wait, node, job, Outcome::Store(outcome));
+            }
+            Action::Respond { conn, answer } => {
+                let client = self.clients.iter_mut().find(|client| client.id == conn);
+                answer.write(client.expect("a client").server.outbox(now));
+            }
+            Action::HoldBody { conn, hold } => {
+                let client = self.clients.iter_mut().find(|client| client.id == conn);
+                client.expect("a client").server.outbox(now).hold_body(hold);
+            }
+            Action::Start { job, work: Work::Media(work) } => {
+                let wait = match self.disk.mode {
+                    DiskMode::Hangs => return,
+                    DiskMode::Slow(time) => {
+                        self.disk_busy = self.disk_busy.max(now) + time;
+                        self.disk_busy - now
+                    }
+                    _ => Duration::ZERO,
+                };
+                let outcome = self.disk.execute(work);
+                self.later(wait, node, job, Outcome::Media(outcome));
             }
             Action::Start { job, work: Work::Run(run) } => {
                 let step = Duration::from_millis(20);

@@ -28,6 +28,8 @@ pub const SECOND: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq)]
 pub enum Recorded {
     Request { method: String, target: String, upgrade: bool },
+    Body(Vec<u8>),
+    BodyEnd,
     Response { status: u16, body: Vec<u8> },
     Open,
     Text(String),
@@ -52,6 +54,8 @@ impl From<&Event<'_>> for Recorded {
                 target: head.target().into(),
                 upgrade: head.is_upgrade(),
             },
+            Event::Body(piece) => Self::Body(piece.into()),
+            Event::BodyEnd => Self::BodyEnd,
             Event::Response(head) => {
                 Self::Response { status: head.status(), body: head.body().into() }
             }
@@ -84,6 +88,8 @@ impl fmt::Display for Recorded {
             Self::Request { method, target, upgrade } => {
                 write!(f, "Request {method} {target}{}", if *upgrade { " upgrade" } else { "" })
             }
+            Self::Body(piece) => with_payload(f, "Body", &piece.escape_ascii().to_string()),
+            Self::BodyEnd => f.write_str("BodyEnd"),
             Self::Response { status, body } => {
                 write!(f, "Response {status} {}", body.escape_ascii())
             }

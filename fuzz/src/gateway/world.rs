@@ -178,6 +178,9 @@ impl World {
             Action::Start { job, work: Work::Run(run) } => self.run(job, &run),
             Action::Cancel { job } => self.due.retain(|_, (other, _)| *other != job),
             Action::Publish { .. } => panic!("there is no other node"),
+            Action::Start { work: Work::Media(_), .. }
+            | Action::Respond { .. }
+            | Action::HoldBody { .. } => panic!("nothing is uploaded over a WebSocket"),
             Action::Note(_) => {}
         }
     }

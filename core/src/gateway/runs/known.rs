@@ -116,6 +116,7 @@ impl Gateway {
                 session: Some(session.clone()),
                 agent: Some(turn.agent.clone()),
                 text: turn.text.clone(),
+                media: turn.media.clone(),
                 key: Some(once.key.1.clone()),
                 print: Some(once.print),
                 ack,

@@ -21,6 +21,7 @@ use moorline_core::gateway::{GatewayConfig, Token};
 use moorline_core::{Deflate, Limits};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Every setting's effective value.
 #[derive(Clone)]
@@ -33,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) state_dir: Option<PathBuf>,
     /// Conversations stay in memory.
     pub(crate) ephemeral: bool,
+    /// How long uploaded files are kept; zero keeps them.
+    pub(crate) media_keep: Duration,
     pub(crate) loops: u16,
     pub(crate) deflate: bool,
     pub(crate) log_level: String,
@@ -52,6 +55,7 @@ impl Default for Settings {
             jwt: Vec::new(),
             state_dir: None,
             ephemeral: false,
+            media_keep: Duration::from_secs(30 * 24 * 60 * 60),
             loops: 1,
             deflate: false,
             log_level: "info".into(),

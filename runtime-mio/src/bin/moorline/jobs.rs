@@ -1,8 +1,11 @@
-//! What must not run on a loop thread: the store and the agents, each on a thread of its own.
+//! What must not run on a loop thread: the store, the agents and the files of uploads, each on a thread
+//! of its own.
 
 mod echo_agent;
+mod media;
 mod store;
 
+pub(crate) use media::MediaDir;
 pub(crate) use store::Store;
 
 use moorline_core::gateway::{BusMessage, JobId, Outcome, Work};
@@ -93,15 +96,21 @@ struct Job {
 pub(crate) struct Jobs {
     store: Sender<store::Task>,
     agent: Sender<echo_agent::Task>,
+    media: Sender<media::Task>,
 }
 
 impl Jobs {
-    /// Starts the threads. They end when the last clone of this is dropped; the handle is that of the
-    /// store's, which must have ended before the state folder is anybody else's.
-    pub(crate) fn start(mailboxes: &[Mailbox], store: Store) -> io::Result<(Self, JoinHandle<()>)> {
-        let (store, thread) = store::start(store, mailboxes.to_vec())?;
+    /// Starts the threads. They end when the last clone of this is dropped; the handles are those of the
+    /// ones that must have ended before the state folder is anybody else's.
+    pub(crate) fn start(
+        mailboxes: &[Mailbox],
+        store: Store,
+        media: MediaDir,
+    ) -> io::Result<(Self, [JoinHandle<()>; 2])> {
+        let (store, store_thread) = store::start(store, mailboxes.to_vec())?;
+        let (media, media_thread) = media::start(media, mailboxes.to_vec())?;
         let agent = echo_agent::start(mailboxes.to_vec())?;
-        Ok((Self { store, agent }, thread))
+        Ok((Self { store, agent, media }, [store_thread, media_thread]))
     }
 
     /// Takes on a piece of work of the loop `node`.
@@ -111,6 +120,9 @@ impl Jobs {
         match work {
             Work::Store(work) => {
                 let _ = self.store.send(store::Task { job, work });
+            }
+            Work::Media(work) => {
+                let _ = self.media.send(media::Task { job, work });
             }
             Work::Run(run) => {
                 let _ = self.agent.send(echo_agent::Task::Start(job, run));

@@ -8,7 +8,7 @@ mod reload;
 use crate::cli::ServeArgs;
 use crate::config::{NamedSecret, Settings, Sources};
 use crate::failure::Failure;
-use crate::jobs::{Jobs, Mailbox, Store};
+use crate::jobs::{Jobs, Mailbox, MediaDir, Store};
 use crate::state_dir::StateDir;
 use crate::{log, open_files, port_holder, signals, state_dir};
 use moorline_core::Entropy as _;
@@ -41,12 +41,13 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let state = StateDir::open(settings.state_dir.clone())?;
     let (kept, new) = kept_token(settings, &state)?;
     let store = if settings.ephemeral { Store::memory() } else { Store::open(state.path())? };
+    let media = MediaDir::open(state.path(), settings.media_keep)?;
     let config = settings.gateway_config(server.local_addr(), kept.as_ref());
     let gateways = gateways(&config, server.handles().len())?;
 
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Mailbox::new).unzip();
-    let (jobs, store_thread) = Jobs::start(&mailboxes, store)?;
+    let (jobs, threads) = Jobs::start(&mailboxes, store, media)?;
     let (reloads, reload_inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Reload::channel).unzip();
     let nodes: Vec<_> = gateways
@@ -85,7 +86,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     })?;
     // What was begun is finished before the state folder's lock is released.
     drop(nodes);
-    let _ = store_thread.join();
+    for thread in threads {
+        let _ = thread.join();
+    }
     tracing::info!("stopped");
     Ok(())
 }

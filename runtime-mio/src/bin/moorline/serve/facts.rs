@@ -76,6 +76,14 @@ pub(super) fn log(node: usize, fact: &Fact) {
         Fact::RunEnded { run, agent, state, duration } => {
             debug!(%run, %agent, state, tookMs = duration.as_millis() as u64, "run ended");
         }
+        Fact::Uploaded { conn, user, path, bytes, duration } => info!(
+            conn = name(conn),
+            user = PeerText(user).to_string(),
+            %path,
+            bytes,
+            tookMs = duration.as_millis() as u64,
+            "uploaded"
+        ),
         Fact::StoreFailed { error } => warn!(error, "the store failed"),
         Fact::Closed {
             conn,
@@ -133,6 +141,12 @@ pub(super) fn why_word(why: Why) -> &'static str {
         Why::Method => "method",
         Why::NotFound => "not-found",
         Why::NotReady => "not-ready",
+        Why::Unauthorized => "unauthorized",
+        Why::Role => "role",
+        Why::UploadSize => "upload-size",
+        Why::Uploads => "uploads",
+        Why::Form => "form",
+        Why::Disk => "disk",
         _ => "other",
     }
 }

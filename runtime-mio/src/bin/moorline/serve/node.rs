@@ -5,7 +5,7 @@ use super::folding::{self, Folding};
 use super::reload::{Reload, ReloadInbox};
 use crate::jobs::{Inbox, Incoming, Jobs, Mailbox};
 use crate::signals;
-use moorline_core::gateway::{self, Action, Drain, Gateway, Route, deliver};
+use moorline_core::gateway::{self, Action, Drain, Gateway, HttpAnswer, Route, deliver};
 use moorline_core::{CloseCode, Event, Frame, Outbox};
 use moorline_mio::{ConnId, Connections, Handler};
 use std::borrow::Cow;
@@ -43,6 +43,8 @@ enum Later {
     Send(Frame),
     Close(CloseCode, Cow<'static, str>),
     GiveUp,
+    Respond(HttpAnswer),
+    HoldBody(bool),
 }
 
 impl GatewayNode {
@@ -100,6 +102,14 @@ impl GatewayNode {
                     Some((id, outbox)) if id.0 == conn.0 => outbox.give_up(),
                     _ => self.say_later(conn, Later::GiveUp),
                 },
+                Action::Respond { conn, answer } => match &mut own {
+                    Some((id, outbox)) if id.0 == conn.0 => answer.write(outbox),
+                    _ => self.say_later(conn, Later::Respond(answer)),
+                },
+                Action::HoldBody { conn, hold } => match &mut own {
+                    Some((id, outbox)) if id.0 == conn.0 => outbox.hold_body(hold),
+                    _ => self.say_later(conn, Later::HoldBody(hold)),
+                },
                 Action::Start { job, work } => self.jobs.begin(self.index, job, work),
                 Action::Cancel { job } => self.jobs.cancel(self.index, job),
                 Action::Publish { to, message } => self.publish(to, &message),
@@ -129,6 +139,8 @@ impl GatewayNode {
                     Later::Send(frame) => deliver(outbox, &frame),
                     Later::Close(code, reason) if outbox.is_open() => outbox.close(code, &reason),
                     Later::GiveUp => outbox.give_up(),
+                    Later::Respond(answer) => answer.write(outbox),
+                    Later::HoldBody(hold) => outbox.hold_body(hold),
                     // What is still HTTP is closed from outside its turn.
                     close @ Later::Close(..) => self.later.entry(id).or_default().push(close),
                 }
@@ -149,6 +161,16 @@ impl GatewayNode {
                     Later::GiveUp => {
                         if let Some(outbox) = connections.outbox(id) {
                             outbox.give_up();
+                        }
+                    }
+                    Later::Respond(answer) => {
+                        if let Some(outbox) = connections.outbox(id) {
+                            answer.write(outbox);
+                        }
+                    }
+                    Later::HoldBody(hold) => {
+                        if let Some(outbox) = connections.outbox(id) {
+                            outbox.hold_body(hold);
                         }
                     }
                 }

@@ -58,6 +58,7 @@ pub(super) fn say(session: &str, text: &str, at: u64, mark: Option<Mark>) -> Sto
         create: Some(NewSession { owner: "ann".into(), agent: "echo".into() }),
         author: Author::User,
         text: text.into(),
+        media: Vec::new(),
         label: None,
         at,
         mark,
@@ -73,9 +74,9 @@ fn answer(session: &str, key: &str, at: u64, expires: u64) -> StoreWork {
     let usage = Usage { prompt_tokens: u64::MAX, completion_tokens: 3 };
     let mark = Mark::End { user: "ann".into(), key: key.into(), usage, expires };
     match say(session, "the answer", at, Some(mark)) {
-        StoreWork::Append { session, text, label, at, mark, .. } => {
+        StoreWork::Append { session, text, media, label, at, mark, .. } => {
             let (create, author) = (None, Author::Assistant);
-            StoreWork::Append { session, create, author, text, label, at, mark }
+            StoreWork::Append { session, create, author, text, media, label, at, mark }
         }
         other => other,
     }
@@ -112,13 +113,14 @@ const CONTRACT: &[Promise] = &[
     }),
     ("somebody else's session is left alone, key or no key", |store| {
         store.one(say("s", "mine", 1, None));
-        let StoreWork::Append { session, author, text, label, at, .. } = say("s", "x", 2, None)
+        let StoreWork::Append { session, author, text, media, label, at, .. } =
+            say("s", "x", 2, None)
         else {
             return;
         };
         let create = Some(NewSession { owner: "eve".into(), agent: "echo".into() });
         let mark = begin("k", "x", 9);
-        let work = StoreWork::Append { session, create, author, text, label, at, mark };
+        let work = StoreWork::Append { session, create, author, text, media, label, at, mark };
         assert_eq!(store.one(work), StoreOutcome::Taken);
         assert_eq!(store.one(say("s", "x", 3, begin("k", "x", 9))), appended(2));
     }),
@@ -280,6 +282,7 @@ impl Arbitrary for Step {
                 create: pick(g, &[None, Some(NewSession { owner: user, agent: key })]),
                 author: pick(g, &[Author::User, Author::Assistant]),
                 text,
+                media: pick(g, &[vec![], vec!["media/a/1.png".into(), "media/a/2".into()]]),
                 label,
                 at: 0,
                 mark,

@@ -12,6 +12,7 @@ use std::sync::Arc;
 pub(super) struct New {
     pub(super) author: Author,
     pub(super) text: Arc<str>,
+    pub(super) media: Vec<Arc<str>>,
     pub(super) label: Option<String>,
     pub(super) at: u64,
     /// The place of this use among all uses of sessions.
@@ -71,11 +72,21 @@ pub(super) fn append(
         }
         (None, None) => return Ok(StoreOutcome::Absent),
     };
+    // No path has a line end in it.
+    let media = (!new.media.is_empty()).then(|| new.media.join("\n"));
     file.prepare_cached(
-        "INSERT INTO messages (session, id, author, text, label, at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO messages (session, id, author, text, label, at, media)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
-    .execute(params![row, id, new.author.as_str(), &*new.text, new.label, column(new.at)])?;
+    .execute(params![
+        row,
+        id,
+        new.author.as_str(),
+        &*new.text,
+        new.label,
+        column(new.at),
+        media
+    ])?;
     file.prepare_cached(
         "UPDATE sessions SET messages = messages + 1, next_message = ?2 + 1, updated = ?3, used = ?4
          WHERE id = ?1",
@@ -105,7 +116,7 @@ pub(super) fn history(
 ) -> Result<StoreOutcome> {
     let Some((row, _)) = find(file, session)? else { return Ok(StoreOutcome::Absent) };
     let mut query = file.prepare_cached(
-        "SELECT id, author, text, label, at FROM messages WHERE session = ?1 AND id < ?2
+        "SELECT id, author, text, label, at, media FROM messages WHERE session = ?1 AND id < ?2
          ORDER BY id DESC",
     )?;
     let mut rows = query.query(params![row, before.map_or(i64::MAX, column)])?;
@@ -124,6 +135,10 @@ pub(super) fn history(
             id: number(row, 0)?,
             author,
             text: row.get_ref(2)?.as_str()?.into(),
+            media: row
+                .get_ref(5)?
+                .as_str_or_null()?
+                .map_or_else(Vec::new, |paths| paths.lines().map(Arc::from).collect()),
             label: row.get(3)?,
             at: number(row, 4)?,
         });

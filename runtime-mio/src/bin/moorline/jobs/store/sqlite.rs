@@ -100,9 +100,9 @@ impl SqliteStore {
         let file = &self.file;
         file.prepare_cached("SAVEPOINT work")?.execute([])?;
         let outcome = match work {
-            StoreWork::Append { session, create, author, text, label, at, mark } => {
+            StoreWork::Append { session, create, author, text, media, label, at, mark } => {
                 self.uses += 1;
-                let new = sessions::New { author, text, label, at, used: self.uses };
+                let new = sessions::New { author, text, media, label, at, used: self.uses };
                 sessions::append(file, &session, create, &new, mark)
             }
             StoreWork::Open { session } => sessions::open(file, &session),

@@ -1,0 +1,377 @@
+//! Uploads: a request's body becomes a file of its user, block by block.
+//!
+//! ```text
+//! request -> token, role, room -> Open ─▶ Write ─▶ … ─▶ Finish ─▶ answer with the path
+//!                                   └─ whatever fails, or a client that leaves ─▶ Abort
+//! ```
+//!
+//! Of a file only what the disk has not taken yet is in memory: from [`WINDOW`] bytes on the connection
+//! is not read, until half of them are written.
+
+use super::conn::ConnId;
+use super::fact::{Fact, Why};
+use super::http::{HttpAnswer, Refused, bearer, unescape};
+use super::jobs::Job;
+use super::json::Object;
+use super::media_name::{clean, filename_of, media_type, path};
+use super::multipart::{self, Multipart, Piece};
+use super::principal::{Principal, Role};
+use super::refusal::{Code, Refusal};
+use super::send::Cx;
+use super::work::{MediaOutcome, MediaWork, StoreError};
+use super::{Action, Gateway};
+use crate::upgrade::{BodyLength, RequestHead};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Where files are sent to; the first is the one that clients are told.
+pub(super) const PATHS: [&str; 2] = ["/api/media/upload", "/v1/media/upload"];
+
+/// What is said to whoever sends a message that is too large.
+pub(super) const HINT: &str = "; use POST /api/media/upload";
+
+/// The header that names the user, for tokens that are not bound to one: so the base dialect calls it.
+const USER_HEADER: &str = "X-GoClaw-User-Id";
+
+/// Bytes that are written at once.
+const BLOCK: usize = 64 * 1024;
+
+/// Bytes on their way to the disk, from which on no more are read: four blocks, so that it always has
+/// the next one at hand.
+const WINDOW: usize = 4 * BLOCK;
+
+/// An upload under way.
+pub(super) struct Upload {
+    user: Arc<str>,
+    /// `None`: the body is the file.
+    form: Option<Multipart>,
+    /// Once the file's name is known: what it is called, what it is, where it is kept.
+    file: Option<File>,
+    /// Bytes of the file so far.
+    size: u64,
+    /// The user's other files take so many bytes, as far as that is known.
+    used: u64,
+    /// What is not a block yet.
+    block: Vec<u8>,
+    /// Bytes that the host has not written yet.
+    waiting: usize,
+    held: bool,
+    since: Instant,
+}
+
+struct File {
+    path: Arc<str>,
+    name: String,
+    mime: String,
+}
+
+/// What is done with an upload's file.
+#[derive(Debug, Copy, Clone, PartialEq)]
+pub(super) enum Step {
+    Open,
+    Write(usize),
+    Finish,
+    Abort,
+}
+
+impl Gateway {
+    /// Takes the body of a request, if everything that is known from its head allows that.
+    pub(super) fn begin_upload(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        head: &RequestHead<'_>,
+    ) -> Result<(), Refused> {
+        if head.method() != "POST" {
+            let refused = Refused::new(405, Why::Method, "files are sent here with POST");
+            return Err(refused.header("Allow", "POST"));
+        }
+        self.check_open(head)?;
+        let user = head.header_str(USER_HEADER);
+        let Principal { user, role, .. } = self
+            .authenticate_request(cx.now, conn, bearer(head), user)
+            .map_err(|refusal| unauthorized(&refusal))?;
+        if role < Role::Operator {
+            return Err(Refused::new(403, Why::Role, "an upload requires the operator role"));
+        }
+        let content_type = head.header_str("Content-Type").unwrap_or_default();
+        let kind = content_type.split(';').next().unwrap_or_default().trim();
+        let form = if kind.eq_ignore_ascii_case("multipart/form-data") {
+            let form = Multipart::new(content_type);
+            Some(form.ok_or_else(|| bad_form("the Content-Type has no boundary that can be used"))?)
+        } else {
+            None
+        };
+        let most = self.config.raw.max_upload_bytes as u64;
+        let overhead = if form.is_some() { multipart::OVERHEAD } else { 0 };
+        if let BodyLength::Known(length) = head.body() {
+            if length == 0 {
+                return Err(bad_form("the request has no body"));
+            }
+            if length > most + overhead {
+                return Err(too_large(most));
+            }
+        }
+        self.check_room(&user)?;
+        let raw = form.is_none();
+        let upload = Upload {
+            user,
+            form,
+            file: None,
+            size: 0,
+            used: 0,
+            block: Vec::new(),
+            waiting: 0,
+            held: false,
+            since: cx.now,
+        };
+        self.uploads.insert(conn, upload);
+        let Some(outbox) = cx.outbox(conn) else { return Ok(()) };
+        if outbox.take_body(most + overhead).is_err() {
+            self.uploads.remove(&conn);
+            return Err(too_large(most));
+        }
+        if raw {
+            let disposition = head.header_str("Content-Disposition");
+            let name = disposition.and_then(filename_of).or_else(|| query_name(head.query()?));
+            self.open_file(cx, conn, &name.unwrap_or_default(), Some(content_type));
+        }
+        Ok(())
+    }
+
+    fn check_room(&self, user: &Arc<str>) -> Result<(), Refused> {
+        let bounds = self.config.bounds();
+        let own = self.uploads.values().filter(|upload| upload.user == *user).count();
+        let (status, body) = if own >= bounds.user_uploads {
+            (429, "too many uploads of this user at once")
+        } else if self.uploads.len() >= bounds.uploads {
+            (503, "too many uploads at once")
+        } else {
+            return Ok(());
+        };
+        Err(Refused::new(status, Why::Uploads, body).header("Retry-After", "5"))
+    }
+
+    /// The file's name is known.
+    fn open_file(&mut self, cx: &mut Cx<'_>, conn: ConnId, name: &str, mime: Option<&str>) {
+        let unique = self.uuid();
+        let Some(upload) = self.uploads.get_mut(&conn) else { return };
+        let name = clean(name);
+        let path: Arc<str> = path(&upload.user, &unique, &name).into();
+        upload.file = Some(File { path: path.clone(), name, mime: media_type(mime) });
+        let job = Job::Media { conn, path: path.clone(), step: Step::Open };
+        self.start_media(cx, MediaWork::Open { path }, job);
+    }
+
+    pub(super) fn upload_piece(&mut self, cx: &mut Cx<'_>, conn: ConnId, piece: &[u8]) {
+        let Some(upload) = self.uploads.get_mut(&conn) else { return };
+        let most = self.config.raw.max_upload_bytes as u64;
+        let mut blocks = Vec::new();
+        let mut named = None;
+        let mut form = upload.form.take();
+        let mut content = |bytes: &[u8]| {
+            upload.size += bytes.len() as u64;
+            if upload.size <= most {
+                upload.take(bytes, &mut blocks);
+            }
+        };
+        let read = match &mut form {
+            None => {
+                content(piece);
+                Ok(())
+            }
+            Some(form) => form.read(piece, |piece| match piece {
+                Piece::File { name, mime } => named = Some((name, mime)),
+                Piece::Content(bytes) => content(bytes),
+            }),
+        };
+        upload.form = form;
+        let too_much = upload.size > most;
+        if let Some((name, mime)) = named {
+            self.open_file(cx, conn, &name, mime.as_deref());
+        }
+        if let Err(what) = read {
+            return self.fail_upload(cx, conn, &bad_form(what));
+        }
+        if too_much {
+            return self.fail_upload(cx, conn, &too_large(most));
+        }
+        for block in blocks {
+            self.write_block(cx, conn, block);
+        }
+    }
+
+    fn write_block(&mut self, cx: &mut Cx<'_>, conn: ConnId, bytes: Vec<u8>) {
+        let Some(upload) = self.uploads.get_mut(&conn) else { return };
+        let Some(file) = &upload.file else { return };
+        let (path, len) = (file.path.clone(), bytes.len());
+        upload.waiting += len;
+        if upload.waiting >= WINDOW && !std::mem::replace(&mut upload.held, true) {
+            self.hold_body(cx, conn, true);
+        }
+        let job = Job::Media { conn, path: path.clone(), step: Step::Write(len) };
+        self.start_media(cx, MediaWork::Write { path, bytes }, job);
+    }
+
+    pub(super) fn upload_end(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let Some(upload) = self.uploads.get_mut(&conn) else { return };
+        if upload.form.as_ref().is_some_and(|form| !form.is_complete()) {
+            return self.fail_upload(cx, conn, &bad_form("the form has no end"));
+        }
+        if upload.size == 0 {
+            return self.fail_upload(cx, conn, &bad_form("the file is empty"));
+        }
+        let rest = std::mem::take(&mut upload.block);
+        let Some(file) = &upload.file else { return };
+        let path = file.path.clone();
+        if !rest.is_empty() {
+            self.write_block(cx, conn, rest);
+        }
+        let job = Job::Media { conn, path: path.clone(), step: Step::Finish };
+        self.start_media(cx, MediaWork::Finish { path }, job);
+    }
+
+    /// The host has done something, or could not.
+    pub(super) fn media_done(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        path: &Arc<str>,
+        step: Step,
+        outcome: MediaOutcome,
+    ) {
+        if step == Step::Abort {
+            return;
+        }
+        let most = self.config.bounds().user_upload_bytes as u64;
+        let Some(upload) = self.uploads.get_mut(&conn) else { return };
+        if upload.file.as_ref().is_none_or(|file| file.path != *path) {
+            return;
+        }
+        match (step, outcome) {
+            (_, MediaOutcome::Failed(error)) => return self.fail_upload(cx, conn, &failed(error)),
+            (Step::Open, MediaOutcome::Opened { used }) => upload.used = used,
+            (Step::Write(len), _) => upload.waiting -= len.min(upload.waiting),
+            (Step::Finish, _) => return self.uploaded(cx, conn),
+            _ => {}
+        }
+        // What is uploaded at the same time is in no folder yet.
+        let user = upload.user.clone();
+        let (used, more) = (upload.used, upload.held && upload.waiting <= WINDOW / 2);
+        let own = self.uploads.values().filter(|upload| upload.user == user);
+        let sizes: u64 = own.map(|upload| upload.size).sum();
+        if used.saturating_add(sizes) > most {
+            let body = format!(
+                "the files of this user take {used} of {most} bytes; old ones are removed in time"
+            );
+            return self.fail_upload(cx, conn, &Refused::new(507, Why::Disk, body));
+        }
+        if more {
+            if let Some(upload) = self.uploads.get_mut(&conn) {
+                upload.held = false;
+            }
+            self.hold_body(cx, conn, false);
+        }
+    }
+
+    fn uploaded(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let Some(Upload { user, file: Some(file), size, since, .. }) = self.uploads.remove(&conn)
+        else {
+            return;
+        };
+        let mut body = String::new();
+        Object::new(&mut body)
+            .str("path", &file.path)
+            .str("mime_type", &file.mime)
+            .str("filename", &file.name)
+            .num("size", size)
+            .end();
+        self.respond(cx, conn, HttpAnswer::json(200, body));
+        let duration = cx.now.saturating_duration_since(since);
+        self.note(Fact::Uploaded { conn, user, path: file.path, bytes: size, duration });
+    }
+
+    /// It comes to nothing, and its client is told why.
+    fn fail_upload(&mut self, cx: &mut Cx<'_>, conn: ConnId, refused: &Refused) {
+        self.drop_upload(cx, conn);
+        self.respond(cx, conn, refused.answer());
+        self.refused(conn, refused.status, refused.why, None);
+    }
+
+    /// It comes to nothing: what there is of its file is removed.
+    pub(super) fn drop_upload(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let Some(Upload { file: Some(file), .. }) = self.uploads.remove(&conn) else { return };
+        let path = file.path;
+        let job = Job::Media { conn, path: path.clone(), step: Step::Abort };
+        self.start_media(cx, MediaWork::Abort { path }, job);
+    }
+
+    fn respond(&mut self, cx: &mut Cx<'_>, conn: ConnId, answer: HttpAnswer) {
+        match cx.outbox(conn) {
+            Some(outbox) => answer.write(outbox),
+            None => self.actions.push_back(Action::Respond { conn, answer }),
+        }
+    }
+
+    fn hold_body(&mut self, cx: &mut Cx<'_>, conn: ConnId, hold: bool) {
+        match cx.outbox(conn) {
+            Some(outbox) => outbox.hold_body(hold),
+            None => self.actions.push_back(Action::HoldBody { conn, hold }),
+        }
+    }
+}
+
+impl Upload {
+    /// Adds to the block under way; full ones go to `blocks`.
+    fn take(&mut self, mut bytes: &[u8], blocks: &mut Vec<Vec<u8>>) {
+        while !bytes.is_empty() {
+            if self.block.capacity() == 0 {
+                self.block.reserve_exact(BLOCK);
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(BLOCK - self.block.len()));
+            self.block.extend_from_slice(now);
+            bytes = later;
+            if self.block.len() == BLOCK {
+                blocks.push(std::mem::take(&mut self.block));
+            }
+        }
+    }
+}
+
+/// The name in `?filename=`.
+fn query_name(query: &str) -> Option<String> {
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(name, _)| *name == "filename").map(|(_, value)| unescape(&value.replace('+', " ")))
+}
+
+fn unauthorized(refusal: &Refusal) -> Refused {
+    let body = match refusal.code {
+        Code::InvalidRequest => {
+            return Refused::new(400, Why::Credential, refusal.message().to_string());
+        }
+        _ if refusal.wait().is_some() => refusal.message().to_string(),
+        _ => "a valid token is needed, as Authorization: Bearer".into(),
+    };
+    match refusal.wait() {
+        Some(wait) => Refused::new(429, Why::Unauthorized, body)
+            .header("Retry-After", wait.as_millis().div_ceil(1000).to_string()),
+        None => Refused::new(401, Why::Unauthorized, body).header("WWW-Authenticate", "Bearer"),
+    }
+}
+
+fn bad_form(what: &'static str) -> Refused {
+    Refused::new(400, Why::Form, what)
+}
+
+fn too_large(most: u64) -> Refused {
+    Refused::new(413, Why::UploadSize, format!("a file may have at most {most} bytes"))
+}
+
+fn failed(error: StoreError) -> Refused {
+    match error {
+        StoreError::Full => Refused::new(507, Why::Disk, "the disk of the gateway is full"),
+        StoreError::Unavailable => {
+            Refused::new(500, Why::Disk, "the gateway could not write the file")
+        }
+    }
+}
