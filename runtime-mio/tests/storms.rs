@@ -183,6 +183,54 @@ fn ten_thousand_refused_upgrades_leave_a_few_lines_with_their_number() {
     assert!(log.lines().count() < 30, "{log}");
 }
 
+#[test]
+fn ten_thousand_clients_of_a_revoked_key_are_closed_at_once_and_their_links_are_gone() {
+    let _alone = alone();
+    let count = within_open_files(DEVICES);
+    let gateway = Gateway::with(&folder("revoked"), &["--loops", "2"]);
+    let mut admin = Peer::tcp(gateway.address);
+    log_in(&mut admin, &json!({"token": "t", "user_id": "root"}));
+    let mut ask = |method: &str, params: Value| {
+        request(&mut admin, method, &params);
+        loop {
+            let mut answer = message(&mut admin);
+            if answer["type"] == "res" {
+                assert_eq!(answer["ok"], true, "{answer}");
+                return answer["payload"].take();
+            }
+        }
+    };
+    let made = ask("api_keys.create", json!({"name": "fleet", "role": "operator"}));
+    let by_key = json!({"token": made["key"], "user_id": "fleet"});
+    let clients = all((0..count).collect(), |number: usize| {
+        let mut peer = Peer::tcp(gateway.address);
+        let hello = log_in(&mut peer, &by_key);
+        // Every tenth is away: its link waits.
+        (hello["resume"]["token"].clone(), (number % 10 > 0).then_some(peer))
+    });
+    ask("api_keys.revoke", json!({"id": made["id"]}));
+    let links = all(clients, |(link, peer)| {
+        if let Some(mut peer) = peer {
+            loop {
+                let (first, payload) = peer.read_frame();
+                if first == 0x88 {
+                    assert_eq!(&payload[2..], b"revoked");
+                    assert_eq!(payload[..2], 1008_u16.to_be_bytes());
+                    break;
+                }
+            }
+        }
+        link
+    });
+    // Whoever has another credential for the same user finds none of them.
+    for link in links.into_iter().take(50) {
+        let resume = json!({"token": link, "lastSeq": 0});
+        let params = json!({"token": "t", "user_id": "fleet", "resume": resume});
+        let hello = log_in(&mut Peer::tcp(gateway.address), &params);
+        assert_eq!(hello["resume"]["resumed"], false, "{hello}");
+    }
+}
+
 /// What a client keeps of its login while its socket is gone.
 struct Device {
     number: usize,
