@@ -76,6 +76,7 @@
 //! | file | idea |
 //! |---|---|
 //! | `http` `origin` `forwarded` `budget` | what is asked before there is a WebSocket |
+//! | `upload` `multipart` `media_name` | files that come before a message names them |
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
 //! | `login` `authenticate` `principal` `proof` `client` `rate` | who it is, what they may do, how often |
 //! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` | credentials that come and go while it runs |
