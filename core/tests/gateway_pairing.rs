@@ -397,3 +397,53 @@ fn what_the_store_does_not_take_is_not_asked_and_not_let_in() {
     assert_eq!(list["payload"]["pending"].as_array().map(Vec::len), Some(1));
     assert_eq!(code(&approve(&mut world, 0, &first.code)), "ok");
 }
+
+#[test]
+fn a_device_that_is_revoked_while_it_is_let_in_stays_out() {
+    let mut world = World::with_slow(1, pairing(), MemoryStore::default(), Some(0));
+    world.advance(Duration::from_secs(2));
+    let at = world.open(0);
+    let asked = world.call_slow(at, "connect", json!({"user_id": "ann"}));
+    let asked = waiting(at, &asked);
+    let admin = world.login(0, "secret", "adm");
+    let list = world.call(admin, "device.pair.list", json!({}));
+    let name = list["payload"]["pending"][0]["senderId"].clone();
+    // Both before the store has done the first.
+    let approved = world.request(admin, "device.pair.approve", json!({"code": asked.code}));
+    let revoked = world.request(admin, "device.pair.revoke", json!({"senderId": name}));
+    world.advance(Duration::from_secs(5));
+    assert_eq!(code(&world.answer(admin, &approved).expect("an answer")), "ok");
+    assert_eq!(code(&world.answer(admin, &revoked).expect("an answer")), "ok");
+    let list = world.call(admin, "device.pair.list", json!({}));
+    assert_eq!(list["payload"]["paired"], json!([]));
+}
+
+#[test]
+fn who_was_not_let_in_because_the_store_was_late_is_not_let_in_by_the_next_start_either() {
+    let mut config = pairing();
+    config.bounds.store_within = Duration::from_millis(500);
+    let mut world = World::with_slow(1, config, MemoryStore::default(), None);
+    let asked = ask(&mut world, 0);
+    world.make_slow(0);
+    let admin = world.login(0, "secret", "adm");
+    let approved = world.call_slow(admin, "device.pair.approve", json!({"code": asked.code}));
+    assert_eq!(code(&approved), "UNAVAILABLE");
+    world.advance(Duration::from_secs(5));
+    let mut world = World::with_store(1, pairing(), std::mem::take(&mut world.store));
+    let (_, answer) = connect(&mut world, 0, "127.0.0.1", &json!({"sender_id": asked.sender_id}));
+    assert_eq!(answer["payload"]["status"], "pending_pairing", "{answer}");
+}
+
+#[test]
+fn a_login_that_comes_before_the_request_to_be_let_in_is_kept_is_not_undone_by_it() {
+    let mut world = World::with_slow(1, pairing(), MemoryStore::default(), Some(0));
+    world.advance(Duration::from_secs(2));
+    let at = world.open(0);
+    let asked = world.request(at, "connect", json!({"user_id": "ann"}));
+    let hello = world.call(at, "connect", json!({"token": "operator", "user_id": "ann"}));
+    assert_eq!(code(&hello), "ok");
+    world.advance(HOUR * 2);
+    assert_eq!(code(&world.answer(at, &asked).expect("an answer")), "UNAVAILABLE");
+    assert_eq!(closed(&world, at), None);
+    assert_eq!(code(&world.call(at, "health", json!({}))), "ok");
+}

@@ -519,3 +519,31 @@ fn links_stay_in_their_bounds() {
     assert_eq!(world.nodes[0].links(), (0, 0, 0));
     assert_eq!(world.nodes[0].deadline(), None);
 }
+
+#[test]
+fn the_answer_to_an_earlier_login_gives_its_link_to_nobody_else() {
+    let mut world = World::new(2);
+    let ann = world.login(0, "operator", "ann");
+    let link = (world.clients[ann].resume.clone(), world.clients[ann].seq);
+    world.cut(ann);
+    let at = world.open(1);
+    let made_up = format!("0-{}", "5a".repeat(16));
+    let texts = [("ann", &link.0), ("eve", &made_up)].map(|(user, token)| {
+        let resume = json!({"token": token, "lastSeq": 0});
+        let params = json!({"token": "operator", "user_id": user, "resume": resume});
+        json!({"type": "req", "id": user, "method": "connect", "params": params}).to_string()
+    });
+    // One read brings both: the other node has no time between them.
+    let now = world.now;
+    for text in &texts {
+        world.clients[at].client.outbox(now).text(text).expect("room");
+    }
+    world.settle();
+    assert_eq!(code(&world.answer(at, "ann").expect("an answer")), "UNAVAILABLE");
+    let hello = world.answer(at, "eve").expect("an answer");
+    assert_eq!(hello["payload"]["user_id"], "eve");
+    assert_eq!(hello["payload"]["resume"]["resumed"], false, "{hello}");
+    // It waits for Ann.
+    (world.clients[at].resume, world.clients[at].seq) = link;
+    assert_eq!(world.resume(1, at, "operator", "ann").1["gap"], true, "its token was used");
+}

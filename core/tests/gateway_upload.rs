@@ -301,6 +301,40 @@ fn places_are_bounded_for_each_user_and_for_all() {
 }
 
 #[test]
+fn an_upload_that_was_given_up_keeps_its_place_until_the_disk_has_let_go_of_it() {
+    let mut config = patient();
+    config.bounds.user_uploads = 2;
+    let mut world = World::with(1, config);
+    world.disk.mode = DiskMode::Slow(40 * SECOND);
+    for _ in 0..2 {
+        let at = begin(&mut world, &operator(""), 1_000_000, &[1; 200_000]);
+        world.cut(at);
+    }
+    assert_eq!(send(&mut world, &operator(""), b"x").0, 429, "what they sent waits for the disk");
+    world.disk.mode = DiskMode::Works;
+    world.advance(600 * SECOND);
+    assert_eq!(send(&mut world, &operator(""), b"x").0, 200);
+    assert!(is_clean(&world));
+}
+
+#[test]
+fn a_revoked_credential_ends_its_upload() {
+    let mut world = World::new(1);
+    let admin = world.login(0, "secret", "adm");
+    let made = world.call(admin, "api_keys.create", json!({"name": "ci", "role": "operator"}));
+    let key = made["payload"]["key"].as_str().expect("a key");
+    let at = begin(&mut world, &format!("Authorization: Bearer {key}\r\n"), 100, b"x");
+    let other = begin(&mut world, &operator(""), 2, b"x");
+    world.call(admin, "api_keys.revoke", json!({"id": made["payload"]["id"]}));
+    let (status, body) = world.clients[at].answer.clone().expect("an answer");
+    assert!(status == 401 && body.contains("revoked"), "{status} {body}");
+    world.feed(other, b"y");
+    assert_eq!(world.clients[other].answer.as_ref().map(|answer| answer.0), Some(200));
+    assert_eq!(world.disk.files.len(), 1);
+    assert!(is_clean(&world));
+}
+
+#[test]
 fn a_user_has_a_share_of_the_disk() {
     let mut config = config();
     config.bounds.user_upload_bytes = 1000;

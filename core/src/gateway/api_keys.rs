@@ -260,7 +260,7 @@ pub(super) fn revoke(
         // Asked of the store even when no node knows it: an earlier try may have failed there.
         let kind = RecordKind::ApiKey;
         let work = StoreWork::Remove { kind, key: id.clone(), at };
-        gateway.start_store(cx, work, Job::Drop { kind, known, to });
+        gateway.start_store(cx, work, Job::Drop { kind, name: id.clone(), known, to });
         gateway.publish(Route::Others, BusMessage::KeyGone { id: id.clone() });
         gateway.key_gone(cx, &id);
     }
@@ -304,11 +304,17 @@ impl Gateway {
         &mut self,
         cx: &mut Cx<'_>,
         kind: RecordKind,
+        name: &Arc<str>,
         known: bool,
         to: ReplyTo,
         outcome: &Result<StoreOutcome, Refusal>,
     ) {
         let is_key = kind == RecordKind::ApiKey;
+        if !is_key && !known && matches!(outcome, Ok(StoreOutcome::Removed(true))) {
+            // It was let in while this was under way, here or elsewhere.
+            self.publish(Route::Others, BusMessage::DeviceGone { name: name.clone() });
+            self.device_gone(cx, name);
+        }
         match outcome {
             Ok(StoreOutcome::Removed(there)) if known || *there => {
                 self.reply_ok(cx, to, |_, out| {

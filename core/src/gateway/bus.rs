@@ -148,6 +148,8 @@ pub enum BusMessage {
         from: NodeId,
         /// The connection there.
         conn: ConnId,
+        /// To be repeated in the answer: a connection may log in anew meanwhile.
+        call: CallId,
         /// Who it is.
         who: Principal,
         /// What it offers.
@@ -159,6 +161,8 @@ pub enum BusMessage {
         from: NodeId,
         /// The connection.
         conn: ConnId,
+        /// That of the question.
+        call: CallId,
         /// What came of it.
         link: Option<Resumed>,
     },
@@ -324,10 +328,12 @@ impl Gateway {
                 self.publish(Route::Node(from), message);
             }
             BusMessage::UnderWay { from, link, events } => self.caught_up(cx, from, link, events),
-            BusMessage::Resume { from, conn, who, claim } => {
-                self.resume_for(cx, from, conn, &who, &claim);
+            BusMessage::Resume { from, conn, call, who, claim } => {
+                self.resume_for(cx, (from, conn, call), &who, &claim);
             }
-            BusMessage::Resumed { from, conn, link } => self.resumed(cx, from, conn, link),
+            BusMessage::Resumed { from, conn, call, link } => {
+                self.resumed(cx, from, conn, call, link);
+            }
             BusMessage::Deliver { conn, link, text } => self.delivered(cx, conn, link, &text),
             BusMessage::Left { conn, link, bytes } => self.left_elsewhere(cx, link, conn, bytes),
             BusMessage::Detached { from, conn, link, keep } => {

@@ -178,7 +178,8 @@ pub(super) fn revoke(
         let known = gateway.pairings.device_named(&name).is_some();
         let (kind, key) = (RecordKind::Device, name.clone());
         // Asked of the store even when no node knows it: an earlier try may have failed there.
-        gateway.start_store(cx, StoreWork::Remove { kind, key, at }, Job::Drop { kind, known, to });
+        let job = Job::Drop { kind, name: name.clone(), known, to };
+        gateway.start_store(cx, StoreWork::Remove { kind, key, at }, job);
         if known {
             gateway.note_pairing(&name, PairAction::Revoked, Some(who.user()));
         }

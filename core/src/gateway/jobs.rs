@@ -23,6 +23,9 @@ use super::{Action, Gateway, Timer, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// How long a disk that hangs keeps the place of an upload that came to nothing.
+const ABORT_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What an outcome is for.
 pub(super) enum Job {
     /// A session was looked up to do this.
@@ -102,6 +105,7 @@ pub(super) enum Job {
     /// A revoked API key or device is taken out.
     Drop {
         kind: RecordKind,
+        name: Arc<str>,
         known: bool,
         to: ReplyTo,
     },
@@ -155,7 +159,11 @@ impl Gateway {
     }
 
     pub(super) fn start_media(&mut self, cx: &Cx<'_>, work: MediaWork, job: Job) {
-        let within = self.config.bounds().store_within;
+        let within = match work {
+            // Its place is not given to others before the host is done with it.
+            MediaWork::Abort { .. } => ABORT_WITHIN,
+            _ => self.config.bounds().store_within,
+        };
         self.start(cx, Work::Media(work), job, within);
     }
 
@@ -335,7 +343,9 @@ impl Gateway {
             }
             Job::SaveLinks => self.links_saved(cx),
             Job::MakeKey { key, text, to } => self.key_made(cx, &key, &text, to, &outcome),
-            Job::Drop { kind, known, to } => self.dropped(cx, kind, known, to, &outcome),
+            Job::Drop { kind, name, known, to } => {
+                self.dropped(cx, kind, &name, known, to, &outcome);
+            }
             Job::Ask { name, asked } => self.request_kept(cx, &name, asked, &outcome),
             Job::LetIn { device, to } => self.device_kept(cx, &device, to, &outcome),
             Job::Revoke { to } => self.revocation_kept(cx, to, &outcome),

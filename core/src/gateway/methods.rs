@@ -133,7 +133,7 @@ static METHODS: &[Method] = &[
             param("token", "text"),
             param("user_id", "text"),
             param("sender_id", "text: what a paired device was told"),
-            param("locale", "text"),
+            param("locale", "text, not used yet"),
             param("protocol", "number"),
             param("resume", "object"),
             param("client", "object"),

@@ -301,6 +301,8 @@ pub struct Gateway {
     gone_before_start: Vec<Arc<str>>,
     presence: Presence,
     uploads: BTreeMap<ConnId, Upload>,
+    /// Uploads that came to nothing, by their paths, until the host has forgotten them; whose they were.
+    ending_uploads: BTreeMap<Arc<str>, Arc<str>>,
     live: BTreeMap<Arc<str>, Live>,
     waits: Waits,
     idempotency: Idempotency,
@@ -380,6 +382,7 @@ impl Gateway {
             gone_before_start: Vec::new(),
             presence: Presence::default(),
             uploads: BTreeMap::new(),
+            ending_uploads: BTreeMap::new(),
             live: BTreeMap::new(),
             jobs: BTreeMap::new(),
             store_jobs: BTreeSet::new(),

@@ -1,6 +1,6 @@
 //! `connect` after the login: a fresh link, or the one that the client had before.
 
-use super::bus::{BusMessage, NodeId, Route};
+use super::bus::{BusMessage, CallId, NodeId, Route};
 use super::conn::ConnId;
 use super::link::{Attached, LinkAt, LinkId, ResumeToken};
 use super::params::{Param, Params};
@@ -40,6 +40,8 @@ pub(super) struct Resuming {
     who: Principal,
     to: ReplyTo,
     until: Instant,
+    /// Which answer it waits for.
+    call: CallId,
 }
 
 /// What the connect answer says about the link.
@@ -114,11 +116,13 @@ impl Gateway {
         if home != self.node.id() {
             let until = cx.now + self.config.bounds().call_within;
             self.timers.insert((until, Timer::Resume(conn)));
+            let call = CallId(self.next_call);
+            self.next_call += 1;
             if let Some(state) = self.conns.get_mut(&conn) {
-                state.resuming = Some(Resuming { who: who.clone(), to, until });
+                state.resuming = Some(Resuming { who: who.clone(), to, until, call });
             }
             let from = self.node.id();
-            let message = BusMessage::Resume { from, conn, who, claim };
+            let message = BusMessage::Resume { from, conn, call, who, claim };
             return self.publish(Route::Node(home), message);
         }
         match self.take_back(cx, &who, &claim, Attached::Here(conn)) {
@@ -209,8 +213,7 @@ impl Gateway {
     pub(super) fn resume_for(
         &mut self,
         cx: &mut Cx<'_>,
-        from: NodeId,
-        conn: ConnId,
+        (from, conn, call): (NodeId, ConnId, CallId),
         who: &Principal,
         claim: &Claim,
     ) {
@@ -218,7 +221,7 @@ impl Gateway {
         let link =
             taken.map(|(link, replayed)| Resumed { link, token: self.link_token(link), replayed });
         let own = self.node.id();
-        self.publish(Route::Node(from), BusMessage::Resumed { from: own, conn, link });
+        self.publish(Route::Node(from), BusMessage::Resumed { from: own, conn, call, link });
         if let Some((link, _)) = taken {
             self.flush_link(cx, link);
         }
@@ -230,12 +233,13 @@ impl Gateway {
         cx: &mut Cx<'_>,
         from: NodeId,
         conn: ConnId,
+        call: CallId,
         link: Option<Resumed>,
     ) {
         let state = self.conns.get_mut(&conn).filter(|state| state.closing.is_none());
-        let waiting = state.and_then(|state| state.resuming.take());
-        let Some(Resuming { who, to, until }) = waiting else {
-            // Its client has gone again, and may come back for it.
+        let waiting = state.and_then(|state| state.resuming.take_if(|own| own.call == call));
+        let Some(Resuming { who, to, until, .. }) = waiting else {
+            // Its client has gone again or logged in anew, and may come back for it.
             if let Some(Resumed { link, .. }) = link {
                 let own = self.node.id();
                 let message = BusMessage::Detached { from: own, conn, link, keep: true };

@@ -42,7 +42,7 @@ const WINDOW: usize = 4 * BLOCK;
 
 /// An upload under way.
 pub(super) struct Upload {
-    user: Arc<str>,
+    who: Principal,
     /// `None`: the body is the file.
     form: Option<Multipart>,
     /// Once the file's name is known: what it is called, what it is, where it is kept.
@@ -88,10 +88,10 @@ impl Gateway {
         }
         self.check_open(head)?;
         let user = head.header_str(USER_HEADER);
-        let Principal { user, role, .. } = self
+        let who = self
             .authenticate_request(cx.now, conn, bearer(head), user)
             .map_err(|refusal| unauthorized(&refusal))?;
-        if role < Role::Operator {
+        if who.role < Role::Operator {
             return Err(Refused::new(403, Why::Role, "an upload requires the operator role"));
         }
         let content_type = head.header_str("Content-Type").unwrap_or_default();
@@ -112,10 +112,10 @@ impl Gateway {
                 return Err(too_large(most));
             }
         }
-        self.check_room(&user)?;
+        self.check_room(&who.user)?;
         let raw = form.is_none();
         let upload = Upload {
-            user,
+            who,
             form,
             file: None,
             size: 0,
@@ -141,10 +141,11 @@ impl Gateway {
 
     fn check_room(&self, user: &Arc<str>) -> Result<(), Refused> {
         let bounds = self.config.bounds();
-        let own = self.uploads.values().filter(|upload| upload.user == *user).count();
+        let under_way = self.uploads.values().map(|upload| &upload.who.user);
+        let own = under_way.chain(self.ending_uploads.values()).filter(|of| *of == user).count();
         let (status, body) = if own >= bounds.user_uploads {
             (429, "too many uploads of this user at once")
-        } else if self.uploads.len() >= bounds.uploads {
+        } else if self.uploads.len() + self.ending_uploads.len() >= bounds.uploads {
             (503, "too many uploads at once")
         } else {
             return Ok(());
@@ -157,7 +158,7 @@ impl Gateway {
         let unique = self.uuid();
         let Some(upload) = self.uploads.get_mut(&conn) else { return };
         let name = clean(name);
-        let path: Arc<str> = path(&upload.user, &unique, &name).into();
+        let path: Arc<str> = path(&upload.who.user, &unique, &name).into();
         upload.file = Some(File { path: path.clone(), name, mime: media_type(mime) });
         let job = Job::Media { conn, path: path.clone(), step: Step::Open };
         self.start_media(cx, MediaWork::Open { path }, job);
@@ -241,6 +242,7 @@ impl Gateway {
         outcome: MediaOutcome,
     ) {
         if step == Step::Abort {
+            self.ending_uploads.remove(path);
             return;
         }
         let most = self.config.bounds().user_upload_bytes as u64;
@@ -256,9 +258,9 @@ impl Gateway {
             _ => {}
         }
         // What is uploaded at the same time is in no folder yet.
-        let user = upload.user.clone();
+        let user = upload.who.user.clone();
         let (used, more) = (upload.used, upload.held && upload.waiting <= WINDOW / 2);
-        let own = self.uploads.values().filter(|upload| upload.user == user);
+        let own = self.uploads.values().filter(|upload| upload.who.user == user);
         let sizes: u64 = own.map(|upload| upload.size).sum();
         if used.saturating_add(sizes) > most {
             let body = format!(
@@ -275,7 +277,7 @@ impl Gateway {
     }
 
     fn uploaded(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        let Some(Upload { user, file: Some(file), size, since, .. }) = self.uploads.remove(&conn)
+        let Some(Upload { who, file: Some(file), size, since, .. }) = self.uploads.remove(&conn)
         else {
             return;
         };
@@ -288,7 +290,18 @@ impl Gateway {
             .end();
         self.respond(cx, conn, HttpAnswer::json(200, body));
         let duration = cx.now.saturating_duration_since(since);
-        self.note(Fact::Uploaded { conn, user, path: file.path, bytes: size, duration });
+        self.note(Fact::Uploaded { conn, user: who.user, path: file.path, bytes: size, duration });
+    }
+
+    /// Some credentials are no proof any more: uploads that rest on them come to nothing.
+    pub(super) fn judge_uploads(&mut self, cx: &mut Cx<'_>) {
+        let may = |upload: &Upload| self.role_now(&upload.who) >= Some(Role::Operator);
+        let revoked: Vec<_> =
+            self.uploads.iter().filter(|(_, upload)| !may(upload)).map(|(conn, _)| *conn).collect();
+        for conn in revoked {
+            let body = "the token of this request was revoked";
+            self.fail_upload(cx, conn, &Refused::new(401, Why::Credential, body));
+        }
     }
 
     /// It comes to nothing, and its client is told why.
@@ -300,8 +313,10 @@ impl Gateway {
 
     /// It comes to nothing: what there is of its file is removed.
     pub(super) fn drop_upload(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        let Some(Upload { file: Some(file), .. }) = self.uploads.remove(&conn) else { return };
+        let Some(Upload { who, file: Some(file), .. }) = self.uploads.remove(&conn) else { return };
         let path = file.path;
+        // What it has given to the disk still waits there: until then its place is taken.
+        self.ending_uploads.insert(path.clone(), who.user);
         let job = Job::Media { conn, path: path.clone(), step: Step::Abort };
         self.start_media(cx, MediaWork::Abort { path }, job);
     }

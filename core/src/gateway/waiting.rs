@@ -176,6 +176,10 @@ impl Gateway {
         to: ReplyTo,
     ) {
         let name = request.sender.name.clone();
+        if self.conns.get(&conn).is_some_and(|state| state.principal.is_some()) {
+            let refusal = Refusal::new(Code::Unavailable, "another login came before the answer");
+            return self.reply_error(cx, to, &refusal);
+        }
         // One connection waits at each node: more would only take room.
         if let Some(other) = self.waiting_for(&name).filter(|other| *other != conn) {
             self.close(cx, other, CloseCode::POLICY, super::resume::ELSEWHERE, None);
@@ -257,10 +261,12 @@ impl Gateway {
         to: ReplyTo,
         outcome: &Result<StoreOutcome, Refusal>,
     ) {
+        let name = device.sender.name.clone();
         if let Err(refusal) = outcome {
+            // The store may still do it: who was told no must not be let in by the next start.
+            self.forget_record(cx, RecordKind::Device, name);
             return self.reply_error(cx, to, refusal);
         }
-        let name = device.sender.name.clone();
         if self.pairings.request_named(&name).is_none() {
             // Denied meanwhile, or too late; or another admin was faster.
             if self.pairings.device_named(&name).is_none() {

@@ -172,6 +172,11 @@ impl World {
         world
     }
 
+    /// From now on the store takes a second for each work of this node.
+    pub fn make_slow(&mut self, node: usize) {
+        self.slow = Some(node);
+    }
+
     // --- clients -------------------------------------------------------------------------------
 
     /// A client that has sent this upgrade request.

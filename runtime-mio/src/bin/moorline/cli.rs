@@ -42,12 +42,13 @@ pub(crate) struct ServeArgs {
     /// Address and port to listen on [default: 127.0.0.1:18790]. Port 0 takes a free one.
     #[arg(long)]
     pub(crate) listen: Option<SocketAddr>,
-    /// Folder for the token, the database and the lock [default: $XDG_STATE_HOME/moorline or
-    /// ~/.local/state/moorline].
+    /// Folder for the token, the database, uploaded files and the lock [default:
+    /// $XDG_STATE_HOME/moorline or ~/.local/state/moorline].
     #[arg(long)]
     pub(crate) state_dir: Option<PathBuf>,
-    /// Keep conversations in memory only: they are gone when the gateway ends. Without this they are
-    /// in the state folder, and what was acknowledged is on the disk.
+    /// Keep sessions, API keys, devices and revocations in memory only: a restart forgets them, and a
+    /// revoked token is good again. Without this they are in the state folder, and what was
+    /// acknowledged is on the disk.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) ephemeral: Option<bool>,
     /// Gateway token instead of the one kept in the state folder. Other users of this machine can
@@ -65,17 +66,18 @@ pub(crate) struct ServeArgs {
     /// https://*.example.com. Repeat it for more. Clients that are not browsers need none.
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub(crate) allowed_origins: Vec<String>,
-    /// A Host header that is accepted on a loopback listener besides localhost. Repeat it for more.
+    /// A name that clients may ask this gateway by (Host), besides localhost. Repeat it for more. Away
+    /// from loopback no other name is answered once there is one; addresses are.
     #[arg(long = "allow-host", value_name = "HOST")]
     pub(crate) allowed_hosts: Vec<String>,
-    /// A proxy whose X-Forwarded-For is believed: an address, or a range such as 10.0.0.0/8. Repeat
-    /// it for more.
+    /// A proxy whose forwarding header (X-Forwarded-For, unless gateway.forwarded_header says otherwise)
+    /// is believed: an address, or a range such as 10.0.0.0/8. Repeat it for more.
     #[arg(long = "trust-proxy", value_name = "CIDR")]
     pub(crate) trusted_proxies: Vec<String>,
     /// A user_id that becomes owner when it connects with the gateway token. Repeat it for more.
     #[arg(long = "owner-id", value_name = "USER")]
     pub(crate) owner_ids: Vec<String>,
-    /// Requests per minute and user, with a burst of 5 [default: 0, no limit].
+    /// Requests per minute and user [default: 0, no limit]; the burst is gateway.rate_limit_burst.
     #[arg(long)]
     pub(crate) rate_limit_rpm: Option<u32>,
     /// Let chat.send create a session under a key that the client made up, instead of answering
