@@ -206,7 +206,7 @@ fn ten_thousand_clients_of_a_revoked_key_are_closed_at_once_and_their_links_are_
         let mut peer = Peer::tcp(gateway.address);
         let hello = log_in(&mut peer, &by_key);
         // Every tenth is away: its link waits.
-        (hello["resume"]["token"].clone(), (number % 10 > 0).then_some(peer))
+        (hello["resume"]["token"].clone(), (!number.is_multiple_of(10)).then_some(peer))
     });
     ask("api_keys.revoke", json!({"id": made["id"]}));
     let links = all(clients, |(link, peer)| {
