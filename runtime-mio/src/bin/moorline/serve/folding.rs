@@ -51,9 +51,7 @@ impl Folding {
         if self.deadline().is_none_or(|at| now < at) {
             return Vec::new();
         }
-        let due = self.seen.extract_if(.., |_, seen| seen.until <= now);
-        let folded = due.map(|(kind, seen)| (kind, seen.count.saturating_sub(LINES)));
-        folded.filter(|(_, count)| *count > 0).collect()
+        counts(self.seen.extract_if(.., |_, seen| seen.until <= now))
     }
 
     /// When [`Folding::take_due`] has something to give.
@@ -63,10 +61,14 @@ impl Folding {
 
     /// Gives everything that was not written: nothing more will be.
     pub(super) fn take_all(&mut self) -> Vec<(Kind, u64)> {
-        let seen = std::mem::take(&mut self.seen).into_iter();
-        let folded = seen.map(|(kind, seen)| (kind, seen.count.saturating_sub(LINES)));
-        folded.filter(|(_, count)| *count > 0).collect()
+        counts(std::mem::take(&mut self.seen))
     }
+}
+
+/// How many of each kind were not written, where any were.
+fn counts(seen: impl IntoIterator<Item = (Kind, Seen)>) -> Vec<(Kind, u64)> {
+    let folded = seen.into_iter().map(|(kind, seen)| (kind, seen.count.saturating_sub(LINES)));
+    folded.filter(|(_, count)| *count > 0).collect()
 }
 
 #[cfg(test)]
