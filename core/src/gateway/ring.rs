@@ -50,6 +50,8 @@ pub(super) struct RunName {
     pub(super) session: Arc<str>,
     /// The session's owner.
     pub(super) owner: Arc<str>,
+    /// The idempotency key of the request that it answers.
+    pub(super) key: Option<Arc<str>>,
 }
 
 impl RunName {

@@ -77,6 +77,30 @@ pub(super) struct Turn {
     pub(super) once: Option<Once>,
 }
 
+impl Turn {
+    /// What its run is called.
+    fn name(&self) -> Name<'_> {
+        Name { run: &self.run, key: self.once.as_ref().map(|once| &*once.key.1) }
+    }
+}
+
+/// A run's id, and the idempotency key of the request that it answers: the name that its client knows.
+struct Name<'t> {
+    run: &'t str,
+    key: Option<&'t str>,
+}
+
+impl Name<'_> {
+    fn write<'o>(&self, object: Object<'o>) -> Object<'o> {
+        object.str("runId", self.run).maybe_str("idempotencyKey", self.key)
+    }
+
+    /// Whether a client means this run by a name.
+    fn is(&self, name: &str) -> bool {
+        self.run == name || self.key == Some(name)
+    }
+}
+
 struct RunState {
     turn: Turn,
     stage: Stage,
@@ -212,7 +236,7 @@ impl Gateway {
     }
 
     fn start_run(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, mut turn: Turn) {
-        let body = started_body(&turn.run, session);
+        let body = started_body(&turn, session);
         let mut early = Vec::new();
         if turn.ack {
             early.extend(turn.to.take());
@@ -249,6 +273,7 @@ impl Gateway {
                 agent: turn.agent.clone(),
                 session: session.clone(),
                 owner: live.owner.clone(),
+                key: turn.once.as_ref().map(|once| once.key.1.clone()),
             });
             let (since, text) = (cx.now, String::new());
             live.run = Some(RunState { turn, stage, job, since, name, seq: 0, text });
@@ -447,7 +472,10 @@ impl Gateway {
         }
         // What depends on others may be tried again, with the same key.
         let keep = !matches!(ending, Ending::Failed { code: Code::Unavailable, .. });
-        let body = ending.body(&turn.run, session);
+        let body = ending.body(&turn.name(), session);
+        if let Some(once) = turn.once.as_ref().filter(|_| turn.queued && keep) {
+            self.idempotency.ended(&once.key, &body);
+        }
         self.answer_turn(cx, turn, &body, keep);
         self.next_turn(cx, session);
     }
@@ -500,7 +528,7 @@ impl Gateway {
     /// Stops runs and turns of a session; gives the ids of their runs.
     fn stop(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, run: Option<&str>) -> Vec<Arc<str>> {
         let mut stopped = Vec::new();
-        let is_meant = |turn: &Turn| run.is_none_or(|run| *turn.run == *run);
+        let is_meant = |turn: &Turn| run.is_none_or(|run| turn.name().is(run));
         // The waiting turns first, or the next would start.
         let mut at = 0;
         loop {
@@ -553,7 +581,7 @@ impl Gateway {
             self.run_ended(cx, &turn.run, &owner, None, &Ending::Cancelled);
         }
         self.drop_if_idle(session);
-        let body = Ending::Cancelled.body(&turn.run, session);
+        let body = Ending::Cancelled.body(&turn.name(), session);
         self.answer_turn(cx, turn, &body, true);
     }
 
@@ -656,12 +684,11 @@ impl Gateway {
         };
         let Some(turn) = turn else { return };
         let mut payload = String::new();
-        Object::new(&mut payload)
+        let object = Object::new(&mut payload)
             .str("turnId", &turn.id)
             .str("state", state)
-            .str("sessionKey", session)
-            .str("runId", &turn.run)
-            .end();
+            .str("sessionKey", session);
+        turn.name().write(object).end();
         let users = [live.owner.clone(), turn.user.clone()];
         self.event(cx, &users, &Event::plain("chat.turn", &payload));
     }
@@ -680,15 +707,15 @@ enum Which {
     Queued(usize),
 }
 
-fn started_body(run: &str, session: &str) -> Body {
-    Body::ok(|o| o.str("runId", run).str("sessionKey", session).str("status", "started"))
+fn started_body(turn: &Turn, session: &str) -> Body {
+    Body::ok(|o| turn.name().write(o).str("sessionKey", session).str("status", "started"))
 }
 
 fn queued_body(turn: &Turn, session: &str) -> Body {
     Body::ok(|o| {
-        o.bool("queued", true)
+        turn.name()
+            .write(o.bool("queued", true))
             .str("turnId", &turn.id)
-            .str("runId", &turn.run)
             .str("sessionKey", session)
     })
 }

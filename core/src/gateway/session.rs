@@ -96,6 +96,8 @@ pub struct Send {
     /// That of the text and the files, if there is a key.
     pub(super) print: Option<Fingerprint>,
     pub(super) ack: bool,
+    /// A repeat is told the end if it has ended, whatever `ack` says.
+    pub(super) latest: bool,
 }
 
 impl Send {
@@ -106,6 +108,7 @@ impl Send {
             print: self.print?,
             named: self.session.is_some(),
             who: who.clone(),
+            latest: self.latest,
         })
     }
 }
