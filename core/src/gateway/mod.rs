@@ -88,6 +88,7 @@
 //! | `bus` `presence` `connections` | many nodes, and who is connected to them |
 //! | `config` `reconfigure` `effective` | what an operator decides, decides anew, and can see |
 //! | `send` `json` `refusal` `fact` | what leaves |
+//! | `openclaw` | the second dialect |
 
 mod agents;
 mod api_keys;
@@ -121,6 +122,7 @@ mod media_name;
 mod memory;
 mod methods;
 mod multipart;
+mod openclaw;
 mod origin;
 mod pairing;
 mod params;

@@ -1,0 +1,11 @@
+//! The OpenClaw dialect: what its clients say and prove, read into the gateway's own terms.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `schema` | what the parameters of a request may be |
+//! | `scopes` | what a connection may do, as a set of words |
+
+#![allow(dead_code, reason = "built from below: the dialect that uses it comes next")]
+
+mod schema;
+mod scopes;
