@@ -139,6 +139,16 @@ impl Gateway {
         Ok(principal)
     }
 
+    /// Who brings this credential, and names no user.
+    pub(super) fn login_by(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        offered: (Option<Secret>, Source),
+    ) -> Result<Login, Refusal> {
+        self.judge(now, id, DEFAULT_USER, offered, false)
+    }
+
     /// Judges a token, or that there is none. `counted`: that it is wrong was counted before.
     fn judge(
         &mut self,

@@ -4,6 +4,7 @@ use super::budget::Address;
 use super::client::Client;
 use super::config::Secret;
 use super::link::LinkAt;
+use super::openclaw::Peer;
 use super::principal::Principal;
 use super::resume::Resuming;
 use super::waiting::Waiting;
@@ -49,6 +50,13 @@ pub(super) struct Conn {
     pub(super) bearer: Option<Secret>,
     /// It was found wrong at the upgrade, and that was counted.
     pub(super) bearer_counted: bool,
+    /// What its challenge was made of, and when it was made, in Unix milliseconds.
+    pub(super) nonce: [u8; 16],
+    pub(super) challenged: u64,
+    /// Its upgrade request says that it came through a proxy.
+    pub(super) forwarded: bool,
+    /// It speaks the dialect of OpenClaw.
+    pub(super) openclaw: Option<Box<Peer>>,
     /// A page in a browser has opened it: its upgrade request had an Origin.
     pub(super) from_page: bool,
     /// When its login ends by itself: the timer for it, and Unix milliseconds.
@@ -92,6 +100,10 @@ impl Conn {
             connect_by: None,
             bearer: None,
             bearer_counted: false,
+            nonce: [0; 16],
+            challenged: 0,
+            forwarded: false,
+            openclaw: None,
             from_page: false,
             expiry: None,
             waiting: None,
@@ -109,5 +121,10 @@ impl Conn {
             failed: 0,
             closing: None,
         }
+    }
+
+    /// Whether it comes from this host, and nobody says that it was passed on.
+    pub(super) fn is_direct(&self) -> bool {
+        self.peer.ip().to_canonical().is_loopback() && !self.forwarded && !self.from_page
     }
 }

@@ -7,11 +7,13 @@ use super::fact::Fact;
 use super::intake::Request;
 use super::json::Object;
 use super::methods::{self, Handler, Method};
+use super::openclaw::{self, Then};
 use super::params::Params;
 use super::principal::{Authenticated, Role};
 use super::rate::{MISTAKE, Payer};
 use super::refusal::{Code, Refusal, SOON, cut};
 use super::send::{Cx, ReplyTo};
+use super::session::uuid;
 use crate::error::LimitError;
 use crate::event::{Cause, Initiator, Why};
 use crate::frame::CloseCode;
@@ -20,16 +22,17 @@ impl Gateway {
     // --- a connection's life -------------------------------------------------------------------
 
     pub(super) fn opened(&mut self, cx: &mut Cx<'_>, id: ConnId) {
-        let nonce = self.uuid();
+        let nonce = self.random();
         let ts = self.ms(cx.now);
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if conn.closing.is_some() {
             return;
         }
         conn.open = true;
+        (conn.nonce, conn.challenged) = (nonce, ts);
         self.await_connect(cx.now, id);
         let mut payload = String::new();
-        Object::new(&mut payload).str("nonce", &nonce).num("ts", ts).end();
+        Object::new(&mut payload).str("nonce", &uuid(nonce)).num("ts", ts).end();
         self.send_unnumbered(cx, id, "connect.challenge", &payload);
     }
 
@@ -88,6 +91,9 @@ impl Gateway {
         if self.conns.get(&id).is_none_or(|conn| conn.closing.is_some()) {
             return;
         }
+        if self.conns.get(&id).is_some_and(|conn| conn.openclaw.is_some()) {
+            return self.openclaw_message(cx, id, text);
+        }
         let request = match text {
             Some(text) => Request::parse(text),
             None => Err(Refusal::invalid("invalid frame: not UTF-8")),
@@ -110,6 +116,9 @@ impl Gateway {
     fn dispatch(&mut self, cx: &mut Cx<'_>, id: ConnId, request: &Request<'_>) {
         let Some(conn) = self.conns.get(&id) else { return };
         let who = Authenticated::of(conn);
+        if who.is_none() && request.method == "connect" && openclaw::is_connect(request.params) {
+            return self.openclaw_connect(cx, id, request);
+        }
         let waits = conn.waiting.is_some() && request.method == "browser.pairing.status";
         if who.is_none() && request.method != "connect" && !waits {
             let refusal = Refusal::new(Code::Unauthorized, "first request must be 'connect'");
@@ -127,8 +136,13 @@ impl Gateway {
         conn.requests += 1;
         conn.in_flight += 1;
         let crowded = conn.in_flight > self.config.bounds().in_flight;
-        let mut to =
-            Some(ReplyTo::Local { conn: id, id: Box::from(&*request.id), method, since: cx.now });
+        let mut to = Some(ReplyTo::Local {
+            conn: id,
+            id: Box::from(&*request.id),
+            method: method.name,
+            since: cx.now,
+            then: Then::AsItIs,
+        });
         let done = if crowded {
             let text = "too many requests of this connection have no answer yet";
             Err(Refusal::exhausted(text, SOON))
@@ -188,7 +202,7 @@ impl Gateway {
         }
     }
 
-    fn charge(
+    pub(super) fn charge(
         &mut self,
         cx: &Cx<'_>,
         conn: ConnId,
@@ -219,7 +233,7 @@ impl Gateway {
     }
 
     /// What is no request, or none that is known, costs, too; gives the refusal of who cannot pay.
-    fn charge_mistake(
+    pub(super) fn charge_mistake(
         &mut self,
         cx: &mut Cx<'_>,
         conn: ConnId,
@@ -230,7 +244,7 @@ impl Gateway {
     }
 
     /// Counts what was not a request, or a login that was refused; too many end the connection.
-    fn strike(&mut self, cx: &mut Cx<'_>, id: ConnId, reason: &'static str) {
+    pub(super) fn strike(&mut self, cx: &mut Cx<'_>, id: ConnId, reason: &'static str) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.strikes += 1;
         let strikes = conn.strikes;

@@ -115,6 +115,7 @@ impl Gateway {
         self.find_client(conn, head);
         if let Some(conn) = self.conns.get_mut(&conn) {
             conn.from_page = head.header("Origin").is_some();
+            conn.forwarded = forwarded::is_forwarded(head);
         }
         let checked = self.check_request(head).and_then(|()| {
             if head.is_upgrade() {

@@ -55,10 +55,7 @@ struct Kept {
 #[derive(Debug)]
 enum State {
     /// Under way; these wait for it, and with `true` only for its start.
-    Running {
-        started: Option<Body>,
-        waiting: Vec<(ReplyTo, bool)>,
-    },
+    Running { started: Option<Body>, waiting: Vec<(ReplyTo, bool)> },
     /// The answer at its start, if somebody has asked for that, and the one at its end.
     Done { started: Option<Body>, ended: Body },
 }

@@ -60,7 +60,7 @@ pub(super) fn connect(
 
 impl Gateway {
     /// `keep`: the link of the login before, if there is one, may be wanted back.
-    fn log_in(
+    pub(super) fn log_in(
         &mut self,
         cx: &mut Cx<'_>,
         id: ConnId,
@@ -93,6 +93,9 @@ impl Gateway {
         self.arm_expiry(cx.now, id, None);
         self.stop_resuming(cx, id);
         self.detach(cx, id, keep);
+        if self.conns.get_mut(&id).and_then(|conn| conn.openclaw.take()).is_some() {
+            self.openclaw.forget(id);
+        }
         if let Some(outbox) = cx.outbox(id) {
             outbox.limit_messages(self.config.bounds().pre_auth_message);
         }

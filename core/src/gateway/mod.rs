@@ -199,6 +199,7 @@ use idempotency::Idempotency;
 use jobs::Pending;
 use link::Links;
 use load::Loading;
+use openclaw::OpenClaw;
 use pairing::Pairings;
 use presence::Presence;
 use rate::{Failures, RateLimit};
@@ -302,6 +303,7 @@ pub struct Gateway {
     /// Revoked while the store was still being read: it may answer with what was there before.
     gone_before_start: Vec<Arc<str>>,
     presence: Presence,
+    openclaw: OpenClaw,
     uploads: BTreeMap<ConnId, Upload>,
     /// Uploads that came to nothing, by their paths, until the host has forgotten them; whose they were.
     ending_uploads: BTreeMap<Arc<str>, Arc<str>>,
@@ -341,6 +343,7 @@ enum Timer {
     Pairing,
     Drain,
     Presence,
+    Said,
 }
 
 impl Gateway {
@@ -361,6 +364,7 @@ impl Gateway {
         }
         let config = Checked::new(config)?;
         let bounds = config.bounds();
+        let openclaw = OpenClaw::new(bounds.remembered);
         let mut gateway = Self {
             failures: Failures::new(bounds),
             rate: RateLimit::new(config.raw.rate_limit_rpm, bounds),
@@ -383,6 +387,7 @@ impl Gateway {
             pairing_timer: None,
             gone_before_start: Vec::new(),
             presence: Presence::default(),
+            openclaw,
             uploads: BTreeMap::new(),
             ending_uploads: BTreeMap::new(),
             live: BTreeMap::new(),
@@ -486,6 +491,7 @@ impl Gateway {
                 Timer::Pairing => self.pairing_due(cx),
                 Timer::Drain => self.drain_due(cx),
                 Timer::Presence => self.presence_due(cx),
+                Timer::Said => self.said_due(cx),
             }
         }
         self.drain_on(cx);

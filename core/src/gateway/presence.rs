@@ -4,6 +4,7 @@ use super::bus::{BusMessage, NodeId, Route};
 use super::client::Client;
 use super::conn::ConnId;
 use super::json::{self, Object};
+use super::link::Dialect;
 use super::principal::{Principal, Role};
 use super::send::Cx;
 use super::{Gateway, Timer};
@@ -240,9 +241,22 @@ impl Gateway {
         }
         let mut payload = String::new();
         self.presence.write_changes(&mut payload, &changed, self.ms(cx.now));
-        let links: Vec<_> = self.links.iter().map(|(id, _)| id).collect();
-        for link in links {
-            self.link_presence(cx, link, &payload);
+        self.openclaw.presence_changed();
+        let mut openclaw = None;
+        let links: Vec<_> = self.links.iter().map(|(id, link)| (id, link.dialect)).collect();
+        for (link, dialect) in links {
+            match dialect {
+                Dialect::Base => self.link_presence(cx, link, &payload),
+                Dialect::OpenClaw(view) if view.reads => {
+                    let payload = openclaw.get_or_insert_with(|| {
+                        let mut payload = String::new();
+                        self.write_presence_event(&mut payload, cx.now);
+                        payload
+                    });
+                    self.link_presence(cx, link, payload);
+                }
+                Dialect::OpenClaw(_) => {}
+            }
         }
     }
 }

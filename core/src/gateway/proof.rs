@@ -141,6 +141,10 @@ impl Gateway {
             return self.close(cx, id, CloseCode::POLICY, REVOKED, None);
         };
         let Some(conn) = self.conns.get_mut(&id) else { return };
+        let role = match &mut conn.openclaw {
+            Some(peer) => peer.narrow(role),
+            None => role,
+        };
         let Some(principal) = &mut conn.principal else { return };
         if std::mem::replace(&mut principal.role, role) == role {
             return;

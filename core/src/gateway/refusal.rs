@@ -22,6 +22,8 @@ pub enum Code {
     ResourceExhausted,
     /// The gateway or what it depends on cannot do it now.
     Unavailable,
+    /// A device that nobody has let in.
+    NotPaired,
     /// The agent did not finish in time.
     AgentTimeout,
     /// Anything else.
@@ -39,6 +41,7 @@ impl Code {
             Self::FailedPrecondition => "FAILED_PRECONDITION",
             Self::ResourceExhausted => "RESOURCE_EXHAUSTED",
             Self::Unavailable => "UNAVAILABLE",
+            Self::NotPaired => "NOT_PAIRED",
             Self::AgentTimeout => "AGENT_TIMEOUT",
             Self::Internal => "INTERNAL",
         }

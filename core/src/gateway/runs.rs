@@ -90,6 +90,18 @@ struct Name<'t> {
     key: Option<&'t str>,
 }
 
+/// A run that was stopped.
+struct Stopped {
+    run: Arc<str>,
+    key: Option<Arc<str>>,
+}
+
+impl Stopped {
+    fn of(turn: &Turn) -> Self {
+        Self { run: turn.run.clone(), key: turn.once.as_ref().map(|once| once.key.1.clone()) }
+    }
+}
+
 impl Name<'_> {
     fn write<'o>(&self, object: Object<'o>) -> Object<'o> {
         object.str("runId", self.run).maybe_str("idempotencyKey", self.key)
@@ -525,8 +537,8 @@ impl Gateway {
         self.reply_ok(cx, to, |_, out| write_abort(out, &stopped));
     }
 
-    /// Stops runs and turns of a session; gives the ids of their runs.
-    fn stop(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, run: Option<&str>) -> Vec<Arc<str>> {
+    /// Stops runs and turns of a session; gives their names.
+    fn stop(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, run: Option<&str>) -> Vec<Stopped> {
         let mut stopped = Vec::new();
         let is_meant = |turn: &Turn| run.is_none_or(|run| turn.name().is(run));
         // The waiting turns first, or the next would start.
@@ -544,7 +556,11 @@ impl Gateway {
                 live.waiting_bytes -= turn.text.len();
                 let owner = live.owner.clone();
                 self.run_ended(cx, &turn.run, &owner, None, &Ending::Cancelled);
-                stopped.push(turn.run);
+                if let Some(once) = &turn.once {
+                    let body = Ending::Cancelled.body(&turn.name(), session);
+                    self.idempotency.ended(&once.key, &body);
+                }
+                stopped.push(Stopped::of(&turn));
             }
         }
         let Some(live) = self.live.get(session) else { return stopped };
@@ -554,7 +570,7 @@ impl Gateway {
             && is_meant(&state.turn)
         {
             let (job, working) = (state.job, state.stage == Stage::Working);
-            stopped.insert(0, state.turn.run.clone());
+            stopped.insert(0, Stopped::of(&state.turn));
             self.drop_job(job);
             if working {
                 self.actions.push_back(Action::Cancel { job });
@@ -596,27 +612,28 @@ impl Gateway {
     // --- being asked ---------------------------------------------------------------------------
 
     pub(super) fn session_status(&mut self, cx: &mut Cx<'_>, session: &Session, to: ReplyTo) {
-        let run = self.live.get(&session.key).and_then(|live| live.run.as_ref());
-        let run = run.map(|state| {
+        self.reply_ok(cx, to, |gateway, out| {
+            let live = gateway.live.get(&session.key);
+            let Some(state) = live.and_then(|live| live.run.as_ref()) else {
+                let object = Object::new(out).bool("isRunning", false);
+                return object.raw("runId", "null").raw("activity", "null").end();
+            };
             let phase = match state.stage {
                 Stage::Saving => "saving",
                 _ if !state.text.is_empty() => "answering",
                 _ => "thinking",
             };
-            (state.turn.run.clone(), phase)
-        });
-        self.reply_ok(cx, to, |_, out| match run {
-            None => {
-                let object = Object::new(out).bool("isRunning", false);
-                object.raw("runId", "null").raw("activity", "null").end();
-            }
-            Some((run, phase)) => Object::new(out)
-                .bool("isRunning", true)
-                .str("runId", &run)
+            let object = Object::new(out).bool("isRunning", true);
+            state
+                .turn
+                .name()
+                .write(object)
                 .object("activity", |o| {
                     o.str("phase", phase).raw("tool", "null").num("iteration", 0)
                 })
-                .end(),
+                .num("startedAt", gateway.ms(state.since))
+                .str("text", &state.text)
+                .end();
         });
     }
 
@@ -713,10 +730,7 @@ fn started_body(turn: &Turn, session: &str) -> Body {
 
 fn queued_body(turn: &Turn, session: &str) -> Body {
     Body::ok(|o| {
-        turn.name()
-            .write(o.bool("queued", true))
-            .str("turnId", &turn.id)
-            .str("sessionKey", session)
+        turn.name().write(o.bool("queued", true)).str("turnId", &turn.id).str("sessionKey", session)
     })
 }
 
@@ -728,7 +742,7 @@ fn write_usage(object: Object<'_>, usage: Usage) -> Object<'_> {
 }
 
 /// The answer of the base dialect; `ok` says that the request was understood.
-fn write_abort(out: &mut String, stopped: &[Arc<str>]) {
+fn write_abort(out: &mut String, stopped: &[Stopped]) {
     let any = !stopped.is_empty();
     Object::new(out)
         .bool("ok", true)
@@ -738,6 +752,9 @@ fn write_abort(out: &mut String, stopped: &[Arc<str>]) {
         .bool("alreadyAborting", false)
         .bool("notFound", !any)
         .bool("unauthorized", false)
-        .list("runIds", stopped, |out, run| json::string(out, run))
+        .list("runIds", stopped, |out, run| json::string(out, &run.run))
+        .list("runs", stopped, |out, Stopped { run, key }| {
+            Name { run, key: key.as_deref() }.write(Object::new(out)).end();
+        })
         .end();
 }

@@ -96,6 +96,8 @@ pub struct Send {
     /// That of the text and the files, if there is a key.
     pub(super) print: Option<Fingerprint>,
     pub(super) ack: bool,
+    /// The session is made if there is none.
+    pub(super) create: bool,
     /// A repeat is told the end if it has ended, whatever `ack` says.
     pub(super) latest: bool,
 }
@@ -150,7 +152,7 @@ impl Session {
 }
 
 impl Op {
-    fn session(&self) -> Option<&Arc<str>> {
+    pub(super) fn session(&self) -> Option<&Arc<str>> {
         match self {
             Self::Send(send) => send.session.as_ref(),
             Self::Abort { session, .. } => session.as_ref(),
@@ -218,6 +220,9 @@ impl Gateway {
             Some((once, ack)) => {
                 match self.idempotency.meet(cx.now, &once, op.session(), ack, to) {
                     Met::Nothing(to) => to,
+                    Met::Answer(to, body) if once.latest => {
+                        return self.reply_body(cx, to, &body.again());
+                    }
                     Met::Answer(to, body) => return self.reply_body(cx, to, &body),
                     Met::Conflict(to, refusal) => return self.reply_error(cx, to, &refusal),
                     Met::Running(to) => {
@@ -267,7 +272,7 @@ impl Gateway {
                 Session::check(who, &key, &info.owner, &info.agent)
             }
             (None, Ok(_)) => match &op {
-                Op::Send(send) if self.config.raw.create_sessions_on_send => {
+                Op::Send(send) if send.create || self.config.raw.create_sessions_on_send => {
                     let agent = send.agent.as_deref().or(agent_of(&key));
                     self.agent(agent).map(|agent| Session::fresh(who, key, agent))
                 }
@@ -444,7 +449,7 @@ impl Gateway {
 }
 
 /// A version 4 UUID (RFC 9562 section 5.4) of random bytes.
-fn uuid(mut bytes: [u8; 16]) -> String {
+pub(super) fn uuid(mut bytes: [u8; 16]) -> String {
     bytes[6] = bytes[6] & 0x0F | 0x40;
     bytes[8] = bytes[8] & 0x3F | 0x80;
     let n = u128::from_be_bytes(bytes);

@@ -56,6 +56,9 @@ pub(in crate::gateway) struct Field {
 }
 
 impl Field {
+    /// At the end of a list of members: any others may come, too, and are ignored.
+    pub(in crate::gateway) const OTHERS: Self = Self::optional("", Kind::Any);
+
     /// A member that must be there.
     pub(in crate::gateway) const fn required(name: &'static str, kind: Kind) -> Self {
         Self { name, kind, required: true }

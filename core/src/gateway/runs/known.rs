@@ -120,6 +120,7 @@ impl Gateway {
                 key: Some(once.key.1.clone()),
                 print: Some(once.print),
                 ack,
+                create: false,
                 latest: once.latest,
             });
             self.forward(cx, home, &once.who, op, to);

@@ -50,6 +50,10 @@ impl<'de> Visitor<'de> for Members<'_, 'de> {
         while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
             let path = &Path::Name(self.path, &name);
             let Some(at) = self.fields.iter().position(|field| *field.name == *name) else {
+                if self.fields.last() == Some(&Field::OTHERS) {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
                 return Err(fail(self.fault, path, "unknown key"));
             };
             if seen & 1 << at != 0 {

@@ -1,0 +1,120 @@
+//! `chat.*`, `agent` and `agent.wait`: parameters in, one request about a session out.
+
+use super::super::Gateway;
+use super::super::refusal::Refusal;
+use super::super::request::Fingerprint;
+use super::super::send::Cx;
+use super::super::session::{Op, Send, agent_of};
+use super::agents::unknown_agent;
+use super::answers::Then;
+use super::dispatch::{Call, Done};
+use super::history::{History, Read};
+use super::session_key::{MAIN, canonical};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Messages of a page unless the client says.
+const PAGE: i64 = 200;
+
+/// How long `agent.wait` waits unless the client says.
+const WAIT_MS: i64 = 30_000;
+
+/// Calls of `agent` whose end one connection may wait for.
+const MAX_AWAITED: usize = 64;
+
+pub(super) fn send(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let (key, op) = gateway.openclaw_send(call)?;
+    if let Some(to) = call.take(Then::Sent { key, agent: None }) {
+        gateway.openclaw_route(cx, call.conn, op, to);
+    }
+    Ok(())
+}
+
+/// The same with two answers: that it was accepted, and what came of it.
+pub(super) fn agent(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let peer = gateway.conns.get(&call.conn).and_then(|conn| conn.openclaw.as_ref());
+    if peer.is_some_and(|peer| peer.awaited >= MAX_AWAITED) {
+        let text = "too many runs of this connection have not ended yet";
+        return Err(Refusal::exhausted(text, super::super::refusal::SOON));
+    }
+    let (key, op) = gateway.openclaw_send(call)?;
+    let session = op.session().map(|session| &**session);
+    let agent = session.and_then(agent_of).unwrap_or(MAIN).into();
+    if let Some(to) = call.take(Then::Sent { key, agent: Some(agent) }) {
+        gateway.openclaw_route(cx, call.conn, op, to);
+    }
+    Ok(())
+}
+
+pub(super) fn history(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let session = gateway.openclaw_session(call, None);
+    let number = |name, or| call.values.integer(name).unwrap_or(or).unsigned_abs() as usize;
+    let (limit, offset) = (number("limit", PAGE), number("offset", 0));
+    let history = History { session: session.clone(), limit, offset, read: Read::Nothing };
+    if let Some(to) = call.take(Then::History(history.into())) {
+        gateway.openclaw_route(cx, call.conn, Op::Preview { session, limit: 1 }, to);
+    }
+    Ok(())
+}
+
+pub(super) fn abort(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let session = gateway.openclaw_session(call, None);
+    let run = call.values.text("runId").map(|run| Arc::from(&*run));
+    if let Some(to) = call.take(Then::Aborted) {
+        let op = Op::Abort { session: Some(session), run };
+        gateway.openclaw_route(cx, call.conn, op, to);
+    }
+    Ok(())
+}
+
+pub(super) fn wait(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let key: Arc<str> = Arc::from(&*call.values.text("runId").unwrap_or_default());
+    let run = gateway.openclaw.run_named(call.who.user(), &key).unwrap_or_else(|| key.clone());
+    let ms = call.values.integer("timeoutMs").unwrap_or(WAIT_MS).unsigned_abs();
+    let within = Duration::from_millis(ms).min(gateway.config.bounds().run_within);
+    if let Some(to) = call.take(Then::Waited { key }) {
+        gateway.openclaw_route(cx, call.conn, Op::Wait { run, within }, to);
+    }
+    Ok(())
+}
+
+impl Gateway {
+    /// The session that a call is for: the main one if it names none.
+    pub(super) fn openclaw_session(&self, call: &Call<'_>, agent: Option<&str>) -> Arc<str> {
+        let named = call.values.text("sessionKey");
+        let agent = agent.unwrap_or_else(|| self.default_agent());
+        canonical(named.as_deref().unwrap_or(MAIN), agent)
+    }
+
+    /// What a client says to an agent.
+    fn openclaw_send(&self, call: &Call<'_>) -> Result<(Arc<str>, Op), Refusal> {
+        let text = call.values.text("message").unwrap_or_default();
+        if text.trim().is_empty() {
+            return Err(Refusal::invalid("message or attachment required"));
+        }
+        let most = self.config.raw.max_message_chars;
+        if text.chars().nth(most).is_some() {
+            return Err(Refusal::invalid(format!("message has more than {most} characters")));
+        }
+        let named = call.values.text("agentId");
+        let session = self.openclaw_session(call, named.as_deref());
+        let name = named.as_deref().or(agent_of(&session)).unwrap_or(MAIN);
+        let agent = self.agent_called(name);
+        if self.config.agent(agent).is_none() {
+            return Err(unknown_agent(name));
+        }
+        let key: Arc<str> = Arc::from(&*call.values.text("idempotencyKey").unwrap_or_default());
+        let op = Op::Send(Send {
+            session: Some(session.clone()),
+            agent: Some(agent.into()),
+            print: Some(Fingerprint::of(&text)),
+            text: Arc::from(&*text),
+            media: Vec::new(),
+            key: Some(key.clone()),
+            ack: true,
+            latest: true,
+            create: true,
+        });
+        Ok((key, op))
+    }
+}
