@@ -3,9 +3,12 @@
 //! | file | idea |
 //! |---|---|
 //! | `schema` | what the parameters of a request may be |
+//! | `connect_params` `client_info` | what a client says and shows when it connects |
 //! | `scopes` | what a connection may do, as a set of words |
 
 #![allow(dead_code, reason = "built from below: the dialect that uses it comes next")]
 
+mod client_info;
+mod connect_params;
 mod schema;
 mod scopes;
