@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `schema` | what the parameters of a request may be |
 //! | `connect_params` `client_info` | what a client says and shows when it connects |
+//! | `device_proof` | whether a device is the one that it says |
 //! | `scopes` | what a connection may do, as a set of words |
 
 #![allow(dead_code, reason = "built from below: the dialect that uses it comes next")]
 
 mod client_info;
 mod connect_params;
+mod device_proof;
 mod schema;
 mod scopes;
