@@ -2,6 +2,7 @@
 //!
 //! | file | idea |
 //! |---|---|
+//! | `devices` `device_request` `paired_device` `device_tokens` | which devices were let in, and for what |
 //! | `schema` | what the parameters of a request may be |
 //! | `connect_params` `client_info` | what a client says and shows when it connects |
 //! | `device_proof` | whether a device is the one that it says |
@@ -12,5 +13,9 @@
 mod client_info;
 mod connect_params;
 mod device_proof;
+mod device_request;
+mod device_tokens;
+mod devices;
+mod paired_device;
 mod schema;
 mod scopes;
