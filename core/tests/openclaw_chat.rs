@@ -45,8 +45,7 @@ fn a_conversation_is_told_in_deltas_and_ends_with_its_text() {
         assert_eq!(last["runId"], "k1");
         assert_eq!(last["sessionKey"], "agent:main:main");
         assert_eq!(last["message"]["content"][0]["text"], "hello out there");
-        let text: String =
-            chat.iter().filter_map(|event| event["deltaText"].as_str()).collect();
+        let text: String = chat.iter().filter_map(|event| event["deltaText"].as_str()).collect();
         assert_eq!(text, "hello out there");
         let phases: Vec<_> = world
             .events(at, "agent")

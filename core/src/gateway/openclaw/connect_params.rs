@@ -5,6 +5,7 @@
 
 use super::super::authenticate::MAX_TOKEN;
 use super::super::config::Secret;
+use super::client_info::{CLIENT, ClientInfo, MAYBE, WORD, owned};
 use super::schema::{Field, Kind, Values};
 use serde_json::value::RawValue;
 use std::ops::RangeInclusive;
@@ -29,29 +30,6 @@ pub(in crate::gateway) struct ConnectParams {
     pub(in crate::gateway) auth: AuthParams,
     /// What it calls itself in HTTP.
     pub(in crate::gateway) user_agent: Option<Box<str>>,
-}
-
-/// What a client says it is. Only what a device has signed is more than its word.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::gateway) struct ClientInfo {
-    /// One of a fixed list.
-    pub(in crate::gateway) id: &'static str,
-    /// One of a fixed list.
-    pub(in crate::gateway) mode: &'static str,
-    /// For people.
-    pub(in crate::gateway) display_name: Option<Box<str>>,
-    /// Of the program.
-    pub(in crate::gateway) version: Box<str>,
-    /// Which build of that version.
-    pub(in crate::gateway) build: Option<Box<str>>,
-    /// The operating system.
-    pub(in crate::gateway) platform: Box<str>,
-    /// What kind of machine.
-    pub(in crate::gateway) device_family: Option<Box<str>>,
-    /// Which machine of that kind.
-    pub(in crate::gateway) model: Option<Box<str>>,
-    /// Which of several programs of the same machine.
-    pub(in crate::gateway) instance: Option<Box<str>>,
 }
 
 /// What a peer is to the gateway.
@@ -121,34 +99,6 @@ impl ConnectParams {
     }
 }
 
-impl ClientInfo {
-    fn of(values: &Values<'_>) -> Option<Self> {
-        Some(Self {
-            id: known(CLIENT_IDS, &values.text("id")?)?,
-            mode: known(CLIENT_MODES, &values.text("mode")?)?,
-            display_name: owned(values, "displayName"),
-            version: owned(values, "version").unwrap_or_default(),
-            build: owned(values, "buildId"),
-            platform: owned(values, "platform").unwrap_or_default(),
-            device_family: owned(values, "deviceFamily"),
-            model: owned(values, "modelIdentifier"),
-            instance: owned(values, "instanceId"),
-        })
-    }
-
-    /// Whether it is the administration page.
-    pub(in crate::gateway) fn is_control_ui(&self) -> bool {
-        matches!(self.id, "openclaw-control-ui" | "clawdbot-control-ui")
-    }
-
-    /// Whether it runs in a web page, so that a browser says of which origin.
-    pub(in crate::gateway) fn is_page(&self) -> bool {
-        self.is_control_ui()
-            || matches!(self.id, "webchat" | "webchat-ui")
-            || self.mode == "webchat"
-    }
-}
-
 impl PeerRole {
     /// Every role.
     pub(in crate::gateway) const ALL: [Self; 3] = [Self::Operator, Self::Node, Self::Worker];
@@ -200,50 +150,6 @@ impl AuthParams {
     }
 }
 
-/// An empty text is none.
-fn owned(values: &Values<'_>, name: &str) -> Option<Box<str>> {
-    values.text(name).filter(|text| !text.is_empty()).map(Into::into)
-}
-
-fn known(words: &[&'static str], word: &str) -> Option<&'static str> {
-    words.iter().copied().find(|known| *known == word)
-}
-
-/// The programs that there are: those of protocol 4, then those that only speak protocol 3.
-const CLIENT_IDS: &[&str] = &[
-    "webchat-ui",
-    "openclaw-control-ui",
-    "openclaw-browser-copilot",
-    "openclaw-tui",
-    "webchat",
-    "cli",
-    "gateway-client",
-    "openclaw-macos",
-    "openclaw-linux",
-    "openclaw-ios",
-    "openclaw-watchos",
-    "openclaw-android",
-    "node-host",
-    "openclaw-worker",
-    "test",
-    "fingerprint",
-    "openclaw-probe",
-    "clawdbot-control-ui",
-    "clawdbot-macos",
-    "clawdbot-ios",
-    "clawdbot-android",
-    "clawdbot-probe",
-];
-
-const CLIENT_MODES: &[&str] =
-    &["webchat", "cli", "ui", "backend", "node", "worker", "probe", "test"];
-
-/// Names, versions and ids: what a line of a list has room for.
-const WORD: Kind = Kind::Text { min: 1, max: 256 };
-
-/// What clients may send empty, which says nothing.
-const MAYBE: Kind = Kind::Text { min: 0, max: 256 };
-
 const SECRET: Kind = Kind::Text { min: 0, max: MAX_TOKEN };
 
 /// Whole numbers that JSON can carry.
@@ -268,19 +174,6 @@ const CONNECT: &[Field] = &[
     Field::optional("userAgent", Kind::Text { min: 0, max: 1024 }),
 ];
 
-const CLIENT: &[Field] = &[
-    Field::required("id", Kind::OneOf(CLIENT_IDS)),
-    Field::optional("displayName", MAYBE),
-    Field::required("version", WORD),
-    Field::optional("buildId", Kind::Text { min: 0, max: 96 }),
-    Field::required("platform", WORD),
-    Field::optional("deviceFamily", MAYBE),
-    Field::optional("modelIdentifier", MAYBE),
-    Field::optional("timeZone", Kind::Text { min: 0, max: 64 }),
-    Field::required("mode", Kind::OneOf(CLIENT_MODES)),
-    Field::optional("instanceId", MAYBE),
-];
-
 const DEVICE: &[Field] = &[
     Field::required("id", WORD),
     Field::required("publicKey", WORD),
@@ -300,6 +193,7 @@ const AUTH: &[Field] = &[
 
 #[cfg(test)]
 mod tests {
+    use super::super::client_info::{CLIENT_IDS, CLIENT_MODES};
     use super::*;
 
     const LEAST: &str = r#""minProtocol":3,"maxProtocol":4,
@@ -377,7 +271,10 @@ mod tests {
             let text = LEAST.replace("probe", mode);
             assert_eq!(read(&text).expect("fine").client.mode, *mode);
         }
-        assert!(fault(&LEAST.replace("cli", "curl")).starts_with("at /client/id: must be one of"));
+        assert!(
+            fault(&LEAST.replace("\"cli\"", "\"curl\""))
+                .starts_with("at /client/id: must be one of")
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::super::principal::Role;
 use std::fmt;
 
 /// A set of scopes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub struct Scopes(u16);
 
 impl Scopes {
