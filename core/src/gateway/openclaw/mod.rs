@@ -6,6 +6,7 @@
 //! | `schema` | what the parameters of a request may be |
 //! | `connect_params` `client_info` | what a client says and shows when it connects |
 //! | `device_proof` | whether a device is the one that it says |
+//! | `session_key` | what sessions are called |
 //! | `scopes` | what a connection may do, as a set of words |
 
 #![allow(dead_code, reason = "built from below: the dialect that uses it comes next")]
@@ -19,3 +20,4 @@ mod devices;
 mod paired_device;
 mod schema;
 mod scopes;
+mod session_key;
