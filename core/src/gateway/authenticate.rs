@@ -21,7 +21,7 @@ const MAX_USER: usize = 255;
 
 /// The user of a client that names none: one person with one token, whose sessions are still there
 /// after a reconnect. An id per connection would lose them.
-const DEFAULT_USER: &str = "default";
+pub(super) const DEFAULT_USER: &str = "default";
 
 /// The longest token, in a parameter or a header.
 pub(super) const MAX_TOKEN: usize = 4096;

@@ -7,14 +7,15 @@ use super::super::send::Cx;
 use super::super::session::agent_of;
 use super::answers::PROVIDER;
 use super::dispatch::{Call, Done};
-use super::session_key::MAIN;
+use super::session_key::{MAIN, main_of};
 
 pub(super) fn list(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let main = main_of(call.who.user());
     if let Some(to) = call.to.take() {
         gateway.reply_ok(cx, to, |gateway, out| {
             Object::new(out)
                 .str("defaultId", gateway.default_agent())
-                .str("mainKey", MAIN)
+                .str("mainKey", &main)
                 .str("scope", "per-sender")
                 .list("agents", &gateway.config.raw.agents, |out, agent| {
                     Object::new(out)

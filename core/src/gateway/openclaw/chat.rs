@@ -1,6 +1,7 @@
 //! `chat.*`, `agent` and `agent.wait`: parameters in, one request about a session out.
 
 use super::super::Gateway;
+use super::super::chat::MAX_KEY;
 use super::super::refusal::Refusal;
 use super::super::request::Fingerprint;
 use super::super::send::Cx;
@@ -9,7 +10,7 @@ use super::agents::unknown_agent;
 use super::answers::Then;
 use super::dispatch::{Call, Done};
 use super::history::{History, Read};
-use super::session_key::{MAIN, canonical};
+use super::session_key::{MAIN, canonical, main_of};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ pub(super) fn agent(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>)
 }
 
 pub(super) fn history(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
-    let session = gateway.openclaw_session(call, None);
+    let session = gateway.openclaw_session(call, None)?;
     let number = |name, or| call.values.integer(name).unwrap_or(or).unsigned_abs() as usize;
     let (limit, offset) = (number("limit", PAGE), number("offset", 0));
     let history = History { session: session.clone(), limit, offset, read: Read::Nothing };
@@ -58,7 +59,7 @@ pub(super) fn history(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_
 }
 
 pub(super) fn abort(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
-    let session = gateway.openclaw_session(call, None);
+    let session = gateway.openclaw_session(call, None)?;
     let run = call.values.text("runId").map(|run| Arc::from(&*run));
     if let Some(to) = call.take(Then::Aborted) {
         let op = Op::Abort { session: Some(session), run };
@@ -80,10 +81,20 @@ pub(super) fn wait(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) 
 
 impl Gateway {
     /// The session that a call is for: the main one if it names none.
-    pub(super) fn openclaw_session(&self, call: &Call<'_>, agent: Option<&str>) -> Arc<str> {
+    ///
+    /// # Errors
+    /// The name is no name of a session.
+    pub(super) fn openclaw_session(
+        &self,
+        call: &Call<'_>,
+        agent: Option<&str>,
+    ) -> Result<Arc<str>, Refusal> {
         let named = call.values.text("sessionKey");
+        let name = named.as_deref().unwrap_or(MAIN);
         let agent = agent.unwrap_or_else(|| self.default_agent());
-        canonical(named.as_deref().unwrap_or(MAIN), agent)
+        canonical(name, agent, &main_of(call.who.user())).ok_or_else(|| {
+            Refusal::invalid(format!("sessionKey is empty or longer than {MAX_KEY} bytes"))
+        })
     }
 
     /// What a client says to an agent.
@@ -97,7 +108,7 @@ impl Gateway {
             return Err(Refusal::invalid(format!("message has more than {most} characters")));
         }
         let named = call.values.text("agentId");
-        let session = self.openclaw_session(call, named.as_deref());
+        let session = self.openclaw_session(call, named.as_deref())?;
         let name = named.as_deref().or(agent_of(&session)).unwrap_or(MAIN);
         let agent = self.agent_called(name);
         if self.config.agent(agent).is_none() {

@@ -5,7 +5,7 @@ use super::super::conn::ConnId;
 use super::super::json::{self, Object};
 use super::super::presence::conn_name;
 use super::methods::{EVENTS, METHODS};
-use super::session_key::MAIN;
+use super::session_key::main_of;
 use std::time::Instant;
 
 /// How often clients hear a `tick`: those of this dialect take a connection without one for dead, whatever
@@ -14,9 +14,8 @@ const TICK_MS: u64 = 30_000;
 
 impl Gateway {
     pub(super) fn write_openclaw_hello(&self, out: &mut String, now: Instant, id: ConnId) {
-        let Some(peer) = self.conns.get(&id).and_then(|conn| conn.openclaw.as_ref()) else {
-            return;
-        };
+        let Some(conn) = self.conns.get(&id) else { return };
+        let Some(peer) = &conn.openclaw else { return };
         let limits = &self.config.raw.limits;
         let role = peer.role;
         let reads = peer.view().reads;
@@ -43,9 +42,11 @@ impl Gateway {
                     .num("uptimeMs", now.saturating_duration_since(self.start).as_millis() as u64)
                     .object("sessionDefaults", |o| {
                         let agent = self.default_agent();
+                        let user = conn.principal.as_ref().map_or("", |who| &who.user);
+                        let main = main_of(user);
                         o.str("defaultAgentId", agent)
-                            .str("mainKey", MAIN)
-                            .str("mainSessionKey", &format!("agent:{agent}:{MAIN}"))
+                            .str("mainKey", &main)
+                            .str("mainSessionKey", &format!("agent:{agent}:{main}"))
                             .str("scope", "per-sender")
                     })
             })

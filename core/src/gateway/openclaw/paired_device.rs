@@ -204,7 +204,7 @@ impl PairedDevice {
             self.about = other.about;
         }
         if other.approved > self.approved {
-            (self.user, self.via, self.approved) = (other.user, other.via, other.approved);
+            (self.via, self.approved) = (other.via, other.approved);
         }
         self.seen = self.seen.max(other.seen);
         for (role, grant) in other.grants {

@@ -4,10 +4,11 @@ use super::*;
 use crate::gateway::openclaw::device_request::Decision;
 use serde_json::{Value, json};
 
-const BOUNDS: DeviceBounds = DeviceBounds { requests: 4, requests_per_address: 3, devices: 3 };
-const CHAT: Scopes = Scopes::READ.or(Scopes::WRITE);
-const OPERATOR: PeerRole = PeerRole::Operator;
-const OWNER: (Via, Scopes) = (Via::Owner, Scopes::ALL);
+pub(super) const BOUNDS: DeviceBounds =
+    DeviceBounds { requests: 4, requests_per_address: 3, devices: 3 };
+pub(super) const CHAT: Scopes = Scopes::READ.or(Scopes::WRITE);
+pub(super) const OPERATOR: PeerRole = PeerRole::Operator;
+pub(super) const OWNER: (Via, Scopes) = (Via::Owner, Scopes::ALL);
 
 fn about(platform: &str) -> About {
     About {
@@ -20,7 +21,7 @@ fn about(platform: &str) -> About {
 }
 
 /// Of the device with this number, from an address of its own.
-fn wish(number: u8, scopes: Scopes) -> Wish {
+pub(super) fn wish(number: u8, scopes: Scopes) -> Wish {
     Wish {
         key: DeviceKey([number; 32]),
         user: "ann".into(),
@@ -32,7 +33,7 @@ fn wish(number: u8, scopes: Scopes) -> Wish {
     }
 }
 
-fn name(number: u8) -> Arc<str> {
+pub(super) fn name(number: u8) -> Arc<str> {
     DeviceKey([number; 32]).id()
 }
 
