@@ -394,6 +394,27 @@ fn the_hosts_pages_are_asked_for_under_the_gateways_names_only() {
 }
 
 #[test]
+fn the_hosts_pages_have_their_scripts_even_where_they_may_not_connect() {
+    let mut config = config();
+    config.pages = PAGES;
+    config.listen = "0.0.0.0:18790".parse().expect("an address");
+    let mut world = World::with(1, config);
+    let own = "Host: gw.example\r\nOrigin: http://gw.example\r\n";
+    let other = "Host: gw.example\r\nOrigin: http://evil.example\r\n";
+    for (request, headers, status) in [
+        ("GET /console", own.to_string(), 200),
+        ("GET /console", other.to_string(), 403),
+        ("GET /health", own.to_string(), 403),
+        ("POST /ws", own.to_string(), 403),
+        ("GET /", format!("{own}{UPGRADE}"), 403),
+        ("GET /ws", format!("{own}{UPGRADE}"), 403),
+    ] {
+        let text = format!("{request} HTTP/1.1\r\n{headers}\r\n");
+        assert_eq!(ask(&mut world, &text).0, status, "{request} {headers}");
+    }
+}
+
+#[test]
 fn a_link_on_another_site_leads_to_the_hosts_pages_and_nowhere_else() {
     let mut world = with_pages();
     let visit =

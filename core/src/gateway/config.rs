@@ -85,8 +85,8 @@ pub struct GatewayConfig {
     /// Users that an admin token makes owners. Empty: only the user `system`.
     pub owner_ids: Vec<String>,
     /// Web pages that may connect: `https://chat.example.com`, `http://10.0.0.5:8080`, or every
-    /// subdomain, `https://*.example.com`. Pages served from the gateway's own loopback host may
-    /// always.
+    /// subdomain, `https://*.example.com`. Pages served from the gateway's own loopback host, or from
+    /// the address that the client asks, may always.
     pub allowed_origins: Vec<String>,
     /// Names under which this gateway may be asked (`Host`), such as that of a proxy in front; with
     /// or without a port. Pages of the same origin are then allowed, too. On a loopback listener no

@@ -12,7 +12,7 @@ use super::conn::ConnId;
 use super::fact::{Fact, Why};
 use super::forwarded;
 use super::json::{self, Object};
-use super::origin::{Host, OriginRefusal, judge};
+use super::origin::{Host, Origin, OriginRefusal, judge};
 use super::refusal::cut;
 use super::send::Cx;
 use super::static_page::{StaticPage, is_visit};
@@ -214,8 +214,19 @@ impl Gateway {
         }
         if let Some(origin) = head.header("Origin") {
             let text = String::from_utf8_lossy(origin);
-            judge(&text, host.as_ref(), &self.config.origins, &self.config.hosts)
-                .map_err(|refusal| refuse_origin(&text, refusal))?;
+            // Browsers name the origin for the scripts of a page, too: it gets its own, and can say why it
+            // gets nothing else.
+            let of_page = || {
+                let origin = Origin::parse(&text);
+                self.static_page(head).is_some()
+                    && !head.is_upgrade()
+                    && origin
+                        .zip(host.as_ref())
+                        .is_some_and(|(origin, host)| origin.is_served_from(host))
+            };
+            judge(&text, host.as_ref(), &self.config.origins, &self.config.hosts).or_else(
+                |refusal| if of_page() { Ok(()) } else { Err(refuse_origin(&text, refusal)) },
+            )?;
         } else if head.header("Sec-Fetch-Site").is_some_and(|site| site == b"cross-site")
             && !(is_visit(head) && self.static_page(head).is_some())
         {
