@@ -257,5 +257,13 @@ test('pictures', async () => {
     assert.ok(width <= options.viewport.width, `${name} is ${width} wide`);
     await page.click('#stop');
     await shows(page, '.message.assistant:last-of-type', /stopped/);
+    const admin = await Client.connect(gateway, { user: 'ann' });
+    const { connections } = await admin.call('connections.list', { userId: 'me' });
+    for (const { connId } of connections) await admin.call('connections.close', { connId, reason: 'the house is being painted' });
+    await phase(page, 'ended');
+    await page.locator('#links-box').evaluate((box) => {
+      box.open = true;
+    });
+    await picture(page, `${name}-ended`);
   }
 });

@@ -12,6 +12,7 @@ test('a killed gateway is 1006 with its meaning; the page comes back, says gap, 
   const page = await loggedIn(first, { viewport: { width: 1280, height: 800 } });
   await say(page, 'before the kill');
   await shows(page, '.message.assistant .text', /before the kill/);
+  await shows(page, '#agent-chip', /idle/);
   await first.kill('SIGKILL');
   await shows(page, '#notice', /Closed with 1006[\s\S]*cut without a word[\s\S]*Ended by: nobody who said so/);
   await shows(page, '#link-chip', /cut off|connecting/);
@@ -32,11 +33,30 @@ test('a killed gateway is 1006 with its meaning; the page comes back, says gap, 
   assertQuiet(page, CUT);
 });
 
+test('what a killed gateway was answering is answered after all, and once', async () => {
+  const first = await gatewayOf(QUICK);
+  const page = await loggedIn(first);
+  const text = Array.from({ length: 100 }, (_, at) => `w${at}`).join(' ');
+  await say(page, text);
+  await shows(page, '.message.assistant .text', /w5 /);
+  await first.kill('SIGKILL');
+  await shows(page, '.message.assistant', /cut off/);
+  const second = await first.restart();
+  await shows(page, '.message.assistant .text', /w99$/);
+  assert.equal(await page.innerText('.message.assistant .text'), text);
+  assert.equal(await page.locator('.message').count(), 2);
+  const { messages } = await (await Client.connect(second, { user: 'me' })).call('chat.history', {
+    sessionKey: await page.getAttribute('#sessions [aria-current]', 'data-session'),
+  });
+  assert.deepEqual(messages.map(({ role, content }) => [role, content]), [['user', text], ['assistant', text]]);
+});
+
 test('a restart is 1012 with its meaning, and the page resumes without having lost anything', async () => {
   const first = await gatewayOf(QUICK);
   const page = await loggedIn(first);
   await say(page, 'before the restart');
   await shows(page, '.message.assistant .text', /before the restart/);
+  await shows(page, '#agent-chip', /idle/);
   const exit = first.kill('SIGUSR2');
   await shows(page, '#notice', /1012: service restart[\s\S]*being restarted[\s\S]*Ended by: the gateway/);
   assert.equal(await exit, 0);
@@ -121,17 +141,17 @@ test('an API key whose time is over makes room for another one, and nothing is l
   const gateway = await gatewayOf(QUICK);
   const admin = await Client.connect(gateway, { user: 'someone' });
   const make = (more) => admin.call('api_keys.create', { name: 'page', role: 'operator', user: 'me', ...more });
-  const [short, long] = [await make({ expiresInMs: 1_500 }), await make({})];
+  const [short, long] = [await make({ expiresInMs: 4_000 }), await make({})];
   const page = await tab();
   await page.goto(`${gateway.home}#token=${short.key}`);
   await phase(page, 'open');
-  await say(page, 'word '.repeat(120));
+  await say(page, 'word '.repeat(300));
   await shows(page, '#notice', /1008: credential expired[\s\S]*time .* is over/);
   await page.fill('#token', long.key);
   await page.click('#login button');
   await phase(page, 'open');
   await shows(page, '#link-facts', /Last login\s+resumed/);
-  await shows(page, '.message.assistant .text', /^(word ?){120}$/);
+  await shows(page, '.message.assistant .text', /^(word ?){300}$/);
   await shows(page, '#link-facts', /none missing/);
 });
 

@@ -13,7 +13,7 @@ const ENDED = { 'run.completed': 'done', 'run.failed': 'failed', 'run.cancelled'
 export class Chat extends EventTarget {
   constructor(link, agents) {
     super();
-    Object.assign(this, { link, agents, session: null, items: [], runs: new Map(), unsent: [], sessions: [], sending: false });
+    Object.assign(this, { link, agents, session: null, items: [], runs: new Map(), unsent: [], unfinished: new Map(), sessions: [], sending: false, isAtEnd: true });
     link.addEventListener('hello', ({ detail }) => this.arrived(detail));
     link.addEventListener('event', ({ detail }) => this.happened(detail));
     link.addEventListener('change', () => {
@@ -37,11 +37,18 @@ export class Chat extends EventTarget {
     });
     $('agent').addEventListener('change', () => this.session && this.open(null));
     agents.addEventListener('change', () => this.showAgents());
+    const log = $('log');
+    log.addEventListener('scroll', () => {
+      this.isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 120;
+    });
+    // A notice above it takes room away: who was looking at the end still does.
+    new ResizeObserver(() => this.atEnd(() => {})).observe(log);
   }
 
   /** Another user sees nothing of this one. */
   forget() {
     Object.assign(this, { unsent: [], sessions: [], sending: false });
+    this.unfinished.clear();
     this.runs.clear();
     this.open(null);
     this.showSessions();
@@ -52,9 +59,22 @@ export class Chat extends EventTarget {
     this.refreshSessions();
     if (!hello.resume.resumed) {
       this.runs.clear();
-      await this.reload(this.link.cameBack);
+      const open = [...this.unfinished.values()];
+      this.unfinished.clear();
+      this.sayAgain(open, await this.reload(this.link.cameBack));
     }
     this.send();
+  }
+
+  /**
+   * A gateway that was killed has forgotten what it was answering: the same message under the same key goes on
+   * where it was. Only what has no answer yet is said again: keys are not remembered for ever.
+   */
+  sayAgain(open, history) {
+    const last = history?.messages.at(-1);
+    if (last?.role !== 'user') return;
+    const message = open.find(({ session, text }) => session === this.session && text.startsWith(last.content));
+    if (message) this.unsent.unshift({ ...message, item: null });
   }
 
   // ---- Sessions
@@ -95,6 +115,7 @@ export class Chat extends EventTarget {
     this.session = session;
     if (agent) $('agent').value = agent;
     this.items = [];
+    this.isAtEnd = true;
     $('log').replaceChildren();
     for (const each of $('sessions').querySelectorAll('button')) {
       if (each.dataset.session === session) each.setAttribute('aria-current', 'true');
@@ -107,15 +128,15 @@ export class Chat extends EventTarget {
   /** What the store has, then what is under way, then what has not been sent. */
   async reload(away) {
     const { session } = this;
-    if (!session) return;
+    if (!session) return null;
     let history;
     try {
       history = await this.link.request('chat.history', { sessionKey: session, limit: HISTORY_PAGE });
     } catch (error) {
       if (this.session === session && !(error instanceof Lost)) this.note(`The conversation could not be read: ${error.code} ${error.message}`);
-      return;
+      return null;
     }
-    if (this.session !== session) return;
+    if (this.session !== session) return null;
     this.items = [];
     $('log').replaceChildren();
     if (history.more) this.note('Older messages are not shown.');
@@ -129,7 +150,8 @@ export class Chat extends EventTarget {
       if (run.state === 'working') this.showRun(run);
       else this.runs.delete(run.id);
     }
-    for (const message of this.unsent.filter((message) => message.session === session)) message.item = this.add(message.shown);
+    for (const message of this.unsent.filter((message) => message.session === session && message.item)) message.item = this.add(message.shown);
+    return history;
   }
 
   // ---- Messages on the screen
@@ -154,13 +176,12 @@ export class Chat extends EventTarget {
 
   /** Keeps the end in sight for who was looking at it. */
   atEnd(change) {
-    const log = $('log');
-    const near = log.scrollHeight - log.scrollTop - log.clientHeight < 120;
     change();
-    if (near) log.scrollTop = log.scrollHeight;
+    if (this.isAtEnd) $('log').scrollTop = $('log').scrollHeight;
   }
 
   mark(item, state, detail = '') {
+    if (!item) return;
     setText(item.state, state);
     item.element.dataset.state = state;
     item.problem?.remove();
@@ -221,7 +242,7 @@ export class Chat extends EventTarget {
       if (this.unsent[0] === message) {
         this.unsent.shift();
         this.mark(message.item, 'not sent', `${error.code}: ${error.message}`);
-        this.offerAgain(message);
+        if (message.item) this.offerAgain(message);
       }
     } finally {
       if (this.link.socket === socket) this.sending = false;
@@ -232,12 +253,18 @@ export class Chat extends EventTarget {
   taken(message, answer) {
     this.unsent.shift();
     const wasNew = message.session === null;
-    message.item.runId = answer.runId ?? null;
+    message.session = answer.sessionKey;
+    if (message.item) message.item.runId = answer.runId ?? null;
+    const run = this.runs.get(answer.runId);
+    if (answer.runId && (!run || run.state === 'working')) {
+      this.unfinished.set(answer.runId, message);
+      if (this.unfinished.size > UNSENT_KEPT) this.unfinished.delete(this.unfinished.keys().next().value);
+    }
     this.mark(message.item, answer.queued ? WAITS : '');
     if (wasNew) {
       // What else was said meanwhile belongs to the same conversation.
       for (const other of this.unsent) if (other.session === null) other.session = answer.sessionKey;
-      if (this.session === null && this.items.includes(message.item)) {
+      if (this.session === null && message.item && this.items.includes(message.item)) {
         this.session = answer.sessionKey;
         for (const run of this.runs.values()) if (run.session === this.session && !run.item) this.showRun(run);
       }
@@ -302,6 +329,7 @@ export class Chat extends EventTarget {
     if (type === 'chunk') this.chunk(run, String(payload.content), payload.offset);
     if (Object.hasOwn(ENDED, type)) {
       Object.assign(run, { state: ENDED[type], error: payload?.error });
+      this.unfinished.delete(runId);
       // It repeats the whole answer: whatever did not arrive is in it.
       if (type === 'run.completed') this.setContent(run, String(payload.content));
       this.refreshSoon();
@@ -353,6 +381,8 @@ export class Chat extends EventTarget {
 
   markRun(run) {
     const words = { working: this.link.isOpen ? 'is answering' : 'cut off', done: '', failed: 'failed', stopped: 'stopped' };
+    // It is read out when it is whole.
+    run.item.element.setAttribute('aria-busy', String(run.state === 'working'));
     this.mark(run.item, words[run.state], run.state === 'failed' ? String(run.error ?? 'The agent gave no reason.') : '');
   }
 

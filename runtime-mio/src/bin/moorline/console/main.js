@@ -114,6 +114,8 @@ function focus() {
 function show() {
   const { phase } = link;
   document.body.dataset.phase = phase;
+  const title = ['waiting', 'ended', 'refused'].includes(phase) ? `${TITLES[phase]} – Moorline` : 'Moorline';
+  if (document.title !== title) document.title = title;
   const wantsLogin = phase === 'idle' || phase === 'refused' || (phase === 'ended' && link.ending.then === 'login');
   const inside = link.hello !== null && link.hello !== undefined && !wantsLogin;
   $('entry').hidden = inside;
@@ -164,6 +166,7 @@ function showNotice(wantsLogin) {
   $('notice-detail').hidden = !shown.detail;
   setText($('notice-action'), shown.action);
   setText($('notice-next'), phase === 'waiting' ? `Tries ${left()}.` : phase === 'connecting' ? 'Trying…' : '');
+  $('notice-next').hidden = !$('notice-next').textContent;
   $('again').hidden = wantsLogin || phase === 'open' || phase === 'connecting';
 }
 
@@ -210,7 +213,7 @@ function showAgents() {
     $('agent-dot').className = `dot ${agents.state(agent)}`;
     setText($('agent-words'), `${agent.name || agent.id} ${agents.state(agent)}`);
   }
-  const store = agents.health?.database;
+  const store = link.isOpen ? agents.health?.database : undefined;
   setText($('store-words'), store === undefined ? '' : store === 'ok' ? 'The gateway’s store works.' : 'The gateway’s store does not work.');
 }
 
