@@ -51,6 +51,20 @@ test('what a killed gateway was answering is answered after all, and once', asyn
   assert.deepEqual(messages.map(({ role, content }) => [role, content]), [['user', text], ['assistant', text]]);
 });
 
+test('a gateway that has forgotten everything gets what was said meanwhile in a new conversation', async () => {
+  const first = await gatewayOf(QUICK, { extra: ['--ephemeral'] });
+  const page = await loggedIn(first);
+  await say(page, 'to be forgotten');
+  await shows(page, '.message.assistant .text', /to be forgotten/);
+  await first.kill('SIGKILL');
+  await shows(page, '#notice', /1006/);
+  await say(page, 'said while away');
+  await first.restart();
+  await shows(page, '#log', /does not know this conversation any more/);
+  await shows(page, '.message.assistant .text', /said while away/);
+  assert.equal(await page.locator('.message').count(), 2);
+});
+
 test('a restart is 1012 with its meaning, and the page resumes without having lost anything', async () => {
   const first = await gatewayOf(QUICK);
   const page = await loggedIn(first);
@@ -78,7 +92,7 @@ test('a gateway that stops for good is 1001', async () => {
 });
 
 test('cuts in the middle of an answer cost nothing: it goes on where it was', async () => {
-  const cable = await network(await gatewayOf(QUICK));
+  const cable = await network(await gatewayOf(QUICK, { extra: ['--loops', '2'] }));
   const page = await loggedIn(cable);
   const text = Array.from({ length: 250 }, (_, at) => `w${at}`).join(' ');
   await say(page, text);

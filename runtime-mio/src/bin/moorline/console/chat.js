@@ -97,6 +97,7 @@ export class Chat extends EventTarget {
 
   showSessions() {
     const own = this.link.hello?.user_id;
+    const focused = document.activeElement?.dataset.session;
     $('sessions').replaceChildren(...this.sessions.map((session) => {
       const title = session.label || `Chat ${session.key.split(':').at(-1).slice(0, 8)}`;
       const whose = session.userId === own ? '' : ` · ${session.userId}`;
@@ -108,6 +109,7 @@ export class Chat extends EventTarget {
       button.addEventListener('click', () => this.open(session.key, session.agentId));
       return el('li', '', button);
     }));
+    if (focused) [...$('sessions').querySelectorAll('button')].find((button) => button.dataset.session === focused)?.focus();
     $('no-sessions').hidden = this.sessions.length > 0;
   }
 
@@ -133,7 +135,7 @@ export class Chat extends EventTarget {
     try {
       history = await this.link.request('chat.history', { sessionKey: session, limit: HISTORY_PAGE });
     } catch (error) {
-      if (this.session === session && !(error instanceof Lost)) this.note(`The conversation could not be read: ${error.code} ${error.message}`);
+      if (this.session === session && !(error instanceof Lost)) this.unread(error);
       return null;
     }
     if (this.session !== session) return null;
@@ -152,6 +154,17 @@ export class Chat extends EventTarget {
     }
     for (const message of this.unsent.filter((message) => message.session === session && message.item)) message.item = this.add(message.shown);
     return history;
+  }
+
+  unread(error) {
+    if (error.code !== 'NOT_FOUND') {
+      this.note(`The conversation could not be read: ${error.code} ${error.message}`);
+      return;
+    }
+    const waiting = this.unsent.filter((message) => message.session === this.session);
+    this.open(null);
+    this.note('The gateway does not know this conversation any more; a new one begins.');
+    for (const message of waiting) Object.assign(message, { session: null, item: this.add(message.shown) });
   }
 
   // ---- Messages on the screen
