@@ -1,4 +1,4 @@
-// Small helpers for what is shown. Texts become text nodes, never markup.
+// How things are shown: elements, times and sizes. Texts become text nodes, never markup.
 
 export const $ = (id) => document.getElementById(id);
 
