@@ -4,6 +4,7 @@ use super::forwarded::{Cidr, ForwardedHeader};
 use super::jwt::{JwtKey, JwtKeyError, Verifier};
 use super::origin::{Host, OriginRule};
 use super::principal::Role;
+use super::static_page::StaticPage;
 use super::upload;
 use crate::limits::Limits;
 use core::net::SocketAddr;
@@ -84,8 +85,8 @@ pub struct GatewayConfig {
     /// Users that an admin token makes owners. Empty: only the user `system`.
     pub owner_ids: Vec<String>,
     /// Web pages that may connect: `https://chat.example.com`, `http://10.0.0.5:8080`, or every
-    /// subdomain, `https://*.example.com`. Pages served from the gateway's own loopback host may
-    /// always.
+    /// subdomain, `https://*.example.com`. Pages served from the gateway's own loopback host, or from
+    /// the address that the client asks, may always.
     pub allowed_origins: Vec<String>,
     /// Names under which this gateway may be asked (`Host`), such as that of a proxy in front; with
     /// or without a port. Pages of the same origin are then allowed, too. On a loopback listener no
@@ -118,6 +119,9 @@ pub struct GatewayConfig {
     /// Bytes of an uploaded file. Default 50 MiB, as in the base dialect. Higher: disk, and places held
     /// for longer.
     pub max_upload_bytes: usize,
+    /// Pages of the host that anybody may read who may ask at all, such as a web page for people. Default
+    /// none: then `/` is a short index.
+    pub pages: &'static [StaticPage],
     /// What peers may cost.
     pub bounds: Bounds,
 }
@@ -246,6 +250,7 @@ impl GatewayConfig {
             max_message_chars: 32_000,
             create_sessions_on_send: false,
             max_upload_bytes: 50 * 1024 * 1024,
+            pages: &[],
             bounds: Bounds::default(),
         }
     }
@@ -376,6 +381,8 @@ pub enum ConfigError {
     Host(String),
     /// An entry of `trusted_proxies` is not a range of addresses.
     Proxy(String),
+    /// This path of `pages` is none, or a header of it cannot be written.
+    Page(&'static str),
     /// This entry of `jwt`, counted from 0, can verify nothing.
     Jwt(usize, JwtKeyError),
     /// The node's index is not under the count.
@@ -405,6 +412,7 @@ impl fmt::Display for ConfigError {
                 "trusted_proxies: {entry:?} is not an address or a range such as 10.0.0.0/8, of at \
                  least one bit"
             ),
+            Self::Page(path) => write!(f, "pages: {path:?} has a path or a header that is none"),
             Self::Jwt(at, error) => write!(f, "jwt: entry {}: {error}", at + 1),
             Self::Node => f.write_str("the node's index is not under the count"),
         }
@@ -481,6 +489,7 @@ impl Checked {
         if raw.agents.is_empty() || !raw.agents.iter().enumerate().all(fine) {
             return Err(ConfigError::Agents);
         }
+        raw.pages.iter().try_for_each(StaticPage::check)?;
         let origins =
             raw.allowed_origins.iter().map(|text| origin(text)).collect::<Result<_, _>>()?;
         let hosts = raw.allowed_hosts.iter().map(|text| host(text)).collect::<Result<_, _>>()?;

@@ -54,6 +54,7 @@ fn write(out: &mut String, config: &GatewayConfig) {
         max_message_chars,
         max_upload_bytes,
         create_sessions_on_send,
+        pages,
         bounds,
     } = config;
     Object::new(out)
@@ -74,6 +75,7 @@ fn write(out: &mut String, config: &GatewayConfig) {
                 .num("max_message_chars", *max_message_chars as u64)
                 .num("max_upload_bytes", *max_upload_bytes as u64)
                 .bool("create_sessions", *create_sessions_on_send)
+                .bool("console", !pages.is_empty())
                 .bool("deflate", limits.compresses())
         })
         .list("agents", agents, |out, agent| {

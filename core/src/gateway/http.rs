@@ -12,9 +12,10 @@ use super::conn::ConnId;
 use super::fact::{Fact, Why};
 use super::forwarded;
 use super::json::{self, Object};
-use super::origin::{Host, OriginRefusal, judge};
+use super::origin::{Host, Origin, OriginRefusal, judge};
 use super::refusal::cut;
 use super::send::Cx;
+use super::static_page::{StaticPage, is_visit};
 use super::{Gateway, PROTOCOL, upload};
 use crate::connection::Outbox;
 use crate::upgrade::{Accept, RequestHead, Response};
@@ -86,6 +87,7 @@ enum Taken {
     /// Nothing yet: its body comes first.
     Upload,
     Page(u16, String),
+    Static(&'static StaticPage),
 }
 
 /// The plain pages and what they are.
@@ -123,7 +125,7 @@ impl Gateway {
             } else if upload::PATHS.contains(&head.path()) {
                 self.begin_upload(cx, conn, head).map(|()| Taken::Upload)
             } else {
-                self.page(cx.now, head).map(|(status, body)| Taken::Page(status, body))
+                self.page(cx.now, head)
             }
         });
         let Some((_, outbox)) = &mut cx.direct else { return };
@@ -150,6 +152,10 @@ impl Gateway {
                     self.probe_store(cx);
                     self.refused(conn, status, Why::NotReady, None);
                 }
+            }
+            Ok(Taken::Static(StaticPage { headers, body, .. })) => {
+                let body = body.as_bytes();
+                let _ = outbox.respond(&Response { status: 200, headers, body });
             }
             Err(refused) => {
                 refused.answer().write(outbox);
@@ -209,9 +215,22 @@ impl Gateway {
         }
         if let Some(origin) = head.header("Origin") {
             let text = String::from_utf8_lossy(origin);
-            judge(&text, host.as_ref(), &self.config.origins, &self.config.hosts)
-                .map_err(|refusal| refuse_origin(&text, refusal))?;
-        } else if head.header("Sec-Fetch-Site").is_some_and(|site| site == b"cross-site") {
+            // Browsers name the origin for the scripts of a page, too: it gets its own, and can say why it
+            // gets nothing else.
+            let of_page = || {
+                let origin = Origin::parse(&text);
+                self.static_page(head).is_some()
+                    && !head.is_upgrade()
+                    && origin
+                        .zip(host.as_ref())
+                        .is_some_and(|(origin, host)| origin.is_served_from(host))
+            };
+            judge(&text, host.as_ref(), &self.config.origins, &self.config.hosts).or_else(
+                |refusal| if of_page() { Ok(()) } else { Err(refuse_origin(&text, refusal)) },
+            )?;
+        } else if head.header("Sec-Fetch-Site").is_some_and(|site| site == b"cross-site")
+            && !(is_visit(head) && self.static_page(head).is_some())
+        {
             // A page cannot write this header, the browser does (Fetch Metadata, section 2.4).
             let body = "a page of another site asks, and the request has no Origin to judge it by";
             return Err(Refused::new(403, Why::CrossSite, body));
@@ -256,29 +275,40 @@ impl Gateway {
         }
     }
 
-    fn page(&self, now: Instant, head: &RequestHead<'_>) -> Result<(u16, String), Refused> {
-        let page = PAGES.iter().find(|(path, _)| *path == head.path());
-        let Some((_, page)) = page else {
+    /// The host's page at this path. What programs ask for stays where it is.
+    fn static_page(&self, head: &RequestHead<'_>) -> Option<&'static StaticPage> {
+        let path = head.path();
+        let taken = PAGES.iter().any(|(own, page)| *own == path && *page != Page::Index);
+        self.config.raw.pages.iter().find(|page| !taken && page.path == path)
+    }
+
+    fn page(&self, now: Instant, head: &RequestHead<'_>) -> Result<Taken, Refused> {
+        let brought = self.static_page(head);
+        let page = PAGES.iter().find(|(path, _)| *path == head.path()).map(|(_, page)| page);
+        if brought.is_none() && page.is_none() {
             return Err(Refused::new(404, Why::NotFound, "no such page"));
-        };
+        }
         if !matches!(head.method(), "GET" | "HEAD") {
             let refused = Refused::new(405, Why::Method, "only GET and HEAD are answered here");
             return Err(refused.header("Allow", "GET, HEAD"));
         }
+        if let Some(page) = brought {
+            return Ok(Taken::Static(page));
+        }
         let mut out = String::new();
         match page {
-            Page::Index => self.write_index(&mut out),
-            Page::Health => Object::new(&mut out)
+            None | Some(Page::Index) => self.write_index(&mut out),
+            Some(Page::Health) => Object::new(&mut out)
                 .str("status", "ok")
                 .num("protocol", PROTOCOL)
                 .str("version", &self.config.raw.version)
                 .num("uptimeMs", now.saturating_duration_since(self.start).as_millis() as u64)
                 .end(),
-            Page::Ready => {
+            Some(Page::Ready) => {
                 let ready = self.write_ready(&mut out, now);
-                return Ok((if ready { 200 } else { 503 }, out));
+                return Ok(Taken::Page(if ready { 200 } else { 503 }, out));
             }
-            Page::WebSocket => {
+            Some(Page::WebSocket) => {
                 let missing: Vec<_> = head.missing_for_upgrade().collect();
                 let body = format!(
                     "this is a WebSocket endpoint; the request lacks: {}. A proxy in between must \
@@ -288,7 +318,7 @@ impl Gateway {
                 return Err(Refused::new(426, Why::UpgradeRequired, body));
             }
         }
-        Ok((200, out))
+        Ok(Taken::Page(200, out))
     }
 
     fn write_index(&self, out: &mut String) {

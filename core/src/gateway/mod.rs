@@ -75,7 +75,7 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `http` `origin` `forwarded` `budget` | what is asked before there is a WebSocket |
+//! | `http` `static_page` `origin` `forwarded` `budget` | what is asked before there is a WebSocket |
 //! | `upload` `multipart` `media_name` | files that come before a message names them |
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
 //! | `login` `authenticate` `principal` `proof` `client` `rate` | who it is, what they may do, how often |
@@ -142,6 +142,7 @@ mod saved_link;
 mod send;
 mod session;
 mod sessions;
+mod static_page;
 mod system;
 mod upload;
 mod waiting;
@@ -179,6 +180,7 @@ pub use revocations::Revocation;
 pub use ring::Event as LinkEvent;
 pub use send::deliver;
 pub use session::{Op, Send};
+pub use static_page::StaticPage;
 pub use waiting::PairAction;
 pub use work::{
     Author, JobId, MediaOutcome, MediaWork, Message, NewSession, Outcome, Run, SessionInfo,

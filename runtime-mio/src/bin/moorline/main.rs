@@ -6,6 +6,7 @@ mod check_config;
 mod cli;
 mod config;
 mod conformance_client;
+mod console;
 mod dial;
 mod echo;
 mod failure;

@@ -123,6 +123,7 @@ pub(crate) const KEYS: &[Key] = &[
     live("gateway.max_upload_bytes", |s| Usize(&mut s.gateway.max_upload_bytes), "An uploaded file. More gets 413.").from(1, 64 * 1024 * MIB),
     fixed("gateway.media_keep_ms", |s| Millis(&mut s.media_keep), "How long uploaded files are kept; 0 keeps them until they are removed by hand.").from(0, 120 * MONTH),
     live("gateway.deflate", |s| Flag(&mut s.deflate), "Compress messages (permessage-deflate) for clients that offer it and send the token with the upgrade request."),
+    live("gateway.console", |s| Flag(&mut s.console), "Serve the web page at `/` and `/console`."),
     live("agents", |s| Agents(&mut s.gateway.agents), "The agents that users can talk to; the first is the default. Each of them echoes in this version."),
     fixed("state_dir", |s| Path(&mut s.state_dir), "Folder of the token, the database, the uploaded files and the lock."),
     fixed("ephemeral", |s| Flag(&mut s.ephemeral), "Keep sessions, API keys, devices and revocations in memory only: a restart forgets them, and a revoked token is good again."),
