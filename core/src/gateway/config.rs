@@ -220,6 +220,13 @@ pub struct Bounds {
     /// Bytes of all files that are kept of one user. Default 1 GiB. More gives 507 until old ones
     /// have gone.
     pub user_upload_bytes: usize,
+    /// How many files that may be. Default 1,000: a folder that is read through in a moment.
+    pub user_upload_files: usize,
+    /// Bytes of all files that are kept, of all users. Default 16 GiB. More gives 507; a user who
+    /// chooses who to be could fill the disk otherwise.
+    pub upload_bytes: usize,
+    /// How many files that may be. Default 100,000: each takes an inode.
+    pub upload_files: usize,
     /// Entries in lists of who is connected. Default 256.
     pub presence_listed: usize,
     /// The loop may be late by this much and still be ready. Default 1 s.
@@ -344,6 +351,9 @@ impl Bounds {
             uploads: 32,
             user_uploads: 4,
             user_upload_bytes: 1024 * 1024 * 1024,
+            user_upload_files: 1000,
+            upload_bytes: 16 * 1024 * 1024 * 1024,
+            upload_files: 100_000,
             presence_listed: 256,
             loop_delay: Duration::from_secs(1),
         }

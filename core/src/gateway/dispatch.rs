@@ -8,7 +8,7 @@ use super::intake::Request;
 use super::json::Object;
 use super::methods::{self, Handler, Method};
 use super::params::Params;
-use super::principal::{Authenticated, Role};
+use super::principal::{Authenticated, Principal, Role};
 use super::rate::{MISTAKE, Payer};
 use super::refusal::{Code, Refusal, SOON, cut};
 use super::send::{Cx, ReplyTo};
@@ -170,7 +170,7 @@ impl Gateway {
                     let text = format!("permission denied: {name} requires {needed} role");
                     return Err(Refusal::new(Code::Unauthorized, text));
                 }
-                self.charge(cx, id, method.name, method.cost, who)?;
+                self.charge(cx, id, method.name, method.cost, who.principal())?;
                 handler
             }
             (Handler::Authenticated(_), None) => {
@@ -188,24 +188,25 @@ impl Gateway {
         }
     }
 
-    fn charge(
+    /// Takes what something costs from whoever wants it done.
+    pub(super) fn charge(
         &mut self,
         cx: &Cx<'_>,
         conn: ConnId,
         method: &'static str,
         cost: u64,
-        who: &Authenticated,
+        who: &Principal,
     ) -> Result<(), Refusal> {
         if !self.rate.is_on() || cost == 0 {
             return Ok(());
         }
-        let mut payers = vec![Payer::user(who.user())];
-        let chosen = !self.is_user_proved(who.principal());
+        let mut payers = vec![Payer::user(&who.user)];
+        let chosen = !self.is_user_proved(who);
         if let Some(state) = self.conns.get(&conn).filter(|_| chosen) {
             payers.push(Payer::address(state.address));
         }
         if let Err(spent) = self.rate.spend(cx.now, &payers, cost) {
-            let (user, retry_after) = (who.user().clone(), spent.wait);
+            let (user, retry_after) = (who.user.clone(), spent.wait);
             self.note(Fact::RateLimited { conn, user, method, retry_after });
             let text = if spent.payer.is_address() {
                 "rate limit exceeded for this address: clients that choose their user_id share it"
@@ -226,7 +227,7 @@ impl Gateway {
         what: &'static str,
         who: &Authenticated,
     ) -> Option<Refusal> {
-        self.charge(cx, conn, what, MISTAKE, who).err()
+        self.charge(cx, conn, what, MISTAKE, who.principal()).err()
     }
 
     /// Counts what was not a request, or a login that was refused; too many end the connection.

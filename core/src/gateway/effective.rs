@@ -140,6 +140,9 @@ fn write_bounds<'o>(object: Object<'o>, bounds: &Bounds) -> Object<'o> {
         uploads,
         user_uploads,
         user_upload_bytes,
+        user_upload_files,
+        upload_bytes,
+        upload_files,
         api_keys,
         revocations,
         pairings,
@@ -184,6 +187,9 @@ fn write_bounds<'o>(object: Object<'o>, bounds: &Bounds) -> Object<'o> {
         .num("uploads", *uploads as u64)
         .num("user_uploads", *user_uploads as u64)
         .num("user_upload_bytes", *user_upload_bytes as u64)
+        .num("user_upload_files", *user_upload_files as u64)
+        .num("upload_bytes", *upload_bytes as u64)
+        .num("upload_files", *upload_files as u64)
         .num("api_keys", *api_keys as u64)
         .num("revocations", *revocations as u64)
         .num("pairings", *pairings as u64)

@@ -242,6 +242,8 @@ pub enum Why {
     UploadSize,
     /// Too many uploads at once.
     Uploads,
+    /// A user who asks too often.
+    RateLimit,
     /// An upload that is not the form or the file that it should be.
     Form,
     /// The disk or the user's share of it is full, or the disk fails.

@@ -75,8 +75,8 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `http` `origin` `forwarded` `budget` | what is asked before there is a WebSocket |
-//! | `upload` `multipart` `media_name` | files that come before a message names them |
+//! | `http` `origin` `cors` `forwarded` `budget` | what is asked before there is a WebSocket |
+//! | `upload` `multipart` `media_name` `media_ledger` | files that come before a message names them |
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
 //! | `login` `authenticate` `principal` `proof` `client` `rate` | who it is, what they may do, how often |
 //! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` | credentials that come and go while it runs |
@@ -101,6 +101,7 @@ mod client;
 mod config;
 mod conn;
 mod connections;
+mod cors;
 mod device_pair;
 mod dispatch;
 mod drain;
@@ -117,6 +118,7 @@ mod jwt;
 mod link;
 mod load;
 mod login;
+mod media_ledger;
 mod media_name;
 mod memory;
 mod methods;
@@ -161,6 +163,7 @@ pub use forwarded::ForwardedHeader;
 pub use http::HttpAnswer;
 pub use jwt::{JwtAlg, JwtKey, JwtKeyError, JwtKeyId};
 pub use link::LinkId;
+pub use media_ledger::{MediaLedger, MediaRoom, NoRoom};
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
 pub use pairing::{Device, PairRequest};

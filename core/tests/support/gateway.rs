@@ -75,6 +75,8 @@ pub struct Client {
     pub closed: Option<(u16, String)>,
     /// Status and body of an HTTP answer.
     pub answer: Option<(u16, String)>,
+    /// Its headers.
+    pub headers: Vec<(String, String)>,
     pub client: Connection,
     pub server: Connection,
     /// The client's end does not read.
@@ -195,6 +197,7 @@ impl World {
             messages: VecDeque::new(),
             closed: None,
             answer: None,
+            headers: Vec::new(),
             client: Connection::client(request, entropy, self.limits.clone(), self.now),
             server: Connection::server(self.limits.clone(), self.now),
             stalled: false,
@@ -433,6 +436,7 @@ impl World {
             messages,
             closed,
             answer,
+            headers,
             stalled,
             mute,
             gone,
@@ -493,6 +497,7 @@ impl World {
                     Event::Response(head) => {
                         let body = String::from_utf8_lossy(head.body()).into_owned();
                         *answer = Some((head.status(), body));
+                        *headers = texts(head.headers());
                     }
                     _ => {}
                 }
@@ -506,6 +511,7 @@ impl World {
                 if let Event::Response(head) = event {
                     let body = String::from_utf8_lossy(head.body()).into_owned();
                     *answer = Some((head.status(), body));
+                    *headers = texts(head.headers());
                 }
             }
             for _ in 0..2 {
@@ -633,6 +639,11 @@ fn output(connection: &mut Connection, now: Instant) -> Vec<u8> {
         connection.outbox(now).written(now, all.len() - before);
     }
     all
+}
+
+fn texts<'h>(headers: impl Iterator<Item = (&'h str, &'h [u8])>) -> Vec<(String, String)> {
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    headers.map(|(name, value)| (name.into(), text(value))).collect()
 }
 
 /// The code of an error answer, or `ok`.

@@ -145,6 +145,7 @@ pub(super) fn why_word(why: Why) -> &'static str {
         Why::Role => "role",
         Why::UploadSize => "upload-size",
         Why::Uploads => "uploads",
+        Why::RateLimit => "rate-limit",
         Why::Form => "form",
         Why::Disk => "disk",
         _ => "other",
