@@ -198,6 +198,14 @@ pub struct Bounds {
     pub links_bytes: usize,
     /// Bytes of an agent's answer. Default 8 MiB. More fail the run.
     pub answer_bytes: usize,
+    /// Bytes that are kept in memory for one user, over all their connections: requests without an
+    /// answer, turns that wait or run, answers of runs, what is queued for connections, and events of
+    /// links, which have half of it. Default 64 MiB: twice what a user of 32 connections that each wait
+    /// for something large needs. More requests and logins are refused, and a run that goes on talking
+    /// fails; a higher bound lets one user take more of [`held_bytes`](Self::held_bytes).
+    pub user_bytes: usize,
+    /// The same of all users. Default 512 MiB. More upgrades are refused, too.
+    pub held_bytes: usize,
     /// API keys that there may be. Default 1,000.
     pub api_keys: usize,
     /// Revocations that are remembered. Default 10,000. More are refused, never forgotten.
@@ -341,6 +349,8 @@ impl Bounds {
             detached_links: connections,
             links_bytes: 128 * 1024 * 1024,
             answer_bytes: 8 * 1024 * 1024,
+            user_bytes: 64 * 1024 * 1024,
+            held_bytes: 512 * 1024 * 1024,
             api_keys: 1000,
             revocations: 10_000,
             pairings: 64,

@@ -11,6 +11,7 @@ use super::params::Params;
 use super::principal::{Authenticated, Principal, Role};
 use super::rate::{MISTAKE, Payer};
 use super::refusal::{Code, Refusal, SOON, cut};
+use super::retained::ENTRY;
 use super::send::{Cx, ReplyTo};
 use crate::error::LimitError;
 use crate::event::{Cause, Initiator, Why};
@@ -127,8 +128,13 @@ impl Gateway {
         conn.requests += 1;
         conn.in_flight += 1;
         let crowded = conn.in_flight > self.config.bounds().in_flight;
-        let mut to =
-            Some(ReplyTo::Local { conn: id, id: Box::from(&*request.id), method, since: cx.now });
+        let mut to = Some(ReplyTo::Local {
+            conn: id,
+            id: Box::from(&*request.id),
+            method,
+            since: cx.now,
+            held: None,
+        });
         let done = if crowded {
             let text = "too many requests of this connection have no answer yet";
             Err(Refusal::exhausted(text, SOON))
@@ -171,6 +177,10 @@ impl Gateway {
                     return Err(Refusal::new(Code::Unauthorized, text));
                 }
                 self.charge(cx, id, method.name, method.cost, who.principal())?;
+                // What is free ends things, or takes a right away: it must always work.
+                if method.cost > 0 {
+                    self.admit(who.principal(), request, to)?;
+                }
                 handler
             }
             (Handler::Authenticated(_), None) => {
@@ -186,6 +196,21 @@ impl Gateway {
             Some(who) => handler(self, cx, who, params, to),
             None => Ok(()),
         }
+    }
+
+    /// Counts what is kept of a request until it is answered, if there is room for that.
+    fn admit(
+        &mut self,
+        who: &Principal,
+        request: &Request<'_>,
+        to: &mut Option<ReplyTo>,
+    ) -> Result<(), Refusal> {
+        let bytes = ENTRY + request.params.map_or(0, |params| params.get().len());
+        self.room_for(&who.user, bytes)?;
+        if let Some(ReplyTo::Local { held, .. }) = to {
+            *held = Some(self.retained.hold(&who.user, bytes));
+        }
+        Ok(())
     }
 
     /// Takes what something costs from whoever wants it done.

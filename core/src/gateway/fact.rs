@@ -224,6 +224,8 @@ pub enum Why {
     Draining,
     /// Too many connections.
     Connections,
+    /// Too much is kept in memory for clients.
+    Memory,
     /// Too many connections that are not logged in.
     PreAuth,
     /// An upgrade path without an upgrade.

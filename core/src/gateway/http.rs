@@ -260,6 +260,9 @@ impl Gateway {
             let body = "the token in the Authorization header is longer than 4096 bytes";
             return Err(Refused::new(400, Why::Credential, body));
         }
+        if !self.has_room() {
+            return Err(Refused::try_later(Why::Memory, "too much is kept in memory for clients"));
+        }
         if self.accepted >= self.config.bounds().connections {
             return Err(Refused::try_later(Why::Connections, "too many connections"));
         }
@@ -335,6 +338,7 @@ impl Gateway {
                 self.accepted as u64,
                 bounds.connections as u64,
             ),
+            ("memory", self.has_room(), self.retained() as u64, bounds.held_bytes as u64),
             (
                 "preAuth",
                 self.budget.total() <= bounds.pre_auth,

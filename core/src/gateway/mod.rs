@@ -86,7 +86,10 @@
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
 //! | `load` `drain` `saved_link` | the beginning and the end, and what goes from one gateway to the next |
 //! | `bus` `presence` `connections` | many nodes, and who is connected to them |
+//! | `tick` | a sign of life for those who do not see Pings |
+//! | `logs` `log_ring` | what the process logs, for admins elsewhere |
 //! | `config` `reconfigure` `effective` | what an operator decides, decides anew, and can see |
+//! | `retained` | how much of all that may be in memory |
 //! | `send` `json` `refusal` `fact` | what leaves |
 
 mod agents;
@@ -117,7 +120,9 @@ mod json;
 mod jwt;
 mod link;
 mod load;
+mod log_ring;
 mod login;
+mod logs;
 mod media_ledger;
 mod media_name;
 mod memory;
@@ -135,6 +140,7 @@ mod record;
 mod refusal;
 mod request;
 mod resume;
+mod retained;
 mod revocations;
 mod ring;
 mod runs;
@@ -143,6 +149,7 @@ mod send;
 mod session;
 mod sessions;
 mod system;
+mod tick;
 mod upload;
 mod waiting;
 mod work;
@@ -163,6 +170,7 @@ pub use forwarded::ForwardedHeader;
 pub use http::HttpAnswer;
 pub use jwt::{JwtAlg, JwtKey, JwtKeyError, JwtKeyId};
 pub use link::LinkId;
+pub use log_ring::{LogLevel, LogLine, LogPage, LogQuery, LogRing};
 pub use media_ledger::{MediaLedger, MediaRoom, NoRoom};
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
@@ -200,9 +208,11 @@ use idempotency::Idempotency;
 use jobs::Pending;
 use link::Links;
 use load::Loading;
+use logs::Tails;
 use pairing::Pairings;
 use presence::Presence;
 use rate::{Failures, RateLimit};
+use retained::Retained;
 use revocations::Revocations;
 use runs::{Live, WaitId, Waits};
 use send::Cx;
@@ -211,6 +221,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tick::Ticks;
 use upload::Upload;
 
 /// The protocol that is spoken.
@@ -303,6 +314,9 @@ pub struct Gateway {
     /// Revoked while the store was still being read: it may answer with what was there before.
     gone_before_start: Vec<Arc<str>>,
     presence: Presence,
+    retained: Retained,
+    ticks: Ticks,
+    tails: Tails,
     uploads: BTreeMap<ConnId, Upload>,
     /// Uploads that came to nothing, by their paths, until the host has forgotten them; whose they were.
     ending_uploads: BTreeMap<Arc<str>, Arc<str>>,
@@ -342,6 +356,8 @@ enum Timer {
     Pairing,
     Drain,
     Presence,
+    Tick,
+    Tails,
 }
 
 impl Gateway {
@@ -384,6 +400,9 @@ impl Gateway {
             pairing_timer: None,
             gone_before_start: Vec::new(),
             presence: Presence::default(),
+            retained: Retained::default(),
+            ticks: Ticks::default(),
+            tails: Tails::default(),
             uploads: BTreeMap::new(),
             ending_uploads: BTreeMap::new(),
             live: BTreeMap::new(),
@@ -449,6 +468,7 @@ impl Gateway {
     pub fn handle_flushed(&mut self, now: Instant, conn: ConnId, outbox: &mut Outbox) {
         let cx = &mut Cx { now, direct: Some((conn, outbox)) };
         self.conn_flushed(cx, conn);
+        self.tick_flushed(cx, conn);
     }
 
     /// A job has an outcome. What is not awaited any more is ignored.
@@ -487,6 +507,8 @@ impl Gateway {
                 Timer::Pairing => self.pairing_due(cx),
                 Timer::Drain => self.drain_due(cx),
                 Timer::Presence => self.presence_due(cx),
+                Timer::Tick => self.tick_due(cx),
+                Timer::Tails => self.tails_due(cx),
             }
         }
         self.drain_on(cx);

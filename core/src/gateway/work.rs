@@ -1,5 +1,6 @@
 //! What needs I/O, as data: the host executes it elsewhere and hands the outcome back.
 
+use super::log_ring::{LogPage, LogQuery};
 use super::media_ledger::{MediaRoom, NoRoom};
 use super::record::{Record, RecordKind};
 use super::request::{Known, Mark, RunEnd};
@@ -18,6 +19,9 @@ pub enum Work {
     /// For an agent: any number of [`Outcome::Chunk`], then [`Outcome::Done`] or
     /// [`Outcome::Failed`].
     Run(Run),
+    /// For whoever keeps the process's log, in a [`LogRing`](super::LogRing): one outcome,
+    /// [`Outcome::Logs`].
+    Logs(LogQuery),
     /// For the disk: one outcome, [`Outcome::Media`]. Works with one path must be executed in the order in
     /// which they were started.
     Media(MediaWork),
@@ -105,6 +109,8 @@ pub enum Outcome {
     Store(StoreOutcome),
     /// What came of work on an uploaded file.
     Media(MediaOutcome),
+    /// Lines of the log.
+    Logs(LogPage),
     /// A piece of an agent's answer. More follows.
     Chunk(String),
     /// An agent's whole answer.

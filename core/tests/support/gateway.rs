@@ -51,6 +51,8 @@ pub struct World {
     pub store_mode: StoreMode,
     slow: Option<usize>,
     pub disk: Disk,
+    /// The process's log, or nobody who keeps one.
+    pub log: Option<LogRing>,
     /// When a slow disk is done with what it has.
     disk_busy: Instant,
     /// Messages that went over the bus.
@@ -161,6 +163,7 @@ impl World {
             store_mode: StoreMode::Works,
             slow,
             disk: Disk::default(),
+            log: Some(LogRing::new("log-1", LogRing::LIMIT)),
             disk_busy: now,
             published: 0,
             cut_off: Vec::new(),
@@ -581,6 +584,12 @@ impl World {
                 };
                 let outcome = self.disk.execute(work);
                 self.later(wait, node, job, Outcome::Media(outcome));
+            }
+            Action::Start { job, work: Work::Logs(query) } => {
+                if let Some(log) = &self.log {
+                    let page = log.read(query);
+                    self.later(Duration::ZERO, node, job, Outcome::Logs(page));
+                }
             }
             Action::Start { job, work: Work::Run(run) } => {
                 let step = Duration::from_millis(20);

@@ -158,6 +158,8 @@ pub(crate) const KEYS: &[Key] = &[
     live("limits.store_within_ms", |s| Millis(&mut s.gateway.bounds.store_within), "The store must answer within this time.").from(100, MONTH),
     live("limits.run_within_ms", |s| Millis(&mut s.gateway.bounds.run_within), "A run must end within this time.").from(100, MONTH),
     live("limits.call_within_ms", |s| Millis(&mut s.gateway.bounds.call_within), "Another loop must take a request within this time.").from(100, MONTH),
+    live("limits.user_bytes", |s| Usize(&mut s.gateway.bounds.user_bytes), "What each loop keeps in memory for one user: see above. More requests get `RESOURCE_EXHAUSTED`.").from(64 * 1024, 64 * 1024 * MIB),
+    live("limits.held_bytes", |s| Usize(&mut s.gateway.bounds.held_bytes), "The same of all users. More upgrades get 503, too.").from(64 * 1024, 1024 * 1024 * MIB),
     live("limits.uploads", |s| Usize(&mut s.gateway.bounds.uploads), "Uploads of each loop at once.").from(0, 10_000),
     live("limits.user_uploads", |s| Usize(&mut s.gateway.bounds.user_uploads), "The same of one user.").from(0, 10_000),
     live("limits.user_upload_bytes", |s| Usize(&mut s.gateway.bounds.user_upload_bytes), "All uploaded files that are kept of one user, at all loops. More gets 507.").from(0, 1024 * 1024 * MIB),

@@ -136,6 +136,7 @@ pub(super) fn why_word(why: Why) -> &'static str {
         Why::Draining => "draining",
         Why::Starting => "starting",
         Why::Connections => "connections",
+        Why::Memory => "memory",
         Why::PreAuth => "pre-auth",
         Why::UpgradeRequired => "upgrade-required",
         Why::Method => "method",
