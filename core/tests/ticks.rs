@@ -12,7 +12,7 @@ use world::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A client that asks for ticks; gives what it is told of them, too.
-fn ticking(world: &mut World, node: usize, more: Value) -> (usize, Value) {
+fn ticking(world: &mut World, node: usize, more: &Value) -> (usize, Value) {
     let at = world.open(node);
     let mut params = json!({"token": "operator", "user_id": "ann"});
     for (name, value) in more.as_object().expect("an object") {
@@ -31,10 +31,10 @@ fn ticks(world: &mut World, at: usize) -> Vec<u64> {
 #[test]
 fn who_asks_gets_one_each_thirty_seconds_and_nobody_else_does() {
     let mut world = World::new(1);
-    let (at, told) = ticking(&mut world, 0, json!({"tick": true}));
+    let (at, told) = ticking(&mut world, 0, &json!({"tick": true}));
     assert_eq!(told, 30_000);
     for more in [json!({}), json!({"tick": false}), json!({"tick": null})] {
-        let (other, told) = ticking(&mut world, 0, more);
+        let (other, told) = ticking(&mut world, 0, &more);
         assert_eq!(told, 0, "there are none");
         world.advance(90 * SECOND);
         assert!(ticks(&mut world, other).is_empty());
@@ -53,7 +53,7 @@ fn who_asks_gets_one_each_thirty_seconds_and_nobody_else_does() {
 #[test]
 fn a_tick_takes_no_number_and_nothing_of_a_link() {
     let mut world = World::new(1);
-    let (at, _) = ticking(&mut world, 0, json!({"tick": true}));
+    let (at, _) = ticking(&mut world, 0, &json!({"tick": true}));
     world.advance(2 * SECOND);
     let (seq, links) = (world.clients[at].seq, world.nodes[0].links());
     world.advance(118 * SECOND);
@@ -65,9 +65,9 @@ fn a_tick_takes_no_number_and_nothing_of_a_link() {
 #[test]
 fn there_is_one_timer_and_none_while_nobody_wants_ticks() {
     let mut world = World::new(1);
-    let (first, _) = ticking(&mut world, 0, json!({"tick": true}));
+    let (first, _) = ticking(&mut world, 0, &json!({"tick": true}));
     world.advance(10 * SECOND);
-    let (second, _) = ticking(&mut world, 0, json!({"tick": true}));
+    let (second, _) = ticking(&mut world, 0, &json!({"tick": true}));
     world.advance(20 * SECOND);
     assert_eq!(ticks(&mut world, first), ticks(&mut world, second));
     world.cut(first);
@@ -87,7 +87,7 @@ fn one_at_most_waits_for_a_client_that_does_not_read_and_then_comes_the_newest()
     // It is not given up meanwhile.
     (config.limits.ping_every, config.limits.drain_within) = (3600 * SECOND, 3600 * SECOND);
     let mut world = World::with(1, config);
-    let (at, _) = ticking(&mut world, 0, json!({"tick": true}));
+    let (at, _) = ticking(&mut world, 0, &json!({"tick": true}));
     world.advance(2 * SECOND);
     world.clients[at].stalled = true;
     world.advance(28 * SECOND);
@@ -106,9 +106,9 @@ fn one_at_most_waits_for_a_client_that_does_not_read_and_then_comes_the_newest()
 #[test]
 fn a_client_that_comes_back_asks_again() {
     let mut world = World::new(2);
-    let (old, _) = ticking(&mut world, 0, json!({"tick": true}));
+    let (old, _) = ticking(&mut world, 0, &json!({"tick": true}));
     world.cut(old);
-    let (at, told) = ticking(&mut world, 1, json!({"tick": true}));
+    let (at, told) = ticking(&mut world, 1, &json!({"tick": true}));
     assert_eq!(told, 30_000);
     world.advance(30 * SECOND);
     assert_eq!(ticks(&mut world, at).len(), 1);
