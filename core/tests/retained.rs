@@ -134,7 +134,7 @@ fn an_answer_that_outgrows_its_users_budget_fails_its_run_and_may_be_asked_for_a
 
 #[test]
 fn answers_that_nobody_reads_count_on_all_connections_of_a_user() {
-    let mut world = World::with(1, bounded(250_000, 1 << 30));
+    let mut world = World::with(1, bounded(215_000, 1 << 30));
     let at = world.login(0, "operator", "ann");
     let text = "y".repeat(40_000);
     let sent = world.call_slow(at, "chat.send", say(&text, "broken"));
@@ -160,6 +160,44 @@ fn answers_that_nobody_reads_count_on_all_connections_of_a_user() {
     assert_eq!(code(&world.call(at, "chat.history", session)), "ok");
     let hello = world.call(late, "connect", json!({"token": "operator", "user_id": "ann"}));
     assert_eq!(code(&hello), "ok", "it may be tried again on the same connection");
+}
+
+#[test]
+fn pages_that_were_asked_for_all_at_once_are_refused_where_they_are_too_many() {
+    for nodes in [1, 2] {
+        let mut world = World::with(nodes, bounded(400_000, 1 << 30));
+        let at = world.login(0, "operator", "ann");
+        let text = "y".repeat(40_000);
+        let sent = world.call_slow(at, "chat.send", say(&text, "broken"));
+        let session = json!({"sessionKey": sent["payload"]["sessionKey"]});
+        // The store has all of them before it has answered one.
+        let readers: Vec<_> =
+            (0..10).map(|_| world.login(nodes as usize - 1, "operator", "ann")).collect();
+        world.advance(SECOND);
+        world.make_slow(0);
+        for reader in &readers {
+            for _ in 0..4 {
+                world.request(*reader, "chat.history", session.clone());
+            }
+            world.clients[*reader].stalled = true;
+        }
+        world.advance(5 * SECOND);
+        let most = world.nodes[nodes as usize - 1].retained();
+        assert!((300_000..=420_000).contains(&most), "{most}: 40 pages are 1.6 MB");
+        for reader in &readers {
+            world.clients[*reader].stalled = false;
+        }
+        world.settle();
+        let mut codes = Vec::new();
+        for reader in readers {
+            let messages = world.clients[reader].messages.drain(..);
+            let answers = messages.filter(|message| message["type"] == "res");
+            codes.extend(answers.map(|answer| code(&answer).to_string()));
+        }
+        let of = |wanted: &str| codes.iter().filter(|code| *code == wanted).count();
+        assert_eq!(of("ok") + of("RESOURCE_EXHAUSTED"), 40, "every one is answered: {codes:?}");
+        assert!((5..=10).contains(&of("ok")), "{codes:?}");
+    }
 }
 
 #[test]

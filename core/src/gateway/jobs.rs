@@ -323,9 +323,10 @@ impl Gateway {
                 Err(refusal) => self.reply_error(cx, to, &refusal),
             },
             Job::History { session, to } => match outcome {
-                Ok(outcome @ StoreOutcome::History { .. }) => self.reply_ok(cx, to, |_, out| {
-                    Self::write_history(out, &session, &outcome);
-                }),
+                Ok(outcome @ StoreOutcome::History { .. }) => {
+                    let Some(to) = self.room_to_answer(cx, to, bytes(&outcome)) else { return };
+                    self.reply_ok(cx, to, |_, out| Self::write_history(out, &session, &outcome));
+                }
                 Ok(_) => self.reply_error(cx, to, &gone()),
                 Err(refusal) => self.reply_error(cx, to, &refusal),
             },
@@ -334,7 +335,10 @@ impl Gateway {
                 Err(refusal) => self.reply_error(cx, to, &refusal),
             },
             Job::PreviewMessages { to, info } => match outcome {
-                Ok(outcome) => self.preview_read(cx, to, &info, &outcome),
+                Ok(outcome) => {
+                    let Some(to) = self.room_to_answer(cx, to, bytes(&outcome)) else { return };
+                    self.preview_read(cx, to, &info, &outcome);
+                }
                 Err(refusal) => self.reply_error(cx, to, &refusal),
             },
             Job::Change { session, change, by, to } => match outcome {
@@ -372,6 +376,16 @@ impl Gateway {
             Job::LogPage { to } => self.log_page_read(cx, to, None),
             Job::Tail { conn } => self.tail_read(cx, conn, None),
         }
+    }
+}
+
+/// What is read takes in memory, about.
+fn bytes(outcome: &StoreOutcome) -> usize {
+    match outcome {
+        StoreOutcome::History { messages, .. } => {
+            messages.iter().map(|message| message.text.len()).sum()
+        }
+        _ => 0,
     }
 }
 

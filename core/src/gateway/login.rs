@@ -16,6 +16,9 @@ use super::{Gateway, Timer, tick};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// What a login costs at first, about: its answer lists methods and who is connected.
+const LOGIN: usize = 16 * 1024;
+
 /// The `connect` method. On an open connection a success replaces who is logged in, and a failure
 /// logs out: what is connected is always what was proved last.
 pub(super) fn connect(
@@ -43,7 +46,7 @@ pub(super) fn connect(
             let Login { principal, expires, .. } = login;
             let keep = matches!(wanted, Wanted::Back(..));
             // Who comes back reads what is kept already; another login would only add to it.
-            if !keep && let Err(refusal) = gateway.room_for(&principal.user, 0) {
+            if !keep && let Err(refusal) = gateway.room_for(&principal.user, LOGIN) {
                 gateway.log_out_refused(cx, conn);
                 return Err(refusal);
             }

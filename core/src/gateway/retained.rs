@@ -13,7 +13,9 @@
 
 use super::Gateway;
 use super::config::Bounds;
+use super::principal::Role;
 use super::refusal::{Refusal, SOON};
+use super::send::{Cx, ReplyTo};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -111,6 +113,28 @@ impl Gateway {
     /// Whether there is room for this many bytes more of a user.
     pub(super) fn room_for(&self, user: &str, bytes: usize) -> Result<(), Refusal> {
         self.retained.check(user, bytes, self.config.bounds())
+    }
+
+    /// What a request is to be answered with takes this many bytes. Where they are too many by now, and
+    /// it only reads, so that it may be made again, it is refused instead: it was let in before anybody
+    /// knew how much it would bring, as others were.
+    pub(super) fn room_to_answer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        to: ReplyTo,
+        bytes: usize,
+    ) -> Option<ReplyTo> {
+        let ReplyTo::Local { conn, method, .. } = &to else { return Some(to) };
+        let who = self.conns.get(conn).and_then(|state| state.principal.as_ref());
+        let reads = method.role == Some(Role::Viewer);
+        let room = who.filter(|_| reads).map_or(Ok(()), |who| self.room_for(&who.user, bytes));
+        match room {
+            Ok(()) => Some(to),
+            Err(refusal) => {
+                self.reply_error(cx, to, &refusal);
+                None
+            }
+        }
     }
 
     /// Whether all users together have less than they may.
