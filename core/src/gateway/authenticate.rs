@@ -112,14 +112,15 @@ impl Gateway {
         self.judge(now, id, &user, (offered, source), counted).map(Way::In)
     }
 
-    /// Who a plain request with this `Authorization: Bearer` is from; it names its user in a header.
+    /// Who a plain request with this `Authorization: Bearer` is from, and until when, in Unix milliseconds;
+    /// it names its user in a header.
     pub(super) fn authenticate_request(
         &mut self,
         now: Instant,
         id: ConnId,
         bearer: Option<&str>,
         user: Option<&str>,
-    ) -> Result<Principal, Refusal> {
+    ) -> Result<(Principal, Option<u64>), Refusal> {
         let offered = match bearer {
             Some(token) if token.len() > MAX_TOKEN => {
                 return Err(Refusal::invalid("the token is longer than 4096 bytes"));
@@ -129,14 +130,14 @@ impl Gateway {
         };
         let user = user.filter(|user| !user.is_empty()).unwrap_or(DEFAULT_USER);
         check_user(user, "the user id")?;
-        let Login { principal, .. } = self.judge(now, id, user, offered, false)?;
+        let Login { principal, expires, .. } = self.judge(now, id, user, offered, false)?;
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.last_principal = Some(principal.clone());
             if std::mem::take(&mut conn.budgeted) {
                 self.budget.leave(conn.address, self.config.bounds());
             }
         }
-        Ok(principal)
+        Ok((principal, expires))
     }
 
     /// Judges a token, or that there is none. `counted`: that it is wrong was counted before.

@@ -318,6 +318,7 @@ impl Gateway {
             BusMessage::Answer { call, body: Answer(body) } => {
                 if let Some(Call { to, deadline }) = self.calls.remove(&call) {
                     self.timers.remove(&(deadline, Timer::Call(call)));
+                    let Some(to) = self.room_to_answer(cx, to, body.json.len()) else { return };
                     self.reply_body(cx, to, &body);
                 }
             }

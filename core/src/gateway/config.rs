@@ -202,6 +202,14 @@ pub struct Bounds {
     pub links_bytes: usize,
     /// Bytes of an agent's answer. Default 8 MiB. More fail the run.
     pub answer_bytes: usize,
+    /// Bytes that are kept in memory for one user, over all their connections: requests without an
+    /// answer, turns that wait or run, answers of runs, what is queued for connections, and events of
+    /// links, which have half of it. Default 64 MiB: twice what a user of 32 connections that each wait
+    /// for something large needs. More requests and logins are refused, and a run that goes on talking
+    /// fails; a higher bound lets one user take more of [`held_bytes`](Self::held_bytes).
+    pub user_bytes: usize,
+    /// The same of all users. Default 512 MiB. More upgrades are refused, too.
+    pub held_bytes: usize,
     /// API keys that there may be. Default 1,000.
     pub api_keys: usize,
     /// Revocations that are remembered. Default 10,000. More are refused, never forgotten.
@@ -224,6 +232,13 @@ pub struct Bounds {
     /// Bytes of all files that are kept of one user. Default 1 GiB. More gives 507 until old ones
     /// have gone.
     pub user_upload_bytes: usize,
+    /// How many files that may be. Default 1,000: a folder that is read through in a moment.
+    pub user_upload_files: usize,
+    /// Bytes of all files that are kept, of all users. Default 16 GiB. More gives 507; a user who
+    /// chooses who to be could fill the disk otherwise.
+    pub upload_bytes: usize,
+    /// How many files that may be. Default 100,000: each takes an inode.
+    pub upload_files: usize,
     /// Entries in lists of who is connected. Default 256.
     pub presence_listed: usize,
     /// The loop may be late by this much and still be ready. Default 1 s.
@@ -339,6 +354,8 @@ impl Bounds {
             detached_links: connections,
             links_bytes: 128 * 1024 * 1024,
             answer_bytes: 8 * 1024 * 1024,
+            user_bytes: 64 * 1024 * 1024,
+            held_bytes: 512 * 1024 * 1024,
             api_keys: 1000,
             revocations: 10_000,
             pairings: 64,
@@ -349,6 +366,9 @@ impl Bounds {
             uploads: 32,
             user_uploads: 4,
             user_upload_bytes: 1024 * 1024 * 1024,
+            user_upload_files: 1000,
+            upload_bytes: 16 * 1024 * 1024 * 1024,
+            upload_files: 100_000,
             presence_listed: 256,
             loop_delay: Duration::from_secs(1),
         }

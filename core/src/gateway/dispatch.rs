@@ -8,9 +8,10 @@ use super::intake::Request;
 use super::json::Object;
 use super::methods::{self, Handler, Method};
 use super::params::Params;
-use super::principal::{Authenticated, Role};
+use super::principal::{Authenticated, Principal, Role};
 use super::rate::{MISTAKE, Payer};
 use super::refusal::{Code, Refusal, SOON, cut};
+use super::retained::ENTRY;
 use super::send::{Cx, ReplyTo};
 use crate::error::LimitError;
 use crate::event::{Cause, Initiator, Why};
@@ -127,8 +128,13 @@ impl Gateway {
         conn.requests += 1;
         conn.in_flight += 1;
         let crowded = conn.in_flight > self.config.bounds().in_flight;
-        let mut to =
-            Some(ReplyTo::Local { conn: id, id: Box::from(&*request.id), method, since: cx.now });
+        let mut to = Some(ReplyTo::Local {
+            conn: id,
+            id: Box::from(&*request.id),
+            method,
+            since: cx.now,
+            held: None,
+        });
         let done = if crowded {
             let text = "too many requests of this connection have no answer yet";
             Err(Refusal::exhausted(text, SOON))
@@ -170,7 +176,11 @@ impl Gateway {
                     let text = format!("permission denied: {name} requires {needed} role");
                     return Err(Refusal::new(Code::Unauthorized, text));
                 }
-                self.charge(cx, id, method.name, method.cost, who)?;
+                self.charge(cx, id, method.name, method.cost, who.principal())?;
+                // What is free ends things, or takes a right away: it must always work.
+                if method.cost > 0 {
+                    self.admit(who.principal(), request, to)?;
+                }
                 handler
             }
             (Handler::Authenticated(_), None) => {
@@ -188,24 +198,40 @@ impl Gateway {
         }
     }
 
-    fn charge(
+    /// Counts what is kept of a request until it is answered, if there is room for that.
+    fn admit(
+        &mut self,
+        who: &Principal,
+        request: &Request<'_>,
+        to: &mut Option<ReplyTo>,
+    ) -> Result<(), Refusal> {
+        let bytes = ENTRY + request.params.map_or(0, |params| params.get().len());
+        self.room_for(&who.user, bytes)?;
+        if let Some(ReplyTo::Local { held, .. }) = to {
+            *held = Some(self.retained.hold(&who.user, bytes));
+        }
+        Ok(())
+    }
+
+    /// Takes what something costs from whoever wants it done.
+    pub(super) fn charge(
         &mut self,
         cx: &Cx<'_>,
         conn: ConnId,
         method: &'static str,
         cost: u64,
-        who: &Authenticated,
+        who: &Principal,
     ) -> Result<(), Refusal> {
         if !self.rate.is_on() || cost == 0 {
             return Ok(());
         }
-        let mut payers = vec![Payer::user(who.user())];
-        let chosen = !self.is_user_proved(who.principal());
+        let mut payers = vec![Payer::user(&who.user)];
+        let chosen = !self.is_user_proved(who);
         if let Some(state) = self.conns.get(&conn).filter(|_| chosen) {
             payers.push(Payer::address(state.address));
         }
         if let Err(spent) = self.rate.spend(cx.now, &payers, cost) {
-            let (user, retry_after) = (who.user().clone(), spent.wait);
+            let (user, retry_after) = (who.user.clone(), spent.wait);
             self.note(Fact::RateLimited { conn, user, method, retry_after });
             let text = if spent.payer.is_address() {
                 "rate limit exceeded for this address: clients that choose their user_id share it"
@@ -226,7 +252,7 @@ impl Gateway {
         what: &'static str,
         who: &Authenticated,
     ) -> Option<Refusal> {
-        self.charge(cx, conn, what, MISTAKE, who).err()
+        self.charge(cx, conn, what, MISTAKE, who.principal()).err()
     }
 
     /// Counts what was not a request, or a login that was refused; too many end the connection.

@@ -75,8 +75,8 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `http` `static_page` `origin` `forwarded` `budget` | what is asked before there is a WebSocket |
-//! | `upload` `multipart` `media_name` | files that come before a message names them |
+//! | `http` `static_page` `origin` `cors` `forwarded` `budget` | what is asked before there is a WebSocket |
+//! | `upload` `multipart` `media_name` `media_ledger` | files that come before a message names them |
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
 //! | `login` `authenticate` `principal` `proof` `client` `rate` | who it is, what they may do, how often |
 //! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` | credentials that come and go while it runs |
@@ -86,7 +86,10 @@
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
 //! | `load` `drain` `saved_link` | the beginning and the end, and what goes from one gateway to the next |
 //! | `bus` `presence` `connections` | many nodes, and who is connected to them |
+//! | `tick` | a sign of life for those who do not see Pings |
+//! | `logs` `log_ring` | what the process logs, for admins elsewhere |
 //! | `config` `reconfigure` `effective` | what an operator decides, decides anew, and can see |
+//! | `retained` | how much of all that may be in memory |
 //! | `send` `json` `refusal` `fact` | what leaves |
 
 mod agents;
@@ -101,6 +104,7 @@ mod client;
 mod config;
 mod conn;
 mod connections;
+mod cors;
 mod device_pair;
 mod dispatch;
 mod drain;
@@ -116,7 +120,10 @@ mod json;
 mod jwt;
 mod link;
 mod load;
+mod log_ring;
 mod login;
+mod logs;
+mod media_ledger;
 mod media_name;
 mod memory;
 mod methods;
@@ -133,6 +140,7 @@ mod record;
 mod refusal;
 mod request;
 mod resume;
+mod retained;
 mod revocations;
 mod ring;
 mod runs;
@@ -142,6 +150,7 @@ mod session;
 mod sessions;
 mod static_page;
 mod system;
+mod tick;
 mod upload;
 mod waiting;
 mod work;
@@ -162,6 +171,8 @@ pub use forwarded::ForwardedHeader;
 pub use http::HttpAnswer;
 pub use jwt::{JwtAlg, JwtKey, JwtKeyError, JwtKeyId};
 pub use link::LinkId;
+pub use log_ring::{LogLevel, LogLine, LogPage, LogQuery, LogRing};
+pub use media_ledger::{MediaLedger, MediaRoom, NoRoom};
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
 pub use pairing::{Device, PairRequest};
@@ -199,9 +210,11 @@ use idempotency::Idempotency;
 use jobs::Pending;
 use link::Links;
 use load::Loading;
+use logs::Tails;
 use pairing::Pairings;
 use presence::Presence;
 use rate::{Failures, RateLimit};
+use retained::Retained;
 use revocations::Revocations;
 use runs::{Live, WaitId, Waits};
 use send::Cx;
@@ -210,6 +223,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tick::Ticks;
 use upload::Upload;
 
 /// The protocol that is spoken.
@@ -302,6 +316,9 @@ pub struct Gateway {
     /// Revoked while the store was still being read: it may answer with what was there before.
     gone_before_start: Vec<Arc<str>>,
     presence: Presence,
+    retained: Retained,
+    ticks: Ticks,
+    tails: Tails,
     uploads: BTreeMap<ConnId, Upload>,
     /// Uploads that came to nothing, by their paths, until the host has forgotten them; whose they were.
     ending_uploads: BTreeMap<Arc<str>, Arc<str>>,
@@ -341,6 +358,8 @@ enum Timer {
     Pairing,
     Drain,
     Presence,
+    Tick,
+    Tails,
 }
 
 impl Gateway {
@@ -383,6 +402,9 @@ impl Gateway {
             pairing_timer: None,
             gone_before_start: Vec::new(),
             presence: Presence::default(),
+            retained: Retained::default(),
+            ticks: Ticks::default(),
+            tails: Tails::default(),
             uploads: BTreeMap::new(),
             ending_uploads: BTreeMap::new(),
             live: BTreeMap::new(),
@@ -448,6 +470,7 @@ impl Gateway {
     pub fn handle_flushed(&mut self, now: Instant, conn: ConnId, outbox: &mut Outbox) {
         let cx = &mut Cx { now, direct: Some((conn, outbox)) };
         self.conn_flushed(cx, conn);
+        self.tick_flushed(cx, conn);
     }
 
     /// A job has an outcome. What is not awaited any more is ignored.
@@ -486,6 +509,8 @@ impl Gateway {
                 Timer::Pairing => self.pairing_due(cx),
                 Timer::Drain => self.drain_due(cx),
                 Timer::Presence => self.presence_due(cx),
+                Timer::Tick => self.tick_due(cx),
+                Timer::Tails => self.tails_due(cx),
             }
         }
         self.drain_on(cx);

@@ -169,6 +169,9 @@ impl Gateway {
         if self.ms(cx.now) < expires {
             return self.arm_expiry(cx.now, id, Some(expires));
         }
+        if self.uploads.contains_key(&id) {
+            return self.upload_expired(cx, id);
+        }
         self.close(cx, id, CloseCode::POLICY, EXPIRED, None);
     }
 }

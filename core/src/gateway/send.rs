@@ -7,6 +7,7 @@ use super::json;
 use super::methods::Method;
 use super::proof::EXPIRED;
 use super::refusal::{Code, Refusal};
+use super::retained::Held;
 use super::{Action, Gateway, NodeId};
 use crate::connection::Outbox;
 use crate::error::SendError;
@@ -38,7 +39,14 @@ impl Cx<'_> {
 #[derive(Debug)]
 pub(super) enum ReplyTo {
     /// A client of this node.
-    Local { conn: ConnId, id: Box<str>, method: &'static Method, since: Instant },
+    Local {
+        conn: ConnId,
+        id: Box<str>,
+        method: &'static Method,
+        since: Instant,
+        /// What is kept of the request until then.
+        held: Option<Held>,
+    },
     /// A client of another node, which keeps what is to be kept.
     Remote { node: NodeId, call: CallId },
 }
@@ -121,7 +129,8 @@ impl Gateway {
         fill: impl FnOnce(&Self, &mut String),
     ) {
         match to {
-            ReplyTo::Local { conn, id, method, since } => {
+            ReplyTo::Local { conn, id, method, since, held } => {
+                drop(held);
                 let duration = cx.now.saturating_duration_since(since);
                 self.note(Fact::Called { conn, method: method.name, error, duration });
                 let Some(state) = self.conns.get_mut(&conn) else { return };
@@ -190,11 +199,20 @@ impl Gateway {
             Some(outbox) => {
                 let sent = outbox.text(text);
                 give_up_if_full(outbox, sent);
+                let queued = outbox.queued();
+                let state = self.conns.get_mut(&conn);
+                if let Some(held) = state.and_then(|state| state.queued.as_mut()) {
+                    held.set(queued);
+                }
             }
-            None if self.conns.get(&conn).is_some_and(|conn| conn.closing.is_none()) => {
+            None => {
+                let state = self.conns.get_mut(&conn).filter(|state| state.closing.is_none());
+                let Some(state) = state else { return };
+                if let Some(held) = &mut state.queued {
+                    held.add(text.len());
+                }
                 self.actions.push_back(Action::Send { to: conn, frame: Frame::text(text) });
             }
-            None => {}
         }
     }
 

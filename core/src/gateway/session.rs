@@ -374,6 +374,7 @@ impl Gateway {
             ack: send.ack,
             queued: false,
             to: Some(to),
+            held: None,
             key: once.as_ref().map(|once| once.key.clone()),
             once,
         };

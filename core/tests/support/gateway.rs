@@ -51,6 +51,8 @@ pub struct World {
     pub store_mode: StoreMode,
     slow: Option<usize>,
     pub disk: Disk,
+    /// The process's log, or nobody who keeps one.
+    pub log: Option<LogRing>,
     /// When a slow disk is done with what it has.
     disk_busy: Instant,
     /// Messages that went over the bus.
@@ -75,6 +77,8 @@ pub struct Client {
     pub closed: Option<(u16, String)>,
     /// Status and body of an HTTP answer.
     pub answer: Option<(u16, String)>,
+    /// Its headers.
+    pub headers: Vec<(String, String)>,
     pub client: Connection,
     pub server: Connection,
     /// The client's end does not read.
@@ -159,6 +163,7 @@ impl World {
             store_mode: StoreMode::Works,
             slow,
             disk: Disk::default(),
+            log: Some(LogRing::new("log-1", LogRing::LIMIT)),
             disk_busy: now,
             published: 0,
             cut_off: Vec::new(),
@@ -195,6 +200,7 @@ impl World {
             messages: VecDeque::new(),
             closed: None,
             answer: None,
+            headers: Vec::new(),
             client: Connection::client(request, entropy, self.limits.clone(), self.now),
             server: Connection::server(self.limits.clone(), self.now),
             stalled: false,
@@ -433,6 +439,7 @@ impl World {
             messages,
             closed,
             answer,
+            headers,
             stalled,
             mute,
             gone,
@@ -493,6 +500,7 @@ impl World {
                     Event::Response(head) => {
                         let body = String::from_utf8_lossy(head.body()).into_owned();
                         *answer = Some((head.status(), body));
+                        *headers = texts(head.headers());
                     }
                     _ => {}
                 }
@@ -506,6 +514,7 @@ impl World {
                 if let Event::Response(head) = event {
                     let body = String::from_utf8_lossy(head.body()).into_owned();
                     *answer = Some((head.status(), body));
+                    *headers = texts(head.headers());
                 }
             }
             for _ in 0..2 {
@@ -576,6 +585,12 @@ impl World {
                 let outcome = self.disk.execute(work);
                 self.later(wait, node, job, Outcome::Media(outcome));
             }
+            Action::Start { job, work: Work::Logs(query) } => {
+                if let Some(log) = &self.log {
+                    let page = log.read(query);
+                    self.later(Duration::ZERO, node, job, Outcome::Logs(page));
+                }
+            }
             Action::Start { job, work: Work::Run(run) } => {
                 let step = Duration::from_millis(20);
                 let mut wait = step;
@@ -633,6 +648,11 @@ fn output(connection: &mut Connection, now: Instant) -> Vec<u8> {
         connection.outbox(now).written(now, all.len() - before);
     }
     all
+}
+
+fn texts<'h>(headers: impl Iterator<Item = (&'h str, &'h [u8])>) -> Vec<(String, String)> {
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    headers.map(|(name, value)| (name.into(), text(value))).collect()
 }
 
 /// The code of an error answer, or `ok`.

@@ -136,7 +136,8 @@ impl Gateway {
     /// not the user who stopped it, and a retry begins it again.
     pub(super) fn settle(&mut self, cx: &Cx<'_>, key: Key, ending: &Ending) {
         let end = match ending {
-            Ending::Failed { code: Code::Unavailable, .. } | Ending::Completed { .. } => return,
+            Ending::Completed { .. } => return,
+            ending if ending.is_passing() => return,
             Ending::Failed { code, error } => {
                 let (timeout, error) = (*code == Code::AgentTimeout, error.as_str().into());
                 RunEnd::Failed { timeout, error }
@@ -179,9 +180,14 @@ impl Ending {
                     .object("usage", |o| super::write_usage(o, usage))
                     .str("messageId", &message.to_string())
             }),
-            Self::Failed { code, error } => Refusal::new(code, format!("run failed: {error}"))
-                .details(|o| o.str("runId", run).str("sessionKey", session))
-                .into(),
+            Self::Failed { code, error } => {
+                let text = format!("run failed: {error}");
+                let refusal = match code {
+                    Code::ResourceExhausted => Refusal::exhausted(text, SOON),
+                    code => Refusal::new(code, text),
+                };
+                refusal.details(|o| o.str("runId", run).str("sessionKey", session)).into()
+            }
             Self::Cancelled => {
                 Body::ok(|o| o.str("runId", run).str("sessionKey", session).bool("cancelled", true))
             }

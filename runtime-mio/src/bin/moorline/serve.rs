@@ -25,7 +25,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let sources = Sources::of_process(args);
     let loaded = sources.load()?;
     let settings = &loaded.settings;
-    let (_log, log_level) = log::init(settings.log_format, &settings.log_level)?;
+    let (_log, log_level, log_tail) = log::init(settings.log_format, &settings.log_level)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
 
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Mailbox::new).unzip();
-    let (jobs, threads) = Jobs::start(&mailboxes, store, media)?;
+    let (jobs, threads) = Jobs::start(&mailboxes, store, media, log_tail)?;
     let (reloads, reload_inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Reload::channel).unzip();
     let nodes: Vec<_> = gateways
