@@ -77,6 +77,10 @@ pub struct GatewayConfig {
     /// Valid tokens. More than one: the old and the new during a rotation, or different roles.
     pub tokens: Vec<Token>,
     /// Whose JWTs are believed. Default none.
+    ///
+    /// With any, ring becomes the process's provider of cryptography for the `jsonwebtoken` crate (its
+    /// `CryptoProvider`), for verifying only. A host that signs by that crate installs its own before: it
+    /// stays, and verifies here, too.
     pub jwt: Vec<JwtKey>,
     /// Whether whoever has no credential may ask to be let in, for an admin to decide. Default false: on a
     /// gateway that others can reach, anybody could fill the admins' list.
