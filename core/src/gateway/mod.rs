@@ -78,7 +78,7 @@
 //! | `http` `origin` `forwarded` `budget` | what is asked before there is a WebSocket |
 //! | `upload` `multipart` `media_name` | files that come before a message names them |
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
-//! | `login` `authenticate` `principal` `proof` `client` `rate` | who it is, what they may do, how often |
+//! | `login` `authenticate` `principal` `proof` `client` `rate` `failures` | who it is, what they may do, how often |
 //! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` | credentials that come and go while it runs |
 //! | `agents` | who answers |
 //! | `chat` `sessions` `session` `change` `runs` `idempotency` | conversations |
@@ -107,6 +107,7 @@ mod drain;
 mod echo;
 mod effective;
 mod fact;
+mod failures;
 mod forwarded;
 mod http;
 mod idempotency;
@@ -193,13 +194,14 @@ use config::Checked;
 use conn::Conn;
 use core::net::SocketAddr;
 use drain::Draining;
+use failures::Failures;
 use idempotency::Idempotency;
 use jobs::Pending;
 use link::Links;
 use load::Loading;
 use pairing::Pairings;
 use presence::Presence;
-use rate::{Failures, RateLimit};
+use rate::RateLimit;
 use revocations::Revocations;
 use runs::{Live, WaitId, Waits};
 use send::Cx;
