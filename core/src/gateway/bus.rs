@@ -9,7 +9,7 @@ use super::link::{Attached, LinkId};
 use super::pairing::{Device, PairRequest};
 use super::presence::Entry;
 use super::principal::Principal;
-use super::rate::Payer;
+use super::rate::Payers;
 use super::refusal::{Code, Refusal};
 use super::resume::{Claim, Resumed};
 use super::revocations::Revocation;
@@ -252,7 +252,7 @@ pub enum BusMessage {
     /// These have spent some of their rate.
     Spent {
         /// Who.
-        payers: Vec<Payer>,
+        payers: Payers,
         /// How much.
         cost: u64,
     },

@@ -152,7 +152,8 @@ pub struct Bounds {
     /// Requests that a user may make at once before [`GatewayConfig::rate_limit_rpm`] holds.
     /// Default 5.
     pub burst: u32,
-    /// Users and addresses whose rate or failures are remembered. Default 10,000, about 1 MiB.
+    /// Users whose rate, and addresses whose rate or failures are remembered: of each this many. Default
+    /// 10,000, about 1 MiB.
     pub remembered: usize,
     /// Wrong credentials of one address and kind per minute. Default 10.
     pub auth_failures: u32,

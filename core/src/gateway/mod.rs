@@ -169,7 +169,7 @@ pub use params::Param;
 pub use presence::Entry;
 pub use principal::{Principal, Role};
 pub use proof::Proof;
-pub use rate::Payer;
+pub use rate::Payers;
 pub use record::{Record, RecordKind};
 pub use refusal::Code;
 pub use request::{Fingerprint, Known, Mark, RunEnd};

@@ -137,7 +137,7 @@ pub(crate) const KEYS: &[Key] = &[
     live("limits.connect_within_ms", |s| Millis(&mut s.gateway.bounds.connect_within), "From the open WebSocket to a successful `connect`.").from(100, MONTH),
     live("limits.strikes", |s| U32(&mut s.gateway.bounds.strikes), "Invalid messages or refused logins until a connection is closed.").from(1, 10_000),
     live("limits.in_flight", |s| Usize(&mut s.gateway.bounds.in_flight), "Requests of one connection without an answer yet.").from(1, 10_000),
-    live("limits.remembered", |s| Usize(&mut s.gateway.bounds.remembered), "Users and addresses whose rate or failures are remembered.").from(2, 10_000_000),
+    live("limits.remembered", |s| Usize(&mut s.gateway.bounds.remembered), "Users whose rate, and addresses whose rate or failures are remembered: of each this many.").from(2, 10_000_000),
     live("limits.auth_failures", |s| U32(&mut s.gateway.bounds.auth_failures), "Wrong credentials of one kind from one address per minute. More lock it out.").from(1, 10_000),
     live("limits.auth_lock_ms", |s| Millis(&mut s.gateway.bounds.auth_lock), "How long they lock it out.").from(0, MONTH),
     live("limits.api_keys", |s| Usize(&mut s.gateway.bounds.api_keys), "API keys.").from(1, 100_000),
