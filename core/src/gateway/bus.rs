@@ -5,6 +5,7 @@
 
 use super::api_keys::ApiKey;
 use super::conn::ConnId;
+use super::failures::Guess;
 use super::link::{Attached, LinkId};
 use super::pairing::{Device, PairRequest};
 use super::presence::Entry;
@@ -249,6 +250,11 @@ pub enum BusMessage {
         /// Its name.
         name: Arc<str>,
     },
+    /// A wrong credential came to the sender.
+    Guessed {
+        /// Of which kind, from where.
+        guess: Guess,
+    },
     /// These have spent some of their rate.
     Spent {
         /// Who.
@@ -353,6 +359,9 @@ impl Gateway {
             BusMessage::PairApproved { device } => self.device_known(cx, device),
             BusMessage::PairDenied { name } => self.pair_over(cx, &name, PairAction::Denied),
             BusMessage::DeviceGone { name } => self.device_gone(cx, &name),
+            BusMessage::Guessed { guess } => {
+                self.failures.count(cx.now, guess);
+            }
             BusMessage::Spent { payers, cost } => self.rate.spent_elsewhere(cx.now, &payers, cost),
         }
     }

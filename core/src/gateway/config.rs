@@ -127,8 +127,8 @@ pub struct GatewayConfig {
 }
 
 /// Bounds on everything that peers can make grow. Each is one node's: the places of those who are not
-/// logged in and the counts of wrong credentials, too, so with `n` nodes an address can have up to `n`
-/// times as many. What a user spends ([`Bounds::burst`]) is told to the other nodes.
+/// logged in, too, so with `n` nodes an address can have up to `n` times as many. What a user spends
+/// ([`Bounds::burst`]) and wrong credentials ([`Bounds::auth_failures`]) are told to the other nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
     /// WebSocket connections of this node. Default 10,000: half of what common limits on open files
@@ -155,7 +155,7 @@ pub struct Bounds {
     /// Users whose rate, and addresses whose rate or failures are remembered: of each this many. Default
     /// 10,000, about 1 MiB.
     pub remembered: usize,
-    /// Wrong credentials of one address and kind per minute. Default 10.
+    /// Wrong credentials of one address and kind per minute, at all nodes together. Default 10.
     pub auth_failures: u32,
     /// How long more of them lock the address out. Default 5 minutes.
     pub auth_lock: Duration,

@@ -158,6 +158,7 @@ pub use conn::ConnId;
 pub use drain::Drain;
 pub use echo::echo_chunks;
 pub use fact::{Credential, Fact, Source, Why};
+pub use failures::Guess;
 pub use forwarded::ForwardedHeader;
 pub use http::HttpAnswer;
 pub use jwt::{JwtAlg, JwtKey, JwtKeyError, JwtKeyId};
