@@ -133,10 +133,8 @@ impl Gateway {
         let Login { principal, .. } = self.judge(now, id, user, offered, false)?;
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.last_principal = Some(principal.clone());
-            if std::mem::take(&mut conn.budgeted) {
-                self.budget.leave(conn.address, self.config.bounds());
-            }
         }
+        self.set_budgeted(id, false);
         Ok(principal)
     }
 

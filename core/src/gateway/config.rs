@@ -126,15 +126,18 @@ pub struct GatewayConfig {
     pub bounds: Bounds,
 }
 
-/// Bounds on everything that peers can make grow. Each is one node's: the places of those who are not
-/// logged in, too, so with `n` nodes an address can have up to `n` times as many. What a user spends
-/// ([`Bounds::burst`]) and wrong credentials ([`Bounds::auth_failures`]) are told to the other nodes.
+/// Bounds on everything that peers can make grow. Each is one node's, except these, of which nodes tell
+/// each other: the places of those who are not logged in ([`Bounds::pre_auth`]), what a user spends
+/// ([`Bounds::burst`]) and wrong credentials ([`Bounds::auth_failures`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
     /// WebSocket connections of this node. Default 10,000: half of what common limits on open files
     /// allow. More gives 503.
     pub connections: usize,
-    /// Sockets that are not logged in, in all. Default 5 % of `connections`, at least 64.
+    /// Sockets that are not logged in, in all, at all nodes together. With `n` nodes it holds to within a
+    /// quarter, and exactly where it is less than `8 * n`: not every socket is worth a message. A burst
+    /// that reaches several nodes before they have heard of each other may pass besides. Default 5 % of
+    /// `connections`, at least 64.
     pub pre_auth: usize,
     /// The same from one IPv4 address. Default 32: a household or an office behind one address.
     pub pre_auth_v4: usize,

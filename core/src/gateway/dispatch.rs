@@ -39,10 +39,8 @@ impl Gateway {
         self.log_out(cx, id, keep);
         self.disarm_connect(id);
         self.drop_upload(cx, id);
+        self.set_budgeted(id, false);
         let Some(conn) = self.conns.remove(&id) else { return };
-        if conn.budgeted {
-            self.budget.leave(conn.address, self.config.bounds());
-        }
         if conn.accepted {
             self.accepted -= 1;
         }

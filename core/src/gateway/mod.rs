@@ -151,6 +151,7 @@ mod work;
 mod epoch;
 
 pub use api_keys::ApiKey;
+pub use budget::Crowd;
 pub use bus::{Answer, BusMessage, CallId, Node, NodeId, Route};
 pub use change::Change;
 pub use config::{Agent, Bounds, ConfigError, GatewayConfig, Secret, Token, TokenId};
@@ -376,7 +377,7 @@ impl Gateway {
             conns: BTreeMap::new(),
             accepted: 0,
             links: Links::default(),
-            budget: Budget::default(),
+            budget: Budget::new(node.count),
             api_keys: ApiKeys::default(),
             revocations: Revocations::default(),
             pairings: Pairings::default(),
@@ -411,11 +412,9 @@ impl Gateway {
     /// A socket was accepted. Everything that its [`Connection`](crate::Connection) says goes to
     /// [`Gateway::handle`] from now on, to the [`Event::Closed`] at its end.
     pub fn connected(&mut self, now: Instant, conn: ConnId, peer: SocketAddr) {
-        let mut state = Conn::new(peer, now, self.ms(now));
-        state.budgeted = true;
-        self.budget.enter(state.address, self.config.bounds());
+        self.conns.insert(conn, Conn::new(peer, now, self.ms(now)));
+        self.set_budgeted(conn, true);
         self.note(Fact::Connected { conn, peer });
-        self.conns.insert(conn, state);
         // Beyond what can be of use to anybody: not even a request is read.
         let bounds = self.config.bounds();
         if self.conns.len() > bounds.connections.saturating_add(bounds.pre_auth.saturating_mul(2)) {

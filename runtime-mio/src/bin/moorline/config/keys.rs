@@ -130,7 +130,7 @@ pub(crate) const KEYS: &[Key] = &[
     live("log.level", |s| Level(&mut s.log_level), "What is logged."),
     fixed("log.format", |s| Format(&mut s.log_format), "How log lines look: for people, or one JSON object per line."),
     live("limits.connections", |s| Usize(&mut s.gateway.bounds.connections), "WebSocket connections of each loop. More get 503.").from(1, 90_000),
-    live("limits.pre_auth", |s| Usize(&mut s.gateway.bounds.pre_auth), "Sockets of each loop that are not logged in. Without a value a twentieth of `limits.connections`, at least 64.").from(1, 5_000),
+    live("limits.pre_auth", |s| Usize(&mut s.gateway.bounds.pre_auth), "Sockets of all loops that are not logged in. Without a value a twentieth of all their `limits.connections`, at least 64 and at most 5000.").from(1, 5_000),
     live("limits.pre_auth_v4", |s| Usize(&mut s.gateway.bounds.pre_auth_v4), "The same from one IPv4 address.").from(1, 5_000),
     live("limits.pre_auth_v6", |s| Usize(&mut s.gateway.bounds.pre_auth_v6), "The same from one IPv6 /64.").from(1, 5_000),
     live("limits.pre_auth_message_bytes", |s| U32(&mut s.gateway.bounds.pre_auth_message), "A message before login.").from(256, MIB),
