@@ -192,21 +192,26 @@ fn requests_and_devices_outlive_a_restart() {
 
 #[test]
 fn who_is_denied_or_too_late_is_told_and_has_the_time_of_any_connection_left() {
-    for deny in [true, false] {
+    for (word, slept) in [("denied", false), ("expired", false), ("expired", true)] {
         let mut world = World::with(3, pairing());
         let admin = world.login(1, "secret", "adm");
         let Waiting { at, code: letters, sender_id } = ask(&mut world, 0);
-        let word = if deny {
+        if word == "denied" {
             world.advance(Duration::from_secs(60));
             assert_eq!(closed(&world, at), None, "longer than anybody else may wait");
             world.call(admin, "device.pair.deny", json!({"code": letters}));
-            "denied"
+        } else if slept {
+            let now = world.now;
+            for node in &mut world.nodes {
+                assert!(node.needs_wall_clock());
+                node.set_wall_clock(now, UNIX_MS + 3_600_000);
+            }
+            world.advance(Duration::ZERO);
         } else {
             world.advance(HOUR - Duration::from_millis(1));
             assert_eq!(status(&mut world, at, &sender_id), "pending");
             world.advance(Duration::from_millis(1));
-            "expired"
-        };
+        }
         assert_eq!(actions(&world.events(at, "device.pair.resolved")), [word]);
         assert_eq!(actions(&world.events(admin, "device.pair.resolved")), [word]);
         assert_eq!(status(&mut world, at, &sender_id), "expired");

@@ -79,7 +79,7 @@
 //! | `upload` `multipart` `media_name` | files that come before a message names them |
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
 //! | `login` `authenticate` `principal` `proof` `client` `rate` `failures` | who it is, what they may do, how often |
-//! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` | credentials that come and go while it runs |
+//! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` `wall_clock` | credentials that come and go while it runs |
 //! | `agents` | who answers |
 //! | `chat` `sessions` `session` `change` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
@@ -144,6 +144,7 @@ mod sessions;
 mod system;
 mod upload;
 mod waiting;
+mod wall_clock;
 mod work;
 
 #[cfg(test)]
@@ -213,6 +214,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use upload::Upload;
+use wall_clock::WallClock;
 
 /// The protocol that is spoken.
 const PROTOCOL: u64 = 3;
@@ -284,7 +286,7 @@ pub struct Gateway {
     node: Node,
     entropy: Box<dyn Entropy>,
     start: Instant,
-    unix_ms: u64,
+    clock: WallClock,
     /// Names this start of this node.
     instance: String,
     conns: BTreeMap<ConnId, Conn>,
@@ -297,6 +299,8 @@ pub struct Gateway {
     api_keys: ApiKeys,
     revocations: Revocations,
     pairings: Pairings,
+    /// Connections whose login ends by itself.
+    expiring: BTreeSet<ConnId>,
     /// Connections that wait, by the request that they wait for.
     waiters: BTreeMap<Arc<str>, ConnId>,
     /// When the first request to be let in ends.
@@ -346,7 +350,8 @@ enum Timer {
 }
 
 impl Gateway {
-    /// A gateway that begins at `now`, which is `unix_ms` milliseconds after 1970. `entropy` makes
+    /// A gateway that begins at `now`, which is `unix_ms` milliseconds after 1970; when that is set later,
+    /// tell it by [`Gateway::set_wall_clock`]. `entropy` makes
     /// session keys and nonces: it must be cryptographically strong.
     ///
     /// # Errors
@@ -372,7 +377,7 @@ impl Gateway {
             node,
             entropy,
             start: now,
-            unix_ms,
+            clock: WallClock::new(now, unix_ms),
             instance: String::new(),
             conns: BTreeMap::new(),
             accepted: 0,
@@ -381,6 +386,7 @@ impl Gateway {
             api_keys: ApiKeys::default(),
             revocations: Revocations::default(),
             pairings: Pairings::default(),
+            expiring: BTreeSet::new(),
             waiters: BTreeMap::new(),
             pairing_timer: None,
             gone_before_start: Vec::new(),
@@ -526,11 +532,6 @@ impl Gateway {
     /// Runs that are under way or wait, jobs, and calls to other nodes: 0 when nothing is going on.
     pub fn pending(&self) -> usize {
         self.live.len() + self.jobs.len() + self.calls.len()
-    }
-
-    /// The wall clock, as far as it is known: the time of the start and what has passed since.
-    fn ms(&self, now: Instant) -> u64 {
-        self.unix_ms + now.saturating_duration_since(self.start).as_millis() as u64
     }
 }
 
