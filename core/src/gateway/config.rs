@@ -206,7 +206,8 @@ pub struct Bounds {
     pub links_bytes: usize,
     /// Bytes of an agent's answer. Default 8 MiB. More fail the run.
     pub answer_bytes: usize,
-    /// API keys that there may be. Default 1,000.
+    /// API keys that there may be. Default 1,000. Those that several nodes make at the same moment may go
+    /// beyond it.
     pub api_keys: usize,
     /// Revocations that are remembered. Default 10,000. More are refused, never forgotten.
     pub revocations: usize,
@@ -217,7 +218,8 @@ pub struct Bounds {
     /// How long a device may ask. Default 60 minutes. A connection may wait as long without a login; it
     /// takes one of the places of [`Bounds::pre_auth`].
     pub pairing_within: Duration,
-    /// Devices that are let in. Default 1,000.
+    /// Devices that are let in. Default 1,000. Those that several nodes let in at the same moment may go
+    /// beyond it.
     pub devices: usize,
     /// How long a device is let in. Default 30 days.
     pub device_within: Duration,

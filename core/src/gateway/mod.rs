@@ -157,6 +157,7 @@ pub use bus::{Answer, BusMessage, CallId, Node, NodeId, Route};
 pub use change::Change;
 pub use config::{Agent, Bounds, ConfigError, GatewayConfig, Secret, Token, TokenId};
 pub use conn::ConnId;
+pub use device_pair::Decision;
 pub use drain::Drain;
 pub use echo::echo_chunks;
 pub use fact::{Credential, Fact, Source, Why};
