@@ -9,7 +9,7 @@ use super::json::Object;
 use super::methods::{self, Handler, Method};
 use super::params::Params;
 use super::principal::{Authenticated, Principal, Role};
-use super::rate::{MISTAKE, Payer};
+use super::rate::{MISTAKE, Payers};
 use super::refusal::{Code, Refusal, SOON, cut};
 use super::retained::ENTRY;
 use super::send::{Cx, ReplyTo};
@@ -40,10 +40,8 @@ impl Gateway {
         self.log_out(cx, id, keep);
         self.disarm_connect(id);
         self.drop_upload(cx, id);
+        self.set_budgeted(id, false);
         let Some(conn) = self.conns.remove(&id) else { return };
-        if conn.budgeted {
-            self.budget.leave(conn.address, self.config.bounds());
-        }
         if conn.accepted {
             self.accepted -= 1;
         }
@@ -225,15 +223,15 @@ impl Gateway {
         if !self.rate.is_on() || cost == 0 {
             return Ok(());
         }
-        let mut payers = vec![Payer::user(&who.user)];
+        let mut payers = Payers::user(&who.user);
         let chosen = !self.is_user_proved(who);
         if let Some(state) = self.conns.get(&conn).filter(|_| chosen) {
-            payers.push(Payer::address(state.address));
+            payers = payers.and(state.address);
         }
         if let Err(spent) = self.rate.spend(cx.now, &payers, cost) {
             let (user, retry_after) = (who.user.clone(), spent.wait);
             self.note(Fact::RateLimited { conn, user, method, retry_after });
-            let text = if spent.payer.is_address() {
+            let text = if spent.by_address {
                 "rate limit exceeded for this address: clients that choose their user_id share it"
             } else {
                 "rate limit exceeded"

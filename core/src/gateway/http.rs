@@ -194,12 +194,12 @@ impl Gateway {
         if client == proxy {
             return;
         }
-        conn.peer = client;
-        let old = std::mem::replace(&mut conn.address, Address::of(client.ip()));
-        if conn.budgeted {
-            self.budget.leave(old, &self.config.raw.bounds);
-            self.budget.enter(conn.address, &self.config.raw.bounds);
+        let budgeted = conn.budgeted;
+        self.set_budgeted(id, false);
+        if let Some(conn) = self.conns.get_mut(&id) {
+            (conn.peer, conn.address) = (client, Address::of(client.ip()));
         }
+        self.set_budgeted(id, budgeted);
         self.note(Fact::Forwarded { conn: id, proxy, client });
     }
 

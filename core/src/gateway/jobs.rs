@@ -191,6 +191,12 @@ impl Gateway {
         id
     }
 
+    /// How many jobs of the store are of this kind.
+    pub(super) fn store_jobs_of(&self, kind: impl Fn(&Job) -> bool) -> usize {
+        let jobs = self.store_jobs.iter().filter_map(|id| self.jobs.get(id));
+        jobs.filter(|pending| kind(&pending.job)).count()
+    }
+
     /// Forgets a job, whose outcomes will then mean nothing.
     pub(super) fn drop_job(&mut self, id: JobId) -> Option<Job> {
         self.store_jobs.remove(&id);

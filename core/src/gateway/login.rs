@@ -77,10 +77,8 @@ impl Gateway {
     ) {
         self.log_out(cx, id, keep);
         self.disarm_connect(id);
+        self.set_budgeted(id, false);
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        if std::mem::take(&mut conn.budgeted) {
-            self.budget.leave(conn.address, self.config.bounds());
-        }
         if let Some(outbox) = cx.outbox(id) {
             outbox.limit_messages(u32::MAX);
         }
@@ -125,10 +123,8 @@ impl Gateway {
 
     pub(super) fn await_connect_for(&mut self, now: Instant, id: ConnId, time: Duration) {
         let by = now + time;
+        self.set_budgeted(id, true);
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        if !std::mem::replace(&mut conn.budgeted, true) {
-            self.budget.enter(conn.address, self.config.bounds());
-        }
         if let Some(old) = conn.connect_by.replace(by) {
             self.timers.remove(&(old, Timer::Connect(id)));
         }

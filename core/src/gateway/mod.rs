@@ -78,8 +78,8 @@
 //! | `http` `static_page` `origin` `cors` `forwarded` `budget` | what is asked before there is a WebSocket |
 //! | `upload` `multipart` `media_name` `media_ledger` | files that come before a message names them |
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
-//! | `login` `authenticate` `principal` `proof` `client` `rate` | who it is, what they may do, how often |
-//! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` | credentials that come and go while it runs |
+//! | `login` `authenticate` `principal` `proof` `client` `rate` `failures` | who it is, what they may do, how often |
+//! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` `wall_clock` | credentials that come and go while it runs |
 //! | `agents` | who answers |
 //! | `chat` `sessions` `session` `change` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
@@ -111,6 +111,7 @@ mod drain;
 mod echo;
 mod effective;
 mod fact;
+mod failures;
 mod forwarded;
 mod http;
 mod idempotency;
@@ -153,6 +154,7 @@ mod system;
 mod tick;
 mod upload;
 mod waiting;
+mod wall_clock;
 mod work;
 
 #[cfg(test)]
@@ -160,13 +162,16 @@ mod work;
 mod epoch;
 
 pub use api_keys::ApiKey;
+pub use budget::Crowd;
 pub use bus::{Answer, BusMessage, CallId, Node, NodeId, Route};
 pub use change::Change;
 pub use config::{Agent, Bounds, ConfigError, GatewayConfig, Secret, Token, TokenId};
 pub use conn::ConnId;
+pub use device_pair::Decision;
 pub use drain::Drain;
 pub use echo::echo_chunks;
 pub use fact::{Credential, Fact, Source, Why};
+pub use failures::Guess;
 pub use forwarded::ForwardedHeader;
 pub use http::HttpAnswer;
 pub use jwt::{JwtAlg, JwtKey, JwtKeyError, JwtKeyId};
@@ -180,7 +185,7 @@ pub use params::Param;
 pub use presence::Entry;
 pub use principal::{Principal, Role};
 pub use proof::Proof;
-pub use rate::Payer;
+pub use rate::Payers;
 pub use record::{Record, RecordKind};
 pub use refusal::Code;
 pub use request::{Fingerprint, Known, Mark, RunEnd};
@@ -206,6 +211,7 @@ use config::Checked;
 use conn::Conn;
 use core::net::SocketAddr;
 use drain::Draining;
+use failures::Failures;
 use idempotency::Idempotency;
 use jobs::Pending;
 use link::Links;
@@ -213,7 +219,7 @@ use load::Loading;
 use logs::Tails;
 use pairing::Pairings;
 use presence::Presence;
-use rate::{Failures, RateLimit};
+use rate::RateLimit;
 use retained::Retained;
 use revocations::Revocations;
 use runs::{Live, WaitId, Waits};
@@ -225,6 +231,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tick::Ticks;
 use upload::Upload;
+use wall_clock::WallClock;
 
 /// The protocol that is spoken.
 const PROTOCOL: u64 = 3;
@@ -296,7 +303,7 @@ pub struct Gateway {
     node: Node,
     entropy: Box<dyn Entropy>,
     start: Instant,
-    unix_ms: u64,
+    clock: WallClock,
     /// Names this start of this node.
     instance: String,
     conns: BTreeMap<ConnId, Conn>,
@@ -309,6 +316,8 @@ pub struct Gateway {
     api_keys: ApiKeys,
     revocations: Revocations,
     pairings: Pairings,
+    /// Connections whose login ends by itself.
+    expiring: BTreeSet<ConnId>,
     /// Connections that wait, by the request that they wait for.
     waiters: BTreeMap<Arc<str>, ConnId>,
     /// When the first request to be let in ends.
@@ -363,7 +372,8 @@ enum Timer {
 }
 
 impl Gateway {
-    /// A gateway that begins at `now`, which is `unix_ms` milliseconds after 1970. `entropy` makes
+    /// A gateway that begins at `now`, which is `unix_ms` milliseconds after 1970; when that is set later,
+    /// tell it by [`Gateway::set_wall_clock`]. `entropy` makes
     /// session keys and nonces: it must be cryptographically strong.
     ///
     /// # Errors
@@ -389,15 +399,16 @@ impl Gateway {
             node,
             entropy,
             start: now,
-            unix_ms,
+            clock: WallClock::new(now, unix_ms),
             instance: String::new(),
             conns: BTreeMap::new(),
             accepted: 0,
             links: Links::default(),
-            budget: Budget::default(),
+            budget: Budget::new(node.count),
             api_keys: ApiKeys::default(),
             revocations: Revocations::default(),
             pairings: Pairings::default(),
+            expiring: BTreeSet::new(),
             waiters: BTreeMap::new(),
             pairing_timer: None,
             gone_before_start: Vec::new(),
@@ -432,11 +443,9 @@ impl Gateway {
     /// A socket was accepted. Everything that its [`Connection`](crate::Connection) says goes to
     /// [`Gateway::handle`] from now on, to the [`Event::Closed`] at its end.
     pub fn connected(&mut self, now: Instant, conn: ConnId, peer: SocketAddr) {
-        let mut state = Conn::new(peer, now, self.ms(now));
-        state.budgeted = true;
-        self.budget.enter(state.address, self.config.bounds());
+        self.conns.insert(conn, Conn::new(peer, now, self.ms(now)));
+        self.set_budgeted(conn, true);
         self.note(Fact::Connected { conn, peer });
-        self.conns.insert(conn, state);
         // Beyond what can be of use to anybody: not even a request is read.
         let bounds = self.config.bounds();
         if self.conns.len() > bounds.connections.saturating_add(bounds.pre_auth.saturating_mul(2)) {
@@ -551,11 +560,6 @@ impl Gateway {
     /// Runs that are under way or wait, jobs, and calls to other nodes: 0 when nothing is going on.
     pub fn pending(&self) -> usize {
         self.live.len() + self.jobs.len() + self.calls.len()
-    }
-
-    /// The wall clock, as far as it is known: the time of the start and what has passed since.
-    fn ms(&self, now: Instant) -> u64 {
-        self.unix_ms + now.saturating_duration_since(self.start).as_millis() as u64
     }
 }
 

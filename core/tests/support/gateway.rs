@@ -59,6 +59,9 @@ pub struct World {
     pub published: usize,
     /// Nodes that the bus does not reach.
     pub cut_off: Vec<usize>,
+    /// From which node to which the bus is late, and what it has not brought yet.
+    late: Option<(usize, usize)>,
+    on_the_way: Vec<BusMessage>,
     /// Runs that agents were given, and those that were cancelled.
     pub runs: Vec<Run>,
     pub cancelled: usize,
@@ -167,6 +170,8 @@ impl World {
             disk_busy: now,
             published: 0,
             cut_off: Vec::new(),
+            late: None,
+            on_the_way: Vec::new(),
             runs: Vec::new(),
             cancelled: 0,
             limits,
@@ -175,6 +180,20 @@ impl World {
         };
         world.settle();
         world
+    }
+
+    /// What one node says to another is on its way until [`World::bring`].
+    pub fn make_late(&mut self, from: usize, to: usize) {
+        self.late = Some((from, to));
+    }
+
+    /// The bus brings what was late, in its order.
+    pub fn bring(&mut self) {
+        let to = self.late.take().map_or(0, |(_, to)| to);
+        for message in std::mem::take(&mut self.on_the_way) {
+            self.nodes[to].handle_message(self.now, message);
+        }
+        self.settle();
     }
 
     /// From now on the store takes a second for each work of this node.
@@ -620,7 +639,12 @@ impl World {
                         Route::Node(id) => usize::from(id.0) == other,
                         Route::Others => other != node,
                     };
-                    if meant && !self.cut_off.contains(&other) && !self.cut_off.contains(&node) {
+                    if meant && self.late == Some((node, other)) {
+                        self.on_the_way.push(message.clone());
+                    } else if meant
+                        && !self.cut_off.contains(&other)
+                        && !self.cut_off.contains(&node)
+                    {
                         bus.push_back((other, message.clone()));
                     }
                 }
