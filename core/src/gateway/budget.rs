@@ -37,9 +37,9 @@ pub struct Crowd {
 /// The bounds are those of all nodes together. A node tells the others of a count when it is a step away
 /// from what it told last, so that who logs in at once costs no message; and of an address never more than
 /// its bound, so that a flood costs none either. A step is a quarter of a node's share of the bound, at
-/// least 1. So with `n` nodes a socket may be let in while there are fewer than `n` steps minus `n` more
-/// than the bound, and refused while there are as many fewer: less than a quarter of the bound, and none
-/// where the bound is less than `8 * n`. What is on its way between the nodes comes on top.
+/// least 1. So with `n` nodes up to `(n - 1) * (step - 1)` sockets may be let in beyond a bound, or refused
+/// before it is reached: less than a quarter of it, and none where it is less than `8 * n`. What is on its
+/// way between the nodes comes on top.
 #[derive(Debug)]
 pub(super) struct Budget {
     nodes: usize,
