@@ -139,9 +139,14 @@ fn write_bounds<'o>(object: Object<'o>, bounds: &Bounds) -> Object<'o> {
         detached_links,
         links_bytes,
         answer_bytes,
+        user_bytes,
+        held_bytes,
         uploads,
         user_uploads,
         user_upload_bytes,
+        user_upload_files,
+        upload_bytes,
+        upload_files,
         api_keys,
         revocations,
         pairings,
@@ -183,9 +188,14 @@ fn write_bounds<'o>(object: Object<'o>, bounds: &Bounds) -> Object<'o> {
         .num("detached_links", *detached_links as u64)
         .num("links_bytes", *links_bytes as u64)
         .num("answer_bytes", *answer_bytes as u64)
+        .num("user_bytes", *user_bytes as u64)
+        .num("held_bytes", *held_bytes as u64)
         .num("uploads", *uploads as u64)
         .num("user_uploads", *user_uploads as u64)
         .num("user_upload_bytes", *user_upload_bytes as u64)
+        .num("user_upload_files", *user_upload_files as u64)
+        .num("upload_bytes", *upload_bytes as u64)
+        .num("upload_files", *upload_files as u64)
         .num("api_keys", *api_keys as u64)
         .num("revocations", *revocations as u64)
         .num("pairings", *pairings as u64)

@@ -16,7 +16,7 @@ use super::origin::{Host, Origin, OriginRefusal, judge};
 use super::refusal::cut;
 use super::send::Cx;
 use super::static_page::{StaticPage, is_visit};
-use super::{Gateway, PROTOCOL, upload};
+use super::{Gateway, PROTOCOL, cors, upload};
 use crate::connection::Outbox;
 use crate::upgrade::{Accept, RequestHead, Response};
 use std::borrow::Cow;
@@ -29,19 +29,27 @@ pub struct HttpAnswer {
     body: String,
     content_type: &'static str,
     header: Option<(&'static str, String)>,
+    /// Pages of this origin may read it.
+    origin: Option<String>,
 }
 
 impl HttpAnswer {
     pub(super) fn json(status: u16, body: String) -> Self {
-        Self { status, body, content_type: "application/json", header: None }
+        Self { status, body, content_type: "application/json", header: None, origin: None }
+    }
+
+    /// Lets pages of an origin that is allowed read it.
+    pub(super) fn readable_by(self, origin: Option<String>) -> Self {
+        Self { origin, ..self }
     }
 
     /// Answers with it, if there is a request that waits for an answer.
     pub fn write(&self, outbox: &mut Outbox) {
-        let Self { status, body, content_type, header } = self;
+        let Self { status, body, content_type, header, origin } = self;
         let content_type = ("Content-Type", *content_type);
         let header = header.as_ref().map(|(name, value)| (*name, value.as_str()));
-        let headers: Vec<_> = std::iter::once(content_type).chain(header).collect();
+        let cors = origin.iter().flat_map(|origin| cors::headers(origin));
+        let headers: Vec<_> = std::iter::once(content_type).chain(header).chain(cors).collect();
         // It fails when the connection has ended, or was answered by the core.
         let _ =
             outbox.respond(&Response { status: *status, headers: &headers, body: body.as_bytes() });
@@ -56,15 +64,21 @@ pub(super) struct Refused {
     value: Option<String>,
     body: Cow<'static, str>,
     header: Option<(&'static str, String)>,
+    origin: Option<String>,
 }
 
 impl Refused {
     pub(super) fn new(status: u16, why: Why, body: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, why, value: None, body: body.into(), header: None }
+        Self { status, why, value: None, body: body.into(), header: None, origin: None }
     }
 
     pub(super) fn header(self, name: &'static str, value: impl Into<String>) -> Self {
         Self { header: Some((name, value.into())), ..self }
+    }
+
+    /// See [`HttpAnswer::readable_by`].
+    pub(super) fn readable_by(self, origin: Option<String>) -> Self {
+        Self { origin, ..self }
     }
 
     fn try_later(why: Why, body: &'static str) -> Self {
@@ -77,6 +91,7 @@ impl Refused {
             body: format!("{}\n", self.body),
             content_type: "text/plain; charset=utf-8",
             header: self.header.clone(),
+            origin: self.origin.clone(),
         }
     }
 }
@@ -84,7 +99,7 @@ impl Refused {
 /// What a request is answered with.
 enum Taken {
     Upgrade,
-    /// Nothing yet: its body comes first.
+    /// Nothing here: its body comes first, or it was a preflight.
     Upload,
     Page(u16, String),
     Static(&'static StaticPage),
@@ -123,7 +138,7 @@ impl Gateway {
             if head.is_upgrade() {
                 self.check_upgrade(conn, head).map(|()| Taken::Upgrade)
             } else if upload::PATHS.contains(&head.path()) {
-                self.begin_upload(cx, conn, head).map(|()| Taken::Upload)
+                self.upload_request(cx, conn, head).map(|()| Taken::Upload)
             } else {
                 self.page(cx.now, head)
             }
@@ -180,12 +195,12 @@ impl Gateway {
         if client == proxy {
             return;
         }
-        conn.peer = client;
-        let old = std::mem::replace(&mut conn.address, Address::of(client.ip()));
-        if conn.budgeted {
-            self.budget.leave(old, &self.config.raw.bounds);
-            self.budget.enter(conn.address, &self.config.raw.bounds);
+        let budgeted = conn.budgeted;
+        self.set_budgeted(id, false);
+        if let Some(conn) = self.conns.get_mut(&id) {
+            (conn.peer, conn.address) = (client, Address::of(client.ip()));
         }
+        self.set_budgeted(id, budgeted);
         self.note(Fact::Forwarded { conn: id, proxy, client });
     }
 
@@ -264,6 +279,9 @@ impl Gateway {
         if bearer(head).is_some_and(|token| token.len() > MAX_TOKEN) {
             let body = "the token in the Authorization header is longer than 4096 bytes";
             return Err(Refused::new(400, Why::Credential, body));
+        }
+        if !self.has_room() {
+            return Err(Refused::try_later(Why::Memory, "too much is kept in memory for clients"));
         }
         if self.accepted >= self.config.bounds().connections {
             return Err(Refused::try_later(Why::Connections, "too many connections"));
@@ -351,6 +369,7 @@ impl Gateway {
                 self.accepted as u64,
                 bounds.connections as u64,
             ),
+            ("memory", self.has_room(), self.retained() as u64, bounds.held_bytes as u64),
             (
                 "preAuth",
                 self.budget.total() <= bounds.pre_auth,

@@ -6,6 +6,7 @@ use super::conn::ConnId;
 use super::fact::Fact;
 use super::idempotency::other_text;
 use super::link::ResumeToken;
+use super::log_ring::LogQuery;
 use super::pairing::Device;
 use super::principal::Principal;
 use super::record::RecordKind;
@@ -131,6 +132,14 @@ pub(super) enum Job {
         op: Op,
         to: ReplyTo,
     },
+    /// A page of the log is read for a request.
+    LogPage {
+        to: ReplyTo,
+    },
+    /// New lines of the log are read for a connection.
+    Tail {
+        conn: ConnId,
+    },
     /// Something is done with an upload's file.
     Media {
         conn: ConnId,
@@ -167,6 +176,11 @@ impl Gateway {
         self.start(cx, Work::Media(work), job, within);
     }
 
+    pub(super) fn start_logs(&mut self, cx: &Cx<'_>, query: LogQuery, job: Job) {
+        let within = self.config.bounds().store_within;
+        self.start(cx, Work::Logs(query), job, within);
+    }
+
     fn start(&mut self, cx: &Cx<'_>, work: Work, job: Job, within: Duration) -> JobId {
         let id = JobId(self.next_job);
         self.next_job += 1;
@@ -175,6 +189,12 @@ impl Gateway {
         self.jobs.insert(id, Pending { job, since, deadline });
         self.actions.push_back(Action::Start { job: id, work });
         id
+    }
+
+    /// How many jobs of the store are of this kind.
+    pub(super) fn store_jobs_of(&self, kind: impl Fn(&Job) -> bool) -> usize {
+        let jobs = self.store_jobs.iter().filter_map(|id| self.jobs.get(id));
+        jobs.filter(|pending| kind(&pending.job)).count()
     }
 
     /// Forgets a job, whose outcomes will then mean nothing.
@@ -224,6 +244,8 @@ impl Gateway {
             (Job::FindMedia { who, op, to }, Outcome::Media(outcome)) => {
                 self.media_found(cx, &who, op, to, outcome);
             }
+            (Job::LogPage { to }, Outcome::Logs(page)) => self.log_page_read(cx, to, Some(&page)),
+            (Job::Tail { conn }, Outcome::Logs(page)) => self.tail_read(cx, conn, Some(&page)),
             (Job::Media { conn, path, step }, Outcome::Media(outcome)) => {
                 self.media_done(cx, conn, &path, step, outcome);
             }
@@ -248,6 +270,8 @@ impl Gateway {
                 let late = MediaOutcome::Failed(StoreError::Unavailable);
                 self.media_found(cx, &who, op, to, late);
             }
+            Some(Job::LogPage { to }) => self.log_page_read(cx, to, None),
+            Some(Job::Tail { conn }) => self.tail_read(cx, conn, None),
             Some(Job::Media { conn, path, step }) => {
                 let late = MediaOutcome::Failed(StoreError::Unavailable);
                 self.media_done(cx, conn, &path, step, late);
@@ -305,9 +329,10 @@ impl Gateway {
                 Err(refusal) => self.reply_error(cx, to, &refusal),
             },
             Job::History { session, to } => match outcome {
-                Ok(outcome @ StoreOutcome::History { .. }) => self.reply_ok(cx, to, |_, out| {
-                    Self::write_history(out, &session, &outcome);
-                }),
+                Ok(outcome @ StoreOutcome::History { .. }) => {
+                    let Some(to) = self.room_to_answer(cx, to, bytes(&outcome)) else { return };
+                    self.reply_ok(cx, to, |_, out| Self::write_history(out, &session, &outcome));
+                }
                 Ok(_) => self.reply_error(cx, to, &gone()),
                 Err(refusal) => self.reply_error(cx, to, &refusal),
             },
@@ -316,7 +341,10 @@ impl Gateway {
                 Err(refusal) => self.reply_error(cx, to, &refusal),
             },
             Job::PreviewMessages { to, info } => match outcome {
-                Ok(outcome) => self.preview_read(cx, to, &info, &outcome),
+                Ok(outcome) => {
+                    let Some(to) = self.room_to_answer(cx, to, bytes(&outcome)) else { return };
+                    self.preview_read(cx, to, &info, &outcome);
+                }
                 Err(refusal) => self.reply_error(cx, to, &refusal),
             },
             Job::Change { session, change, by, to } => match outcome {
@@ -351,7 +379,19 @@ impl Gateway {
             Job::Revoke { to } => self.revocation_kept(cx, to, &outcome),
             Job::Run { .. } | Job::Settle | Job::Probe | Job::Forget | Job::Media { .. } => {}
             Job::FindMedia { to, .. } => self.reply_error(cx, to, &unavailable()),
+            Job::LogPage { to } => self.log_page_read(cx, to, None),
+            Job::Tail { conn } => self.tail_read(cx, conn, None),
         }
+    }
+}
+
+/// What is read takes in memory, about.
+fn bytes(outcome: &StoreOutcome) -> usize {
+    match outcome {
+        StoreOutcome::History { messages, .. } => {
+            messages.iter().map(|message| message.text.len()).sum()
+        }
+        _ => 0,
     }
 }
 

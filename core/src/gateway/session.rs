@@ -3,6 +3,7 @@
 use super::bus::NodeId;
 use super::change::Change;
 use super::conn::ConnId;
+use super::device_pair::Decision;
 use super::idempotency::{Met, Once};
 use super::jobs::Job;
 use super::json;
@@ -67,6 +68,13 @@ pub enum Op {
         conn: ConnId,
         /// What its client is told.
         reason: String,
+    },
+    /// `device.pair.approve` and whatever else is decided about a device.
+    Device {
+        /// The device's name.
+        device: Arc<str>,
+        /// What is decided.
+        decision: Decision,
     },
     /// `sessions.preview`.
     Preview {
@@ -156,7 +164,7 @@ impl Op {
         match self {
             Self::Send(send) => send.session.as_ref(),
             Self::Abort { session, .. } => session.as_ref(),
-            Self::Wait { .. } | Self::Disconnect { .. } => None,
+            Self::Wait { .. } | Self::Disconnect { .. } | Self::Device { .. } => None,
             Self::History { session, .. }
             | Self::Inject { session, .. }
             | Self::Status { session }
@@ -176,6 +184,7 @@ impl Op {
                 run_node(run).filter(|home| home.0 < node.count).unwrap_or(node.id())
             }
             (Self::Disconnect { node, .. }, None) => *node,
+            (Self::Device { device, .. }, None) => node.home(device),
             _ => node.id(),
         }
     }
@@ -239,6 +248,7 @@ impl Gateway {
                 Op::Send(send) => self.send_to_new(cx, who, send, to),
                 Op::Wait { run, within } => self.wait_for(cx, who, run, within, to),
                 Op::Disconnect { conn, reason, .. } => self.disconnect(cx, who, conn, reason, to),
+                Op::Device { device, decision } => self.decide(cx, who, (device, decision), to),
                 op => self.abort_by_run(cx, who, &op, to),
             };
         };
@@ -320,6 +330,7 @@ impl Gateway {
             // These name no session.
             Op::Wait { run, within } => self.wait_for(cx, who, run, within, to),
             Op::Disconnect { conn, reason, .. } => self.disconnect(cx, who, conn, reason, to),
+            Op::Device { device, decision } => self.decide(cx, who, (device, decision), to),
             Op::Preview { limit, .. } => {
                 let work = StoreWork::Open { session: session.key };
                 self.start_store(cx, work, Job::Preview { to, limit });
@@ -382,6 +393,7 @@ impl Gateway {
             ack: send.ack,
             queued: false,
             to: Some(to),
+            held: None,
             key: once.as_ref().map(|once| once.key.clone()),
             once,
         };

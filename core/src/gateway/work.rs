@@ -1,5 +1,7 @@
 //! What needs I/O, as data: the host executes it elsewhere and hands the outcome back.
 
+use super::log_ring::{LogPage, LogQuery};
+use super::media_ledger::{MediaRoom, NoRoom};
 use super::record::{Record, RecordKind};
 use super::request::{Known, Mark, RunEnd};
 use std::sync::Arc;
@@ -17,6 +19,9 @@ pub enum Work {
     /// For an agent: any number of [`Outcome::Chunk`], then [`Outcome::Done`] or
     /// [`Outcome::Failed`].
     Run(Run),
+    /// For whoever keeps the process's log, in a [`LogRing`](super::LogRing): one outcome,
+    /// [`Outcome::Logs`].
+    Logs(LogQuery),
     /// For the disk: one outcome, [`Outcome::Media`]. Works with one path must be executed in the order in
     /// which they were started.
     Media(MediaWork),
@@ -27,12 +32,19 @@ pub enum Work {
 /// `part`, which a host may mark files with that are not whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaWork {
-    /// Begin a file, in a form that is not taken for a whole one: [`MediaOutcome::Opened`].
+    /// Begin a file, in a form that is not taken for a whole one, if there is room for it:
+    /// [`MediaOutcome::Done`] or [`MediaOutcome::NoRoom`]. All gateways of a process must have their
+    /// files counted by one [`MediaLedger`](super::MediaLedger): what several of them let in at once
+    /// would not fit otherwise.
     Open {
         /// Where.
         path: Arc<str>,
+        /// Bytes that will come for sure: room for them is taken now.
+        sure: u64,
+        /// How much may be kept.
+        room: MediaRoom,
     },
-    /// Add bytes to it: [`MediaOutcome::Done`].
+    /// Add bytes to it: [`MediaOutcome::Done`], or [`MediaOutcome::NoRoom`] and nothing is added.
     Write {
         /// Where.
         path: Arc<str>,
@@ -60,13 +72,10 @@ pub enum MediaWork {
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MediaOutcome {
-    /// The file was begun.
-    Opened {
-        /// Bytes of all whole files in the same folder.
-        used: u64,
-    },
     /// It was done.
     Done,
+    /// It would be more than may be kept; the file is as it was.
+    NoRoom(NoRoom),
     /// Whether all of them are there.
     Found(bool),
     /// Nothing more can be done with the file but [`MediaWork::Abort`].
@@ -100,6 +109,8 @@ pub enum Outcome {
     Store(StoreOutcome),
     /// What came of work on an uploaded file.
     Media(MediaOutcome),
+    /// Lines of the log.
+    Logs(LogPage),
     /// A piece of an agent's answer. More follows.
     Chunk(String),
     /// An agent's whole answer.

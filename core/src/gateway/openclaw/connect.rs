@@ -261,6 +261,8 @@ impl Gateway {
         let client = Client::named(info.id, &info.version, &info.platform);
         self.log_in(cx, conn, principal.clone(), Some(client), false);
         self.arm_expiry(cx.now, conn, expires);
+        // These clients take a connection without ticks for dead, whatever pings it answers.
+        self.set_ticks(cx.now, conn, true);
         let peer = Peer {
             protocol,
             role,

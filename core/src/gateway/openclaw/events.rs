@@ -9,6 +9,7 @@ use super::super::bus::NodeId;
 use super::super::conn::ConnId;
 use super::super::json::{self, Object};
 use super::super::link::{Dialect, LinkId};
+use super::super::retained::Held;
 use super::super::ring::{Chunk, Event, Kind, Next, RunName, Stream};
 use super::super::send::Cx;
 use super::super::{Gateway, Timer};
@@ -48,6 +49,8 @@ struct Said {
     run: Arc<RunName>,
     users: Vec<Arc<str>>,
     text: String,
+    /// What is kept of it.
+    held: Held,
     /// So much of it was told.
     told: usize,
     /// When the next piece may be told.
@@ -377,6 +380,7 @@ impl Gateway {
             return;
         }
         said.text.push_str(&chunk.text);
+        said.held.add(chunk.text.len());
         if said.due.is_some() {
             return;
         }
@@ -390,10 +394,12 @@ impl Gateway {
 
     fn said(&mut self, cx: &Cx<'_>, run: &Arc<RunName>, users: &[Arc<str>]) {
         let started = self.ms(cx.now);
+        let held = self.retained.hold(&run.owner, 0);
         self.openclaw.said.entry(run.run.clone()).or_insert_with(|| Said {
             run: run.clone(),
             users: users.to_vec(),
             text: String::new(),
+            held,
             told: 0,
             next: cx.now,
             due: None,
@@ -735,6 +741,7 @@ impl Gateway {
                 let Some(said) = self.openclaw.said.get_mut(&chunk.run.run) else { return };
                 if said.text.len() < chunk.text.len() {
                     said.text.clone_from(&chunk.text);
+                    said.held.set(said.text.len());
                     said.told = said.text.len();
                 }
                 let (name, text) = (said.run.clone(), said.text.clone());

@@ -4,13 +4,10 @@ use super::super::Gateway;
 use super::super::conn::ConnId;
 use super::super::json::{self, Object};
 use super::super::presence::conn_name;
+use super::super::tick;
 use super::methods::{EVENTS, METHODS};
 use super::session_key::main_of;
 use std::time::Instant;
-
-/// How often clients hear a `tick`: those of this dialect take a connection without one for dead, whatever
-/// pings it answers.
-const TICK_MS: u64 = 30_000;
 
 impl Gateway {
     pub(super) fn write_openclaw_hello(&self, out: &mut String, now: Instant, id: ConnId) {
@@ -58,7 +55,7 @@ impl Gateway {
             .object("policy", |o| {
                 o.num("maxPayload", u64::from(limits.message))
                     .num("maxBufferedBytes", u64::from(limits.outbox))
-                    .num("tickIntervalMs", TICK_MS)
+                    .num("tickIntervalMs", tick::EVERY.as_millis() as u64)
             })
             .end();
     }
