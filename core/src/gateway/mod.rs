@@ -181,8 +181,8 @@ pub use send::deliver;
 pub use session::{Op, Send};
 pub use waiting::PairAction;
 pub use work::{
-    Author, JobId, MediaOutcome, MediaWork, Message, NewSession, Outcome, Run, SessionInfo,
-    StoreError, StoreOutcome, StoreWork, Usage, Work,
+    Author, JobId, LISTED_CHARS, Listed, MediaOutcome, MediaWork, Message, NewSession, Outcome,
+    Run, SessionFilter, SessionInfo, StoreError, StoreOutcome, StoreWork, Usage, Work,
 };
 
 use crate::connection::{Entropy, Outbox};

@@ -10,7 +10,7 @@ use super::principal::Authenticated;
 use super::refusal::Refusal;
 use super::send::{Cx, ReplyTo};
 use super::session::Op;
-use super::work::{SessionInfo, StoreWork};
+use super::work::{Listed, SessionFilter, StoreWork};
 
 type Done = Result<(), Refusal>;
 type To<'t> = &'t mut Option<ReplyTo>;
@@ -34,7 +34,8 @@ pub(super) fn list(
     let offset = params.number("offset")?.unwrap_or(0).min(1_000_000) as usize;
     let owner = (!who.role().sees_all()).then(|| who.user().clone());
     if let Some(to) = to.take() {
-        let work = StoreWork::List { owner, agent, limit, offset };
+        let filter = SessionFilter { owner, agent, ..SessionFilter::default() };
+        let work = StoreWork::List { filter, texts: false, limit, offset };
         gateway.start_store(cx, work, Job::Sessions { to, limit, offset });
     }
     Ok(())
@@ -42,14 +43,14 @@ pub(super) fn list(
 
 pub(super) fn write_list(
     out: &mut String,
-    sessions: &[SessionInfo],
+    sessions: &[Listed],
     total: usize,
     limit: usize,
     offset: usize,
 ) {
     Object::new(out)
         .list("sessions", sessions, |out, session| {
-            write_session(Object::new(out), session).end();
+            write_session(Object::new(out), &session.info).end();
         })
         .num("total", total as u64)
         .num("limit", limit as u64)
