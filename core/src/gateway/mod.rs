@@ -81,7 +81,7 @@
 //! | `login` `authenticate` `principal` `proof` `client` `rate` | who it is, what they may do, how often |
 //! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` | credentials that come and go while it runs |
 //! | `agents` | who answers |
-//! | `chat` `sessions` `session` `change` `runs` `idempotency` | conversations |
+//! | `chat` `sessions` `session` `change` `inject` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
 //! | `load` `drain` `saved_link` | the beginning and the end, and what goes from one gateway to the next |
@@ -111,6 +111,7 @@ mod fact;
 mod forwarded;
 mod http;
 mod idempotency;
+mod inject;
 mod intake;
 mod jobs;
 mod json;
@@ -165,6 +166,7 @@ pub use jwt::{JwtAlg, JwtKey, JwtKeyError, JwtKeyId};
 pub use link::LinkId;
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
+pub use openclaw::{OpenClawMethod, openclaw_methods, openclaw_methods_markdown};
 pub use pairing::{Device, PairRequest};
 pub use params::Param;
 pub use presence::Entry;
@@ -344,6 +346,7 @@ enum Timer {
     Drain,
     Presence,
     Said,
+    Health,
 }
 
 impl Gateway {
@@ -492,6 +495,7 @@ impl Gateway {
                 Timer::Drain => self.drain_due(cx),
                 Timer::Presence => self.presence_due(cx),
                 Timer::Said => self.said_due(cx),
+                Timer::Health => self.health_due(cx),
             }
         }
         self.drain_on(cx);

@@ -19,7 +19,7 @@ type To<'t> = &'t mut Option<ReplyTo>;
 const PREVIEW: u64 = 5;
 
 /// Messages that a compacted session keeps, unless the caller says: as in the base dialect.
-const KEEP: u64 = 4;
+pub(super) const KEEP: u64 = 4;
 
 /// The store is one for all nodes, so this needs no other node.
 pub(super) fn list(
@@ -82,14 +82,18 @@ pub(super) fn patch(
         ));
     }
     let label = params.text("label")?;
-    let fits =
-        |label: &str| label.chars().count() <= MAX_LABEL && !label.chars().any(char::is_control);
-    if label.as_ref().is_some_and(|label| !fits(label)) {
-        return Err(Refusal::invalid(
-            "label must have at most 100 characters and no control characters",
-        ));
+    if let Some(label) = &label {
+        check_label(label)?;
     }
     change(gateway, cx, who, &params, Change::Patch { label: label.map(Into::into) }, to)
+}
+
+/// Whether people can read this as a name.
+pub(super) fn check_label(label: &str) -> Result<(), Refusal> {
+    if label.chars().count() <= MAX_LABEL && !label.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Refusal::invalid("label must have at most 100 characters and no control characters"))
 }
 
 pub(super) fn delete(

@@ -298,7 +298,7 @@ pub struct SessionFilter {
 pub struct Listed {
     /// The session.
     pub info: SessionInfo,
-    /// How the oldest message of the user begins, if that was asked for and there is one: at most
+    /// How the oldest message of the user begins, if that was asked for and it has a text: at most
     /// [`LISTED_CHARS`] characters.
     pub first: Option<Arc<str>>,
     /// The same of the newest message, whoever spoke.

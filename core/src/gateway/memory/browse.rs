@@ -1,7 +1,7 @@
 //! Sessions as somebody looks for them, and those in which nothing was said yet.
 
 use super::super::work::{
-    Author, LISTED_CHARS, Listed, NewSession, SessionFilter, SessionInfo, StoreOutcome,
+    Author, LISTED_CHARS, Listed, Message, NewSession, SessionFilter, SessionInfo, StoreOutcome,
 };
 use super::{MemoryStore, Session};
 use std::collections::BTreeMap;
@@ -48,11 +48,13 @@ impl MemoryStore {
         };
         let listed = |session: &Session| {
             let mut messages = session.messages.iter().filter(|_| texts);
-            let start =
-                |text: &Arc<str>| text.chars().take(LISTED_CHARS).collect::<String>().into();
-            let last = messages.clone().next_back().map(|message| start(&message.text));
+            let start = |message: &Message| -> Option<Arc<str>> {
+                let start: String = message.text.chars().take(LISTED_CHARS).collect();
+                (!start.is_empty()).then(|| start.into())
+            };
+            let last = messages.clone().next_back().and_then(start);
             let first = messages.find(|message| message.author == Author::User);
-            Listed { info: session.info.clone(), first: first.map(|m| start(&m.text)), last }
+            Listed { info: session.info.clone(), first: first.and_then(start), last }
         };
         StoreOutcome::List {
             sessions: matching().skip(offset).take(limit).map(listed).collect(),
