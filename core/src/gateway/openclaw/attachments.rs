@@ -41,6 +41,8 @@ pub(super) struct Attaching {
     paths: Vec<Arc<str>>,
     /// Bytes of all of them.
     size: u64,
+    /// The first file was begun.
+    opened: bool,
     /// Works that the disk has not done.
     waiting: usize,
     failed: Option<Refusal>,
@@ -135,7 +137,8 @@ impl Gateway {
         if let Op::Send(send) = &mut op {
             send.media.clone_from(&paths);
         }
-        let attaching = Attaching { who, op, to, paths, size, waiting, failed: None };
+        let attaching =
+            Attaching { who, op, to, paths, size, opened: false, waiting, failed: None };
         self.openclaw.attachings.all.insert(name, attaching);
     }
 
@@ -150,7 +153,11 @@ impl Gateway {
         // Not there any more: what has failed is being removed.
         let Some(attaching) = self.openclaw.attachings.all.get_mut(&name) else { return };
         match outcome {
-            MediaOutcome::Opened { used } if used.saturating_add(attaching.size) > most => {
+            // The first says it: at the next one, those before it are among the user's files.
+            MediaOutcome::Opened { used }
+                if !std::mem::replace(&mut attaching.opened, true)
+                    && used.saturating_add(attaching.size) > most =>
+            {
                 let text = "the files of this user take all the room that they may take";
                 let refusal = Refusal::exhausted(text, Duration::from_secs(60));
                 attaching.failed.get_or_insert(refusal);
