@@ -81,7 +81,7 @@
 //! | `login` `authenticate` `principal` `proof` `client` `rate` `failures` | who it is, what they may do, how often |
 //! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` `wall_clock` | credentials that come and go while it runs |
 //! | `agents` | who answers |
-//! | `chat` `sessions` `session` `change` `runs` `idempotency` | conversations |
+//! | `chat` `sessions` `session` `change` `inject` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
 //! | `load` `drain` `saved_link` | the beginning and the end, and what goes from one gateway to the next |
@@ -116,6 +116,7 @@ mod failures;
 mod forwarded;
 mod http;
 mod idempotency;
+mod inject;
 mod intake;
 mod jobs;
 mod json;
@@ -182,6 +183,7 @@ pub use log_ring::{LogLevel, LogLine, LogPage, LogQuery, LogRing};
 pub use media_ledger::{MediaLedger, MediaRoom, NoRoom};
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
+pub use openclaw::{OpenClawMethod, openclaw_methods, openclaw_methods_markdown};
 pub use pairing::{Device, PairRequest};
 pub use params::Param;
 pub use presence::Entry;
@@ -199,8 +201,8 @@ pub use session::{Op, Send};
 pub use static_page::StaticPage;
 pub use waiting::PairAction;
 pub use work::{
-    Author, JobId, MediaOutcome, MediaWork, Message, NewSession, Outcome, Run, SessionInfo,
-    StoreError, StoreOutcome, StoreWork, Usage, Work,
+    Author, JobId, LISTED_CHARS, Listed, MediaOutcome, MediaWork, Message, NewSession, Outcome,
+    Run, SessionFilter, SessionInfo, StoreError, StoreOutcome, StoreWork, Usage, Work,
 };
 
 use crate::connection::{Entropy, Outbox};
@@ -374,6 +376,7 @@ enum Timer {
     Said,
     Tick,
     Tails,
+    Health,
 }
 
 impl Gateway {
@@ -528,6 +531,7 @@ impl Gateway {
                 Timer::Said => self.said_due(cx),
                 Timer::Tick => self.tick_due(cx),
                 Timer::Tails => self.tails_due(cx),
+                Timer::Health => self.health_due(cx),
             }
         }
         self.drain_on(cx);

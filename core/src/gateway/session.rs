@@ -12,7 +12,7 @@ use super::refusal::{Code, Refusal, cut};
 use super::request::Fingerprint;
 use super::runs::Turn;
 use super::send::{Body, Cx, ReplyTo};
-use super::work::{Author, NewSession, StoreOutcome, StoreWork};
+use super::work::{NewSession, StoreOutcome, StoreWork};
 use super::{Gateway, Node};
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +82,15 @@ pub enum Op {
         session: Arc<str>,
         /// At most so many messages.
         limit: usize,
+    },
+    /// A session begins before anything is said in it.
+    Create {
+        /// The session's key.
+        session: Arc<str>,
+        /// The agent's id.
+        agent: Arc<str>,
+        /// The name that people see.
+        label: Option<String>,
     },
     /// `sessions.patch` and whatever else changes a session as a whole.
     Change {
@@ -169,6 +178,7 @@ impl Op {
             | Self::Inject { session, .. }
             | Self::Status { session }
             | Self::Preview { session, .. }
+            | Self::Create { session, .. }
             | Self::Change { session, .. } => Some(session),
         }
     }
@@ -286,6 +296,9 @@ impl Gateway {
                     let agent = send.agent.as_deref().or(agent_of(&key));
                     self.agent(agent).map(|agent| Session::fresh(who, key, agent))
                 }
+                Op::Create { agent, .. } => {
+                    self.agent(Some(agent)).map(|agent| Session::fresh(who, key, agent))
+                }
                 _ => Err(not_found(&key)),
             },
         };
@@ -313,19 +326,8 @@ impl Gateway {
                 self.start_store(cx, work, Job::History { session: session.key, to });
             }
             Op::Abort { run, .. } => self.abort(cx, &session, run.as_deref(), to),
-            Op::Inject { text, label, .. } => {
-                let work = StoreWork::Append {
-                    session: session.key,
-                    create: None,
-                    author: Author::Assistant,
-                    text,
-                    media: Vec::new(),
-                    label,
-                    at: self.ms(cx.now),
-                    mark: None,
-                };
-                self.start_store(cx, work, Job::Inject { to });
-            }
+            Op::Inject { text, label, .. } => self.inject(cx, who, session, text, label, to),
+            Op::Create { label, .. } => self.create(cx, who, session, label, to),
             Op::Status { .. } => self.session_status(cx, &session, to),
             // These name no session.
             Op::Wait { run, within } => self.wait_for(cx, who, run, within, to),
@@ -415,7 +417,7 @@ impl Gateway {
     }
 
     /// A key that nobody can guess and that lives at this node.
-    fn fresh_key(&mut self, agent: &str) -> Arc<str> {
+    pub(super) fn fresh_key(&mut self, agent: &str) -> Arc<str> {
         let mut bytes = self.random();
         loop {
             let key = format!("agent:{agent}:ws:direct:{}", uuid(bytes));

@@ -24,7 +24,7 @@ impl Gateway {
                     .str("connId", &conn_name(self.node.id(), id))
             })
             .object("features", |o| {
-                let own = METHODS.iter().filter(|method| method.role == role);
+                let own = METHODS.iter().filter(|method| method.role == role && method.listed);
                 o.list("methods", own, |out, method| json::string(out, method.name))
                     .list("events", EVENTS, |out, event| json::string(out, event))
                     .list("capabilities", ["published-model-catalog"], json::string)
@@ -56,6 +56,10 @@ impl Gateway {
                 o.num("maxPayload", u64::from(limits.message))
                     .num("maxBufferedBytes", u64::from(limits.outbox))
                     .num("tickIntervalMs", tick::EVERY.as_millis() as u64)
+                    .object("attachments", |o| {
+                        let most = self.max_attachment() as u64;
+                        o.num("maxBytes", most).num("maxImageBytes", most)
+                    })
             })
             .end();
     }
