@@ -5,6 +5,7 @@ use super::super::conn::ConnId;
 use super::super::json::{self, Object};
 use super::super::presence::conn_name;
 use super::methods::{EVENTS, METHODS};
+use super::peer::Protocol;
 use super::session_key::MAIN;
 use std::time::Instant;
 
@@ -20,7 +21,7 @@ impl Gateway {
         let limits = &self.config.raw.limits;
         let role = peer.role;
         let reads = peer.view().reads;
-        Object::new(out)
+        let mut object = Object::new(out)
             .str("type", "hello-ok")
             .num("protocol", peer.protocol.number())
             .object("server", |o| {
@@ -48,12 +49,16 @@ impl Gateway {
                             .str("mainSessionKey", &format!("agent:{agent}:{MAIN}"))
                             .str("scope", "per-sender")
                     })
-            })
-            .object("auth", |mut o| {
+            });
+        if peer.protocol == Protocol::V4 {
+            // Older clients take it for the place of a device token.
+            object = object.object("auth", |mut o| {
                 o = o.str("role", role.as_str());
                 peer.scopes.write(o.key("scopes"));
                 o
-            })
+            });
+        }
+        object
             .object("policy", |o| {
                 o.num("maxPayload", u64::from(limits.message))
                     .num("maxBufferedBytes", u64::from(limits.outbox))

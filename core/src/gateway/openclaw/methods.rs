@@ -67,7 +67,7 @@ pub(in crate::gateway) static METHODS: &[Method] = &[
     operator("status", Scopes::READ, 1, &[], system::status),
     operator("system-presence", Scopes::READ, 1, &[], system::presence),
     operator("last-heartbeat", Scopes::READ, 1, &[], system::last_heartbeat),
-    operator("models.list", Scopes::READ, 1, &[Field::optional("view", ANY)], agents::models),
+    operator("models.list", Scopes::READ, 1, MODELS_LIST, agents::models),
     operator("agents.list", Scopes::READ, 1, &[], agents::list),
     operator(
         "agent.identity.get",
@@ -99,6 +99,20 @@ pub(in crate::gateway) static METHODS: &[Method] = &[
         &[Field::required("runId", NAME), Field::optional("timeoutMs", MS)],
         chat::wait,
     ),
+];
+
+/// The list is short and the same for all that clients can ask for.
+const MODELS_LIST: &[Field] = &[
+    Field::optional("agentId", NAME),
+    Field::optional("sessionKey", NAME),
+    Field::optional("authProfileId", NAME),
+    Field::optional("provider", NAME),
+    Field::optional("view", Kind::OneOf(&["default", "configured", "provider-config", "all"])),
+    Field::optional("includeDetails", FLAG),
+    Field::optional("includeProviderCapabilities", FLAG),
+    Field::optional("includeDefaultModels", FLAG),
+    Field::optional("preparedOnly", FLAG),
+    Field::optional("refresh", FLAG),
 ];
 
 const ATTACHMENTS: Kind = Kind::List(&ANY, 16);

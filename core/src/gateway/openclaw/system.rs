@@ -135,7 +135,7 @@ fn write_entry(out: &mut String, node: NodeId, entry: &Entry) {
         .num("ts", entry.active)
         .str("instanceId", &conn_name(node, entry.conn))
         .maybe_str("clientId", id)
-        .str("user", &entry.user)
+        .object("user", |o| o.str("id", &entry.user))
         .num("onlineSince", entry.since)
         .num("lastActivityAt", entry.active)
         .end();
