@@ -67,3 +67,21 @@ fn models_are_listed_with_every_parameter_that_clients_send_and_with_no_other() 
     let answer = world.call(at, "models.list", json!({"nonsense": 1}));
     assert_eq!(answer["error"]["code"], "INVALID_REQUEST", "{answer}");
 }
+
+#[test]
+fn the_health_of_an_agent_says_all_that_there_is_to_a_heartbeat() {
+    let mut world = World::new(1);
+    let (at, hello) = hello(&mut world, 4, &[]);
+    let health = world.call_slow(at, "health", json!({}));
+    for health in [&hello["snapshot"]["health"], &health["payload"]] {
+        let agents = health["agents"].as_array().expect("agents");
+        assert!(!agents.is_empty(), "{health}");
+        for agent in agents {
+            let heartbeat = json!({
+                "enabled": false, "every": "disabled", "everyMs": null,
+                "prompt": "", "target": "none", "ackMaxChars": 0,
+            });
+            assert_eq!(agent["heartbeat"], heartbeat);
+        }
+    }
+}

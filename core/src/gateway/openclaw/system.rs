@@ -75,7 +75,12 @@ impl Gateway {
                 let id = self.agent_shown(&known.id);
                 let mut object = Object::new(out).str("agentId", id).bool("isDefault", id == agent);
                 object = object.object("heartbeat", |o| {
-                    o.bool("enabled", false).str("every", "disabled").raw("everyMs", "null")
+                    o.bool("enabled", false)
+                        .str("every", "disabled")
+                        .raw("everyMs", "null")
+                        .str("prompt", "")
+                        .str("target", "none")
+                        .num("ackMaxChars", 0)
                 });
                 sessions(Object::new(object.key("sessions")));
                 object.end();
