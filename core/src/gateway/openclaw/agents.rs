@@ -44,7 +44,6 @@ pub(super) fn identity(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'
             Object::new(out)
                 .str("agentId", gateway.agent_shown(&agent.id))
                 .str("name", &agent.name)
-                .str("avatar", "")
                 .end();
         });
     }

@@ -331,5 +331,11 @@ impl Sessions<'_> {
 
 /// Agents here are asked, they do not ask by themselves.
 fn no_heartbeat(object: Object<'_>) -> Object<'_> {
-    object.bool("enabled", false).str("every", "disabled").raw("everyMs", "null")
+    object
+        .bool("enabled", false)
+        .str("every", "disabled")
+        .raw("everyMs", "null")
+        .str("prompt", "")
+        .str("target", "none")
+        .num("ackMaxChars", 0)
 }

@@ -6,6 +6,7 @@ use super::super::json::{self, Object};
 use super::super::presence::conn_name;
 use super::super::tick;
 use super::methods::{EVENTS, METHODS};
+use super::peer::Protocol;
 use super::session_key::main_of;
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ impl Gateway {
         let limits = &self.config.raw.limits;
         let role = peer.role;
         let reads = peer.view().reads;
-        Object::new(out)
+        let mut object = Object::new(out)
             .str("type", "hello-ok")
             .num("protocol", peer.protocol.number())
             .object("server", |o| {
@@ -46,12 +47,16 @@ impl Gateway {
                             .str("mainSessionKey", &format!("agent:{agent}:{main}"))
                             .str("scope", "per-sender")
                     })
-            })
-            .object("auth", |mut o| {
+            });
+        if peer.protocol == Protocol::V4 {
+            // Older clients take it for the place of a device token.
+            object = object.object("auth", |mut o| {
                 o = o.str("role", role.as_str());
                 peer.scopes.write(o.key("scopes"));
                 o
-            })
+            });
+        }
+        object
             .object("policy", |o| {
                 o.num("maxPayload", u64::from(limits.message))
                     .num("maxBufferedBytes", u64::from(limits.outbox))

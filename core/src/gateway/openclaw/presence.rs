@@ -117,7 +117,7 @@ fn write_entry(out: &mut String, node: NodeId, entry: &Entry, left: Option<u64>)
         shown.scopes.write(object.key("scopes"));
     }
     object
-        .str("user", &entry.user)
+        .object("user", |o| o.str("id", &entry.user))
         .num("onlineSince", entry.since)
         .num("lastActivityAt", entry.active)
         .end();
