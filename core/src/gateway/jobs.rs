@@ -354,7 +354,7 @@ impl Gateway {
             }
             Job::Create { session, by, to } => self.created(cx, &session, &by, to, outcome),
             Job::Browse { to, browse } => self.browsed(cx, to, browse, outcome),
-            Job::Health { viewer } => self.health_counted(cx, viewer, outcome.ok()),
+            Job::Health { viewer } => self.health_counted(cx, &viewer, outcome.ok()),
             Job::History { session, to } => match outcome {
                 Ok(outcome @ StoreOutcome::History { .. }) => {
                     let Some(to) = self.room_to_answer(cx, to, bytes(&outcome)) else { return };

@@ -58,13 +58,17 @@ impl Gateway {
         }
         object
             .object("policy", |o| {
-                o.num("maxPayload", u64::from(limits.message))
+                let o = o
+                    .num("maxPayload", u64::from(limits.message))
                     .num("maxBufferedBytes", u64::from(limits.outbox))
-                    .num("tickIntervalMs", tick::EVERY.as_millis() as u64)
-                    .object("attachments", |o| {
+                    .num("tickIntervalMs", tick::EVERY.as_millis() as u64);
+                match peer.protocol {
+                    Protocol::V3 => o,
+                    Protocol::V4 => o.object("attachments", |o| {
                         let most = self.max_attachment() as u64;
                         o.num("maxBytes", most).num("maxImageBytes", most)
-                    })
+                    }),
+                }
             })
             .end();
     }
