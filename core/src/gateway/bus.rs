@@ -6,6 +6,7 @@
 use super::api_keys::ApiKey;
 use super::conn::ConnId;
 use super::link::{Attached, LinkId};
+use super::openclaw::DeviceNews;
 use super::pairing::{Device, PairRequest};
 use super::presence::Entry;
 use super::principal::Principal;
@@ -249,6 +250,11 @@ pub enum BusMessage {
         /// Its name.
         name: Arc<str>,
     },
+    /// Something has become of a device of the second dialect.
+    Devices {
+        /// What.
+        news: DeviceNews,
+    },
     /// These have spent some of their rate.
     Spent {
         /// Who.
@@ -289,6 +295,7 @@ impl Gateway {
                 self.node_restarted(cx, node);
                 self.presence_restarted(cx.now, node);
                 self.quiet_before.remove(&node);
+                self.tell_requests(node);
                 let there = self.presence.of_node(self.node.id());
                 if !there.is_empty() {
                     let (from, gone) = (self.node.id(), Vec::new());
@@ -353,6 +360,7 @@ impl Gateway {
             BusMessage::PairApproved { device } => self.device_known(cx, device),
             BusMessage::PairDenied { name } => self.pair_over(cx, &name, PairAction::Denied),
             BusMessage::DeviceGone { name } => self.device_gone(cx, &name),
+            BusMessage::Devices { news } => self.device_news(cx, news),
             BusMessage::Spent { payers, cost } => self.rate.spent_elsewhere(cx.now, &payers, cost),
         }
     }

@@ -42,6 +42,7 @@ fn write(out: &mut String, config: &GatewayConfig) {
         tokens,
         jwt,
         pairing,
+        auto_approve_local,
         owner_ids,
         allowed_origins,
         allowed_hosts,
@@ -64,6 +65,7 @@ fn write(out: &mut String, config: &GatewayConfig) {
                 .list("tokens", tokens, write_token)
                 .list("jwt", jwt, write_jwt)
                 .bool("pairing", *pairing)
+                .bool("auto_approve_local", *auto_approve_local)
                 .list("owner_ids", owner_ids, |out, text| json::string(out, text))
                 .list("allowed_origins", allowed_origins, |out, text| json::string(out, text))
                 .list("allowed_hosts", allowed_hosts, |out, text| json::string(out, text))

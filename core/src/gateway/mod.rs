@@ -165,6 +165,9 @@ pub use jwt::{JwtAlg, JwtKey, JwtKeyError, JwtKeyId};
 pub use link::LinkId;
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
+pub use openclaw::{
+    Change as DeviceChange, DeviceNews, DeviceRequest, PairedDevice, PeerRole, Seen,
+};
 pub use pairing::{Device, PairRequest};
 pub use params::Param;
 pub use presence::Entry;
@@ -199,7 +202,7 @@ use idempotency::Idempotency;
 use jobs::Pending;
 use link::Links;
 use load::Loading;
-use openclaw::OpenClaw;
+use openclaw::{Devices, OpenClaw};
 use pairing::Pairings;
 use presence::Presence;
 use rate::{Failures, RateLimit};
@@ -304,6 +307,7 @@ pub struct Gateway {
     gone_before_start: Vec<Arc<str>>,
     presence: Presence,
     openclaw: OpenClaw,
+    devices: Devices,
     uploads: BTreeMap<ConnId, Upload>,
     /// Uploads that came to nothing, by their paths, until the host has forgotten them; whose they were.
     ending_uploads: BTreeMap<Arc<str>, Arc<str>>,
@@ -388,6 +392,7 @@ impl Gateway {
             gone_before_start: Vec::new(),
             presence: Presence::default(),
             openclaw,
+            devices: Devices::default(),
             uploads: BTreeMap::new(),
             ending_uploads: BTreeMap::new(),
             live: BTreeMap::new(),

@@ -30,6 +30,8 @@ pub struct Entry {
     pub(super) peer: SocketAddr,
     /// Its own words.
     pub(super) client: Option<Arc<Client>>,
+    /// The device that it has proved to be.
+    pub(super) device: Option<Arc<str>>,
 }
 
 type Key = (NodeId, ConnId);
@@ -141,9 +143,10 @@ impl Gateway {
         let Some(conn) = self.conns.get(&id) else { return };
         let Some(Principal { user, role, .. }) = conn.principal.clone() else { return };
         let (peer, since, client) = (conn.peer, conn.since_ms, conn.client.clone());
-        self.presence
-            .entries
-            .insert(key, Entry { conn: id, user, role, since, active, told: active, peer, client });
+        let device = conn.openclaw.as_ref().and_then(|peer| peer.device.clone());
+        let told = active;
+        let entry = Entry { conn: id, user, role, since, active, told, peer, client, device };
+        self.presence.entries.insert(key, entry);
         self.presence_changed(now, key);
     }
 

@@ -127,11 +127,13 @@ impl Gateway {
         };
         let done = if crowded {
             let text = "too many requests of this connection have no answer yet";
-            Err((Some(to), Refusal::exhausted(text, SOON)))
+            Err(Box::new((Some(to), Refusal::exhausted(text, SOON))))
         } else {
             self.openclaw_call(cx, id, method, who, scopes, request, to)
         };
-        if let Err((Some(to), refusal)) = done {
+        if let Err(refused) = done
+            && let (Some(to), refusal) = *refused
+        {
             self.reply_error(cx, to, &refusal);
         }
     }
@@ -146,22 +148,22 @@ impl Gateway {
         scopes: Scopes,
         request: &Request<'_>,
         to: ReplyTo,
-    ) -> Result<(), (Option<ReplyTo>, Refusal)> {
+    ) -> Result<(), Box<(Option<ReplyTo>, Refusal)>> {
         if let Err(refusal) = self.charge(cx, conn, method.name, method.cost, &who) {
-            return Err((Some(to), refusal));
+            return Err(Box::new((Some(to), refusal)));
         }
         if self.draining.is_some() {
-            return Err((Some(to), shutting_down()));
+            return Err(Box::new((Some(to), shutting_down())));
         }
         let values = match Values::read(request.params, method.params) {
             Ok(values) => values,
             Err(what) => {
                 let text = format!("invalid {} params: {what}", method.name);
-                return Err((Some(to), Refusal::invalid(text)));
+                return Err(Box::new((Some(to), Refusal::invalid(text))));
             }
         };
         let mut call = Call { who, conn, scopes, values, to: Some(to) };
-        (method.handler)(self, cx, &mut call).map_err(|refusal| (call.to.take(), refusal))
+        (method.handler)(self, cx, &mut call).map_err(|refusal| Box::new((call.to.take(), refusal)))
     }
 
     fn count_refused(&mut self, cx: &mut Cx<'_>, id: ConnId, refusal: &Refusal) {
@@ -206,7 +208,7 @@ fn admit(
     Err(missing(needed))
 }
 
-fn missing(scope: Scopes) -> Refusal {
+pub(super) fn missing(scope: Scopes) -> Refusal {
     let word = scope.words().next().unwrap_or_default();
     Refusal::new(Code::Forbidden, format!("missing scope: {word}")).details(|mut o| {
         o = o.str("code", "MISSING_SCOPE").str("missingScope", word);

@@ -4,6 +4,7 @@ use super::super::Gateway;
 use super::super::conn::ConnId;
 use super::super::json::{self, Object};
 use super::super::presence::conn_name;
+use super::credentials::Issued;
 use super::methods::{EVENTS, METHODS};
 use super::session_key::MAIN;
 use std::time::Instant;
@@ -13,7 +14,13 @@ use std::time::Instant;
 const TICK_MS: u64 = 30_000;
 
 impl Gateway {
-    pub(super) fn write_openclaw_hello(&self, out: &mut String, now: Instant, id: ConnId) {
+    pub(super) fn write_openclaw_hello(
+        &self,
+        out: &mut String,
+        now: Instant,
+        id: ConnId,
+        token: Option<&Issued>,
+    ) {
         let Some(peer) = self.conns.get(&id).and_then(|conn| conn.openclaw.as_ref()) else {
             return;
         };
@@ -52,7 +59,12 @@ impl Gateway {
             .object("auth", |mut o| {
                 o = o.str("role", role.as_str());
                 peer.scopes.write(o.key("scopes"));
-                o
+                match token {
+                    Some(token) => {
+                        o.str("deviceToken", token.text.expose()).num("issuedAtMs", token.at)
+                    }
+                    None => o,
+                }
             })
             .object("policy", |o| {
                 o.num("maxPayload", u64::from(limits.message))

@@ -7,7 +7,7 @@ use super::connect_params::PeerRole;
 use super::dispatch::{Call, Done};
 use super::schema::{Field, Kind};
 use super::scopes::Scopes;
-use super::{agents, chat, system};
+use super::{agents, chat, device_methods as devices, system};
 
 /// A method that clients of this dialect can call.
 pub(in crate::gateway) struct Method {
@@ -32,6 +32,9 @@ pub(in crate::gateway) const EVENTS: &[&str] = &[
     "session.message",
     "sessions.changed",
     "presence",
+    "device.pair.requested",
+    "device.pair.resolved",
+    "device.pair.changed",
     "health",
     "tick",
     "shutdown",
@@ -99,7 +102,37 @@ pub(in crate::gateway) static METHODS: &[Method] = &[
         &[Field::required("runId", NAME), Field::optional("timeoutMs", MS)],
         chat::wait,
     ),
+    operator("device.pair.list", Scopes::PAIRING, 1, &[], devices::list),
+    operator("device.pair.approve", Scopes::PAIRING, 2, REQUEST, devices::approve),
+    operator("device.pair.reject", Scopes::PAIRING, 2, REQUEST, devices::reject),
+    operator(
+        "device.pair.remove",
+        Scopes::PAIRING,
+        2,
+        &[Field::required("deviceId", NAME)],
+        devices::remove,
+    ),
+    operator(
+        "device.token.rotate",
+        Scopes::PAIRING,
+        2,
+        &[
+            Field::required("deviceId", NAME),
+            Field::required("role", NAME),
+            Field::optional("scopes", Kind::List(&NAME, 64)),
+        ],
+        devices::rotate,
+    ),
+    operator(
+        "device.token.revoke",
+        Scopes::PAIRING,
+        2,
+        &[Field::required("deviceId", NAME), Field::required("role", NAME)],
+        devices::revoke,
+    ),
 ];
+
+const REQUEST: &[Field] = &[Field::required("requestId", NAME)];
 
 const ATTACHMENTS: Kind = Kind::List(&ANY, 16);
 

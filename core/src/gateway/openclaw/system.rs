@@ -135,6 +135,7 @@ fn write_entry(out: &mut String, node: NodeId, entry: &Entry) {
         .num("ts", entry.active)
         .str("instanceId", &conn_name(node, entry.conn))
         .maybe_str("clientId", id)
+        .maybe_str("deviceId", entry.device.as_deref())
         .str("user", &entry.user)
         .num("onlineSince", entry.since)
         .num("lastActivityAt", entry.active)
