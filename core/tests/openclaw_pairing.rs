@@ -572,6 +572,30 @@ fn what_a_gateway_token_has_let_in_goes_on_without_it_but_not_its_own_sockets() 
 }
 
 #[test]
+fn a_device_keeps_its_scopes_and_no_others_when_logins_are_judged_anew() {
+    let approvals = &["operator.approvals"][..];
+    for (scopes, reads, pairs) in [
+        (READ, true, false),
+        (CHAT, true, false),
+        (PAIRING, false, true),
+        (approvals, false, false),
+        (ADMIN, true, true),
+    ] {
+        let mut world = World::new(1);
+        let device = TestDevice::new(1);
+        let token = paired(&mut world, &device, scopes);
+        let (at, hello) = device.connect(&mut world, 0, &Hello::by_token(&token, scopes));
+        assert_eq!(hello["payload"]["auth"]["scopes"], json!(scopes));
+        for _ in 0..2 {
+            let status = world.call(at, "status", json!({}));
+            let list = world.call(at, "device.pair.list", json!({}));
+            assert_eq!((code(&status) == "ok", code(&list) == "ok"), (reads, pairs), "{scopes:?}");
+            world.nodes[0].reconfigure(world.now, config()).expect("a configuration");
+        }
+    }
+}
+
+#[test]
 fn a_node_is_let_in_like_an_operator_and_has_no_scopes() {
     let mut world = World::new(1);
     let device = TestDevice::new(1);

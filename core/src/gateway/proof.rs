@@ -5,7 +5,7 @@ use super::config::TokenId;
 use super::conn::ConnId;
 use super::jwt::JwtKeyId;
 use super::link::{Dialect, LinkId};
-use super::openclaw::{AUTH_CHANGED, DEVICE_REMOVED, NOT_VALID, PeerRole};
+use super::openclaw::{AUTH_CHANGED, DEVICE_REMOVED, NOT_VALID, PeerRole, Scopes};
 use super::principal::{Principal, Role};
 use super::send::Cx;
 use super::{Gateway, Timer};
@@ -112,9 +112,12 @@ impl Gateway {
             Proof::DeviceKey { device, role, token } => {
                 let device = self.devices.get(device).filter(|device| *device.user == *who.user)?;
                 let grant = device.grant(*role).filter(|_| device.is_valid(*role, *token))?;
-                let own =
+                let most =
                     if self.config.is_owner(&device.user) { Role::Owner } else { Role::Admin };
-                Some(grant.scopes.role(own).unwrap_or(Role::Viewer))
+                // The lowest that has all that it was let in for: pairing is less than reading, and is
+                // for admins nevertheless.
+                let fits = |role: &Role| Scopes::of_role(*role).allows(grant.scopes);
+                Some([Role::Viewer, Role::Operator].into_iter().find(fits).unwrap_or(most))
             }
             Proof::Jwt { key, id, issued } => {
                 let known = self.config.jwt.iter().any(|known| known.id == *key);

@@ -68,20 +68,15 @@ impl Gateway {
                 }
             }
         }
-        let mut others =
-            secrets().filter(|secret| right.is_none_or(|right| !right.matches(secret)));
-        let secret = right.or_else(|| others.next()).cloned();
+        let secret = right.or_else(|| secrets().next()).cloned();
         if secret.is_none() && auth.bootstrap_token.is_some() && !by_secret {
             let (text, code) =
                 ("bootstrap token invalid or expired", "AUTH_BOOTSTRAP_TOKEN_INVALID");
             return Err(unauthorized(text, code).into());
         }
         let can_retry = device.is_some() && auth.device_token.is_none();
-        if right.is_none()
-            && let Some(other) = others
-                .next()
-                .filter(|other| secret.as_ref().is_some_and(|secret| !secret.matches(other)))
-        {
+        let is_other = |other: &&Secret| secret.as_ref().is_some_and(|own| !own.matches(other));
+        for other in secrets().filter(is_other) {
             // Two guesses at once count as two.
             let _ = self.shared_secret(now, conn, Some(other.clone()), can_retry);
         }

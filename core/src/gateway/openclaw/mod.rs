@@ -62,3 +62,4 @@ pub(super) use events::{OpenClaw, write_next};
 pub(super) use joining::Joining;
 pub use paired_device::{PairedDevice, Seen};
 pub(super) use peer::{Peer, View};
+pub(super) use scopes::Scopes;
