@@ -154,7 +154,7 @@ impl Gateway {
     }
 
     /// Whether the gateway has begun and does not end.
-    pub(super) fn check_begun(&self) -> Result<(), Refused> {
+    fn check_begun(&self) -> Result<(), Refused> {
         if self.draining.is_none() && self.has_started() {
             return Ok(());
         }
