@@ -488,6 +488,19 @@ fn the_secret_does_as_a_token_and_as_a_password_and_two_guesses_count_as_two() {
 }
 
 #[test]
+fn a_right_credential_beside_another_one_is_no_wrong_one() {
+    let mut world = World::new(1);
+    let device = TestDevice::new(1);
+    let first = device.connect(&mut world, 0, &Hello::cli("secret", &["operator.read"])).1;
+    for token in [token(&first).as_str(), "rotated"] {
+        let auth = json!({"token": token, "password": "secret"});
+        let hello = Hello { auth, ..Hello::cli("", &["operator.read"]) };
+        assert_eq!(code(&device.connect_from(&mut world, 0, FAR, &hello).1), "ok");
+    }
+    assert!(!world.facts.iter().any(|fact| matches!(fact, Fact::AuthFailed { .. })));
+}
+
+#[test]
 fn a_device_token_buys_no_guesses_at_the_secret() {
     let mut world = World::new(1);
     let device = TestDevice::new(1);

@@ -60,10 +60,7 @@ impl Gateway {
                 let alone = is_named && secrets().next().is_none();
                 let done = self.device_token(now, conn, device, (role, asked), (offered, is_named));
                 if done.is_ok() || matches!(done, Err(TokenRefused::Scopes)) || alone {
-                    // Who has a device token must not try secrets without end beside it.
-                    for wrong in secrets().filter(|secret| !secret.matches(offered)) {
-                        let _ = self.shared_secret(now, conn, Some(wrong.clone()), false);
-                    }
+                    self.count_others(now, conn, params, Some(offered), (Some(device), role));
                     return done.map_err(Refused::from);
                 }
             }
@@ -75,14 +72,34 @@ impl Gateway {
             return Err(unauthorized(text, code).into());
         }
         let can_retry = device.is_some() && auth.device_token.is_none();
-        let is_other = |other: &&Secret| secret.as_ref().is_some_and(|own| !own.matches(other));
-        for other in secrets().filter(is_other) {
-            // Two guesses at once count as two.
-            let _ = self.shared_secret(now, conn, Some(other.clone()), can_retry);
-        }
+        self.count_others(now, conn, params, secret.as_ref(), (device, role));
         let login = self.shared_secret(now, conn, secret, can_retry)?;
         let limit = Scopes::of_role(login.principal.role);
         Ok(Credentials { login, limit, by_secret: true, token: None })
+    }
+
+    /// Counts the wrong secrets beside the credential that is judged: nobody may try them without end
+    /// beside one that is right.
+    fn count_others(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        params: &ConnectParams,
+        judged: Option<&Secret>,
+        (device, role): (Option<&ProvedDevice>, PeerRole),
+    ) {
+        if self.config.is_open() {
+            return;
+        }
+        for other in [&params.auth.token, &params.auth.password].into_iter().flatten() {
+            let known = device.and_then(|device| self.devices.get(&device.id));
+            let is_token =
+                known.is_some_and(|known| known.prove(role, other, Scopes::NONE).is_ok());
+            let is_judged = judged.is_none_or(|judged| judged.matches(other));
+            if !is_judged && !is_token && !self.is_right(now, conn, other) {
+                let _ = self.shared_secret(now, conn, Some(other.clone()), false);
+            }
+        }
     }
 
     /// A token, as a token or as a password: a gateway token, an API key or a JWT.
