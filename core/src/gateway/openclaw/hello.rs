@@ -55,8 +55,8 @@ impl Gateway {
                             .str("scope", "per-sender")
                     })
             });
-        if peer.protocol == Protocol::V4 {
-            // Older clients take it for the place of a device token.
+        if peer.protocol == Protocol::V4 || token.is_some() {
+            // Older clients know it as the place of a device token.
             object = object.object("auth", |mut o| {
                 o = o.str("role", role.as_str());
                 peer.scopes.write(o.key("scopes"));
