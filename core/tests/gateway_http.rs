@@ -144,28 +144,43 @@ fn upgrades_are_judged_by_host_origin_and_query() {
 }
 
 #[test]
-fn who_is_not_logged_in_has_a_budget() {
-    let mut config = config();
-    config.bounds.pre_auth_v4 = 2;
-    config.bounds.pre_auth = 3;
-    let mut world = World::with(1, config);
-    let first = world.open_from(0, "192.0.2.1");
-    let _second = world.open_from(0, "192.0.2.1");
-    let request = || ClientRequest::new("localhost", "/ws").expect("a request");
-    let refused = world.upgrade(0, "192.0.2.1", request());
-    let (status, body) = world.clients[refused].answer.clone().expect("an answer");
-    assert_eq!(status, 503);
-    assert!(body.contains("this address"), "{body}");
-    let _third = world.open_from(0, "192.0.2.2");
-    let refused = world.upgrade(0, "192.0.2.3", request());
-    let (status, body) = world.clients[refused].answer.clone().expect("an answer");
-    assert_eq!(status, 503);
-    assert!(!body.contains("this address"), "{body}");
-    // Logging in gives the place back, and so does leaving.
-    assert_eq!(code(&world.call(first, "connect", json!({"token": "secret"}))), "ok");
-    world.open_from(0, "192.0.2.1");
-    world.advance(Duration::from_secs(11));
-    world.open_from(0, "192.0.2.1");
+fn who_is_not_logged_in_has_a_budget_of_all_nodes_together() {
+    for nodes in [1, 3] {
+        let node = |n: usize| n % nodes;
+        let mut config = config();
+        config.bounds.pre_auth_v4 = 2;
+        config.bounds.pre_auth_v6 = 2;
+        config.bounds.pre_auth = 3;
+        let mut world = World::with(nodes as u16, config);
+        let refused = |world: &mut World, at: usize, peer: &str| {
+            let request = ClientRequest::new("localhost", "/ws").expect("a request");
+            let refused = world.upgrade(at, peer, request);
+            let (status, body) = world.clients[refused].answer.clone().expect("an answer");
+            assert_eq!(status, 503);
+            body
+        };
+        let first = world.open_from(node(0), "192.0.2.1");
+        let second = world.open_from(node(1), "192.0.2.1");
+        for at in 0..nodes {
+            let body = refused(&mut world, at, "192.0.2.1");
+            assert!(body.contains("this address"), "{body}");
+        }
+        let third = world.open_from(node(2), "192.0.2.2");
+        for at in 0..nodes {
+            let body = refused(&mut world, at, "192.0.2.3");
+            assert!(!body.contains("this address"), "{body}");
+        }
+        // Logging in gives the place back, and so does leaving.
+        assert_eq!(code(&world.call(first, "connect", json!({"token": "secret"}))), "ok");
+        world.open_from(node(2), "192.0.2.1");
+        world.advance(Duration::from_secs(11));
+        assert!(world.clients[second].closed.is_some() && world.clients[third].closed.is_some());
+        // A /64 is one place.
+        world.open_from(node(0), "[2001:db8::1]");
+        world.open_from(node(1), "[2001:db8::2]");
+        assert!(refused(&mut world, node(2), "[2001:db8::3]").contains("this address"));
+        world.open_from(node(2), "192.0.2.1");
+    }
 }
 
 #[test]
@@ -337,5 +352,117 @@ fn where_others_can_reach_it_configured_hosts_keep_other_names_out() {
         ("gw.example.net.evil.example", 403),
     ] {
         assert_eq!(health(&mut world, host), status, "{host}");
+    }
+}
+
+const PAGES: &[StaticPage] = &[
+    StaticPage { path: "/", headers: &[("Content-Type", "text/html")], body: "<p>hello" },
+    StaticPage { path: "/console", headers: &[("Content-Type", "text/html")], body: "<p>hello" },
+    StaticPage { path: "/health", headers: &[], body: "no" },
+];
+
+fn with_pages() -> World {
+    let mut config = config();
+    config.pages = PAGES;
+    World::with(1, config)
+}
+
+#[test]
+fn the_hosts_pages_are_answered_and_its_own_stay_where_programs_look_for_them() {
+    let mut world = with_pages();
+    for path in ["/", "/console", "/console?x=1"] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let (status, head, body) = ask(&mut world, &request);
+        assert_eq!((status, body.as_str()), (200, "<p>hello"), "{path}");
+        assert!(head.contains("Content-Type: text/html\r\nContent-Length: 8\r\n"), "{head}");
+        let request = request.replace("GET", "HEAD");
+        let (status, head, body) = ask(&mut world, &request);
+        assert_eq!((status, body.as_str()), (200, ""), "{path}");
+        assert!(head.contains("Content-Length: 8\r\n"), "{head}");
+        let (status, head, _) = ask(&mut world, &request.replace("HEAD", "DELETE"));
+        assert_eq!(status, 405, "{path}");
+        assert!(head.contains("Allow: GET, HEAD"), "{head}");
+    }
+    let (status, body) = get(&mut world, "/health");
+    assert_eq!(status, 200);
+    assert!(body.contains("\"protocol\":3"), "{body}");
+    for path in ["/console/", "/Console", "//console"] {
+        assert_eq!(get(&mut world, path).0, 404, "{path}");
+    }
+    let upgrade = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n");
+    assert_eq!(ask(&mut world, &upgrade).0, 101);
+}
+
+#[test]
+fn the_hosts_pages_are_asked_for_under_the_gateways_names_only() {
+    let mut world = with_pages();
+    for (headers, status) in [
+        ("Host: evil.example\r\n", 403),
+        ("Host: localhost\r\nOrigin: https://evil.example\r\n", 403),
+        ("Host: localhost\r\nX-Forwarded-For: 192.0.2.1\r\n", 200),
+    ] {
+        for path in ["/", "/console"] {
+            let request = format!("GET {path} HTTP/1.1\r\n{headers}\r\n");
+            assert_eq!(ask(&mut world, &request).0, status, "{path} {headers}");
+        }
+    }
+}
+
+#[test]
+fn the_hosts_pages_have_their_scripts_even_where_they_may_not_connect() {
+    let mut config = config();
+    config.pages = PAGES;
+    config.listen = "0.0.0.0:18790".parse().expect("an address");
+    let mut world = World::with(1, config);
+    let own = "Host: gw.example\r\nOrigin: http://gw.example\r\n";
+    let other = "Host: gw.example\r\nOrigin: http://evil.example\r\n";
+    for (request, headers, status) in [
+        ("GET /console", own.to_string(), 200),
+        ("GET /console", other.to_string(), 403),
+        ("GET /health", own.to_string(), 403),
+        ("POST /ws", own.to_string(), 403),
+        ("GET /", format!("{own}{UPGRADE}"), 403),
+        ("GET /ws", format!("{own}{UPGRADE}"), 403),
+    ] {
+        let text = format!("{request} HTTP/1.1\r\n{headers}\r\n");
+        assert_eq!(ask(&mut world, &text).0, status, "{request} {headers}");
+    }
+}
+
+#[test]
+fn a_link_on_another_site_leads_to_the_hosts_pages_and_nowhere_else() {
+    let mut world = with_pages();
+    let visit =
+        "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n";
+    for (request, headers, status) in [
+        ("GET /", visit.into(), 200),
+        ("GET /console", visit.into(), 200),
+        ("POST /console", visit.into(), 403),
+        ("GET /health", visit.into(), 403),
+        ("GET /nothing", visit.into(), 403),
+        ("GET /", format!("{visit}{UPGRADE}"), 403),
+        // A frame, a script, and what a page reads.
+        ("GET /", visit.replace("document", "iframe"), 403),
+        ("GET /", visit.replace("navigate", "no-cors").replace("document", "script"), 403),
+        ("GET /", visit.replace("navigate", "cors").replace("document", "empty"), 403),
+    ] {
+        let text = format!("{request} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
+        assert_eq!(ask(&mut world, &text).0, status, "{request} {headers}");
+    }
+}
+
+#[test]
+fn a_page_whose_path_or_header_is_none_is_refused() {
+    const NO_PATH: &[StaticPage] = &[StaticPage { path: "console", headers: &[], body: "" }];
+    const NO_HEADER: &[StaticPage] =
+        &[StaticPage { path: "/c", headers: &[("X-A", "a\r\nX-B: b")], body: "" }];
+    let mut config = config();
+    for (pages, error) in [
+        (NO_PATH, Err(ConfigError::Page("console"))),
+        (NO_HEADER, Err(ConfigError::Page("/c"))),
+        (PAGES, Ok(())),
+    ] {
+        config.pages = pages;
+        assert_eq!(config.check(), error);
     }
 }

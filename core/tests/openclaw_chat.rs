@@ -152,3 +152,18 @@ fn both_dialects_see_the_same_conversation() {
         assert_eq!(chat.last().expect("an end")["message"]["content"][0]["text"], "again");
     }
 }
+
+#[test]
+fn users_have_main_sessions_of_their_own() {
+    let mut world = World::new(1);
+    let at = world.open(0);
+    let hello = world.call(at, "connect", cli("bound", (4, 4), &TALKS));
+    let defaults = &hello["payload"]["snapshot"]["sessionDefaults"];
+    assert_eq!(defaults["mainSessionKey"], "agent:main:user:bob", "{hello}");
+    world.call_slow(at, "chat.send", said("k", "mine"));
+    let other = join(&mut world, 0, 4);
+    let history = world.call_slow(other, "chat.history", json!({"sessionKey": "main"}));
+    assert_eq!(history["payload"]["messages"], json!([]));
+    let history = world.call_slow(at, "chat.history", json!({"sessionKey": "main"}));
+    assert_eq!(history["payload"]["messages"].as_array().map(Vec::len), Some(2));
+}

@@ -52,7 +52,7 @@ fn an_agent_without_a_picture_has_no_avatar_at_all() {
 }
 
 #[test]
-fn models_are_listed_with_every_parameter_that_clients_send_and_with_no_other() {
+fn models_are_listed_whatever_clients_send_along() {
     let mut world = World::new(1);
     let (at, _) = hello(&mut world, 4, &["operator.read"]);
     let params = json!({
@@ -64,8 +64,8 @@ fn models_are_listed_with_every_parameter_that_clients_send_and_with_no_other() 
     assert!(!answer["payload"]["models"].as_array().expect("models").is_empty(), "{answer}");
     let answer = world.call(at, "models.list", json!({"authProfileId": "p"}));
     assert_eq!(answer["ok"], true, "{answer}");
-    let answer = world.call(at, "models.list", json!({"nonsense": 1}));
-    assert_eq!(answer["error"]["code"], "INVALID_REQUEST", "{answer}");
+    let answer = world.call(at, "models.list", json!({"from": "a newer client"}));
+    assert_eq!(answer["ok"], true, "{answer}");
 }
 
 #[test]

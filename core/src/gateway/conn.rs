@@ -4,9 +4,10 @@ use super::budget::Address;
 use super::client::Client;
 use super::config::Secret;
 use super::link::LinkAt;
-use super::openclaw::Peer;
+use super::openclaw::{Joining, Peer};
 use super::principal::Principal;
 use super::resume::Resuming;
+use super::retained::Held;
 use super::waiting::Waiting;
 use crate::frame::CloseCode;
 use core::net::SocketAddr;
@@ -53,10 +54,13 @@ pub(super) struct Conn {
     /// What its challenge was made of, and when it was made, in Unix milliseconds.
     pub(super) nonce: [u8; 16],
     pub(super) challenged: u64,
-    /// Its upgrade request says that it came through a proxy.
+    /// Its upgrade request says that it came through a proxy, or is for another host than this one: then
+    /// something must have passed it on.
     pub(super) forwarded: bool,
     /// It speaks the dialect of OpenClaw.
     pub(super) openclaw: Option<Box<Peer>>,
+    /// It will, when the store has kept its device.
+    pub(super) joining: Option<Box<Joining>>,
     /// A page in a browser has opened it: its upgrade request had an Origin.
     pub(super) from_page: bool,
     /// When its login ends by itself: the timer for it, and Unix milliseconds.
@@ -77,6 +81,8 @@ pub(super) struct Conn {
     pub(super) delivered: u64,
     /// A `connect` that waits for the link's node.
     pub(super) resuming: Option<Resuming>,
+    /// What is queued for it, while somebody is logged in.
+    pub(super) queued: Option<Held>,
     /// Its peer does not read: the ending is under way.
     pub(super) given_up: bool,
     pub(super) strikes: u32,
@@ -104,6 +110,7 @@ impl Conn {
             challenged: 0,
             forwarded: false,
             openclaw: None,
+            joining: None,
             from_page: false,
             expiry: None,
             waiting: None,
@@ -114,6 +121,7 @@ impl Conn {
             link: None,
             delivered: 0,
             resuming: None,
+            queued: None,
             given_up: false,
             strikes: 0,
             in_flight: 0,

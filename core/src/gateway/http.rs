@@ -12,10 +12,11 @@ use super::conn::ConnId;
 use super::fact::{Fact, Why};
 use super::forwarded;
 use super::json::{self, Object};
-use super::origin::{Host, OriginRefusal, judge};
+use super::origin::{Host, Origin, OriginRefusal, judge};
 use super::refusal::cut;
 use super::send::Cx;
-use super::{Gateway, PROTOCOL, upload};
+use super::static_page::{StaticPage, is_visit};
+use super::{Gateway, PROTOCOL, cors, upload};
 use crate::connection::Outbox;
 use crate::upgrade::{Accept, RequestHead, Response};
 use std::borrow::Cow;
@@ -28,19 +29,27 @@ pub struct HttpAnswer {
     body: String,
     content_type: &'static str,
     header: Option<(&'static str, String)>,
+    /// Pages of this origin may read it.
+    origin: Option<String>,
 }
 
 impl HttpAnswer {
     pub(super) fn json(status: u16, body: String) -> Self {
-        Self { status, body, content_type: "application/json", header: None }
+        Self { status, body, content_type: "application/json", header: None, origin: None }
+    }
+
+    /// Lets pages of an origin that is allowed read it.
+    pub(super) fn readable_by(self, origin: Option<String>) -> Self {
+        Self { origin, ..self }
     }
 
     /// Answers with it, if there is a request that waits for an answer.
     pub fn write(&self, outbox: &mut Outbox) {
-        let Self { status, body, content_type, header } = self;
+        let Self { status, body, content_type, header, origin } = self;
         let content_type = ("Content-Type", *content_type);
         let header = header.as_ref().map(|(name, value)| (*name, value.as_str()));
-        let headers: Vec<_> = std::iter::once(content_type).chain(header).collect();
+        let cors = origin.iter().flat_map(|origin| cors::headers(origin));
+        let headers: Vec<_> = std::iter::once(content_type).chain(header).chain(cors).collect();
         // It fails when the connection has ended, or was answered by the core.
         let _ =
             outbox.respond(&Response { status: *status, headers: &headers, body: body.as_bytes() });
@@ -55,15 +64,21 @@ pub(super) struct Refused {
     value: Option<String>,
     body: Cow<'static, str>,
     header: Option<(&'static str, String)>,
+    origin: Option<String>,
 }
 
 impl Refused {
     pub(super) fn new(status: u16, why: Why, body: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, why, value: None, body: body.into(), header: None }
+        Self { status, why, value: None, body: body.into(), header: None, origin: None }
     }
 
     pub(super) fn header(self, name: &'static str, value: impl Into<String>) -> Self {
         Self { header: Some((name, value.into())), ..self }
+    }
+
+    /// See [`HttpAnswer::readable_by`].
+    pub(super) fn readable_by(self, origin: Option<String>) -> Self {
+        Self { origin, ..self }
     }
 
     fn try_later(why: Why, body: &'static str) -> Self {
@@ -76,6 +91,7 @@ impl Refused {
             body: format!("{}\n", self.body),
             content_type: "text/plain; charset=utf-8",
             header: self.header.clone(),
+            origin: self.origin.clone(),
         }
     }
 }
@@ -83,9 +99,10 @@ impl Refused {
 /// What a request is answered with.
 enum Taken {
     Upgrade,
-    /// Nothing yet: its body comes first.
+    /// Nothing here: its body comes first, or it was a preflight.
     Upload,
     Page(u16, String),
+    Static(&'static StaticPage),
 }
 
 /// The plain pages and what they are.
@@ -113,17 +130,19 @@ const QUERY_CREDENTIALS: [&str; 7] =
 impl Gateway {
     pub(super) fn request(&mut self, cx: &mut Cx<'_>, conn: ConnId, head: &RequestHead<'_>) {
         self.find_client(conn, head);
+        let host = head.header_str("Host").and_then(Host::parse);
+        let is_for_this_host = host.is_some_and(|host| host.name.is_loopback());
         if let Some(conn) = self.conns.get_mut(&conn) {
             conn.from_page = head.header("Origin").is_some();
-            conn.forwarded = forwarded::is_forwarded(head);
+            conn.forwarded = forwarded::is_forwarded(head) || !is_for_this_host;
         }
         let checked = self.check_request(head).and_then(|()| {
             if head.is_upgrade() {
                 self.check_upgrade(conn, head).map(|()| Taken::Upgrade)
             } else if upload::PATHS.contains(&head.path()) {
-                self.begin_upload(cx, conn, head).map(|()| Taken::Upload)
+                self.upload_request(cx, conn, head).map(|()| Taken::Upload)
             } else {
-                self.page(cx.now, head).map(|(status, body)| Taken::Page(status, body))
+                self.page(cx.now, head)
             }
         });
         let Some((_, outbox)) = &mut cx.direct else { return };
@@ -151,6 +170,10 @@ impl Gateway {
                     self.refused(conn, status, Why::NotReady, None);
                 }
             }
+            Ok(Taken::Static(StaticPage { headers, body, .. })) => {
+                let body = body.as_bytes();
+                let _ = outbox.respond(&Response { status: 200, headers, body });
+            }
             Err(refused) => {
                 refused.answer().write(outbox);
                 self.refused(conn, refused.status, refused.why, refused.value);
@@ -174,12 +197,12 @@ impl Gateway {
         if client == proxy {
             return;
         }
-        conn.peer = client;
-        let old = std::mem::replace(&mut conn.address, Address::of(client.ip()));
-        if conn.budgeted {
-            self.budget.leave(old, &self.config.raw.bounds);
-            self.budget.enter(conn.address, &self.config.raw.bounds);
+        let budgeted = conn.budgeted;
+        self.set_budgeted(id, false);
+        if let Some(conn) = self.conns.get_mut(&id) {
+            (conn.peer, conn.address) = (client, Address::of(client.ip()));
         }
+        self.set_budgeted(id, budgeted);
         self.note(Fact::Forwarded { conn: id, proxy, client });
     }
 
@@ -209,9 +232,22 @@ impl Gateway {
         }
         if let Some(origin) = head.header("Origin") {
             let text = String::from_utf8_lossy(origin);
-            judge(&text, host.as_ref(), &self.config.origins, &self.config.hosts)
-                .map_err(|refusal| refuse_origin(&text, refusal))?;
-        } else if head.header("Sec-Fetch-Site").is_some_and(|site| site == b"cross-site") {
+            // Browsers name the origin for the scripts of a page, too: it gets its own, and can say why it
+            // gets nothing else.
+            let of_page = || {
+                let origin = Origin::parse(&text);
+                self.static_page(head).is_some()
+                    && !head.is_upgrade()
+                    && origin
+                        .zip(host.as_ref())
+                        .is_some_and(|(origin, host)| origin.is_served_from(host))
+            };
+            judge(&text, host.as_ref(), &self.config.origins, &self.config.hosts).or_else(
+                |refusal| if of_page() { Ok(()) } else { Err(refuse_origin(&text, refusal)) },
+            )?;
+        } else if head.header("Sec-Fetch-Site").is_some_and(|site| site == b"cross-site")
+            && !(is_visit(head) && self.static_page(head).is_some())
+        {
             // A page cannot write this header, the browser does (Fetch Metadata, section 2.4).
             let body = "a page of another site asks, and the request has no Origin to judge it by";
             return Err(Refused::new(403, Why::CrossSite, body));
@@ -246,6 +282,9 @@ impl Gateway {
             let body = "the token in the Authorization header is longer than 4096 bytes";
             return Err(Refused::new(400, Why::Credential, body));
         }
+        if !self.has_room() {
+            return Err(Refused::try_later(Why::Memory, "too much is kept in memory for clients"));
+        }
         if self.accepted >= self.config.bounds().connections {
             return Err(Refused::try_later(Why::Connections, "too many connections"));
         }
@@ -256,29 +295,40 @@ impl Gateway {
         }
     }
 
-    fn page(&self, now: Instant, head: &RequestHead<'_>) -> Result<(u16, String), Refused> {
-        let page = PAGES.iter().find(|(path, _)| *path == head.path());
-        let Some((_, page)) = page else {
+    /// The host's page at this path. What programs ask for stays where it is.
+    fn static_page(&self, head: &RequestHead<'_>) -> Option<&'static StaticPage> {
+        let path = head.path();
+        let taken = PAGES.iter().any(|(own, page)| *own == path && *page != Page::Index);
+        self.config.raw.pages.iter().find(|page| !taken && page.path == path)
+    }
+
+    fn page(&self, now: Instant, head: &RequestHead<'_>) -> Result<Taken, Refused> {
+        let brought = self.static_page(head);
+        let page = PAGES.iter().find(|(path, _)| *path == head.path()).map(|(_, page)| page);
+        if brought.is_none() && page.is_none() {
             return Err(Refused::new(404, Why::NotFound, "no such page"));
-        };
+        }
         if !matches!(head.method(), "GET" | "HEAD") {
             let refused = Refused::new(405, Why::Method, "only GET and HEAD are answered here");
             return Err(refused.header("Allow", "GET, HEAD"));
         }
+        if let Some(page) = brought {
+            return Ok(Taken::Static(page));
+        }
         let mut out = String::new();
         match page {
-            Page::Index => self.write_index(&mut out),
-            Page::Health => Object::new(&mut out)
+            None | Some(Page::Index) => self.write_index(&mut out),
+            Some(Page::Health) => Object::new(&mut out)
                 .str("status", "ok")
                 .num("protocol", PROTOCOL)
                 .str("version", &self.config.raw.version)
                 .num("uptimeMs", now.saturating_duration_since(self.start).as_millis() as u64)
                 .end(),
-            Page::Ready => {
+            Some(Page::Ready) => {
                 let ready = self.write_ready(&mut out, now);
-                return Ok((if ready { 200 } else { 503 }, out));
+                return Ok(Taken::Page(if ready { 200 } else { 503 }, out));
             }
-            Page::WebSocket => {
+            Some(Page::WebSocket) => {
                 let missing: Vec<_> = head.missing_for_upgrade().collect();
                 let body = format!(
                     "this is a WebSocket endpoint; the request lacks: {}. A proxy in between must \
@@ -288,7 +338,7 @@ impl Gateway {
                 return Err(Refused::new(426, Why::UpgradeRequired, body));
             }
         }
-        Ok((200, out))
+        Ok(Taken::Page(200, out))
     }
 
     fn write_index(&self, out: &mut String) {
@@ -321,6 +371,7 @@ impl Gateway {
                 self.accepted as u64,
                 bounds.connections as u64,
             ),
+            ("memory", self.has_room(), self.retained() as u64, bounds.held_bytes as u64),
             (
                 "preAuth",
                 self.budget.total() <= bounds.pre_auth,

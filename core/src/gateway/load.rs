@@ -88,8 +88,7 @@ impl Gateway {
                 RecordKind::Revocation => self.load_revocation(&record),
                 RecordKind::Link => taken.push(record),
                 RecordKind::Device | RecordKind::Pairing => self.load_pairing(cx, &record),
-                // Stays in the store: nothing is let in by one yet.
-                RecordKind::DeviceKey => {}
+                RecordKind::DeviceKey => self.load_device(&record),
             }
         }
         self.gone_before_start = Vec::new();
@@ -106,7 +105,9 @@ impl Gateway {
         if node.0 % self.node.count != self.node.index {
             return false;
         }
-        if let Some(link) = self.links.restore(cx.now, (node, token), &record.value) {
+        if let Some(link) =
+            self.links.restore(cx.now, (node, token), &record.value, &mut self.retained)
+        {
             let who = self.links.get(link).map(|link| &link.who);
             let good =
                 |who: &Principal| self.role_now(who).is_some() && !missed.contains(&who.user);

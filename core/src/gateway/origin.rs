@@ -157,10 +157,12 @@ pub(super) fn judge(
     }
     let origin = Origin::parse(origin).ok_or(OriginRefusal::Malformed)?;
     // The same origin proves something only when the name cannot be an attacker's that was made to
-    // resolve to this host.
+    // resolve to this host. An address is not resolved.
     let same = host.is_some_and(|host| {
         origin.is_served_from(host)
-            && (host.name.is_loopback() || hosts.iter().any(|known| host.is_covered_by(known)))
+            && (host.name.is_loopback()
+                || host.name.is_ip()
+                || hosts.iter().any(|known| host.is_covered_by(known)))
     });
     if same || rules.iter().any(|rule| rule.allows(&origin)) {
         Ok(())
@@ -328,7 +330,11 @@ mod tests {
             ("http://127.1", "127.1", Err(NotAllowed)),
             ("http://2130706433", "2130706433", Err(NotAllowed)),
             ("http://evil.example:18790", "evil.example:18790", Err(NotAllowed)),
-            ("http://192.168.1.5:18790", "192.168.1.5:18790", Err(NotAllowed)),
+            ("http://192.168.1.5:18790", "192.168.1.5:18790", Ok(())),
+            ("http://192.168.1.5:18791", "192.168.1.5:18790", Err(NotAllowed)),
+            ("http://192.168.1.6:18790", "192.168.1.5:18790", Err(NotAllowed)),
+            ("https://192.168.1.5:18790", "192.168.1.5", Err(NotAllowed)),
+            ("http://192.168.1.5.evil.example", "192.168.1.5.evil.example", Err(NotAllowed)),
             ("https://gateway.example.net", "gateway.example.net", Ok(())),
             ("https://gateway.example.net", "GATEWAY.example.net:443", Ok(())),
             ("https://gateway.example.net:8443", "gateway.example.net", Err(NotAllowed)),

@@ -23,13 +23,12 @@ pub(in crate::gateway) struct ConnectParams {
     /// What it understands beyond the least.
     pub(in crate::gateway) caps: Vec<Box<str>>,
     /// What a node can be told to do.
+    #[allow(dead_code, reason = "nodes come next")]
     pub(in crate::gateway) commands: Vec<Box<str>>,
     /// Its proof to be a certain device.
     pub(in crate::gateway) device: Option<DeviceParams>,
     /// Its credentials.
     pub(in crate::gateway) auth: AuthParams,
-    /// What it calls itself in HTTP.
-    pub(in crate::gateway) user_agent: Option<Box<str>>,
 }
 
 /// What a peer is to the gateway.
@@ -89,7 +88,6 @@ impl ConnectParams {
             commands: words("commands"),
             device: values.object("device").as_ref().map(DeviceParams::of),
             auth: values.object("auth").as_ref().map(AuthParams::of).unwrap_or_default(),
-            user_agent: owned(&values, "userAgent"),
         })
     }
 
@@ -245,7 +243,6 @@ mod tests {
             Some((7, "n".into()))
         );
         assert!(params.auth.password.is_some_and(|secret| secret.expose() == "p"));
-        assert_eq!(params.user_agent.as_deref(), Some("Browser/1"));
     }
 
     #[test]

@@ -4,20 +4,23 @@ use super::super::Gateway;
 use super::super::conn::ConnId;
 use super::super::json::{self, Object};
 use super::super::presence::conn_name;
+use super::super::tick;
+use super::credentials::Issued;
 use super::methods::{EVENTS, METHODS};
 use super::peer::Protocol;
-use super::session_key::MAIN;
+use super::session_key::main_of;
 use std::time::Instant;
 
-/// How often clients hear a `tick`: those of this dialect take a connection without one for dead, whatever
-/// pings it answers.
-const TICK_MS: u64 = 30_000;
-
 impl Gateway {
-    pub(super) fn write_openclaw_hello(&self, out: &mut String, now: Instant, id: ConnId) {
-        let Some(peer) = self.conns.get(&id).and_then(|conn| conn.openclaw.as_ref()) else {
-            return;
-        };
+    pub(super) fn write_openclaw_hello(
+        &self,
+        out: &mut String,
+        now: Instant,
+        id: ConnId,
+        token: Option<&Issued>,
+    ) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let Some(peer) = &conn.openclaw else { return };
         let limits = &self.config.raw.limits;
         let role = peer.role;
         let reads = peer.view().reads;
@@ -29,7 +32,7 @@ impl Gateway {
                     .str("connId", &conn_name(self.node.id(), id))
             })
             .object("features", |o| {
-                let own = METHODS.iter().filter(|method| method.role == role);
+                let own = METHODS.iter().filter(|method| method.role == role && method.listed);
                 o.list("methods", own, |out, method| json::string(out, method.name))
                     .list("events", EVENTS, |out, event| json::string(out, event))
                     .list("capabilities", ["published-model-catalog"], json::string)
@@ -44,9 +47,11 @@ impl Gateway {
                     .num("uptimeMs", now.saturating_duration_since(self.start).as_millis() as u64)
                     .object("sessionDefaults", |o| {
                         let agent = self.default_agent();
+                        let user = conn.principal.as_ref().map_or("", |who| &who.user);
+                        let main = main_of(user);
                         o.str("defaultAgentId", agent)
-                            .str("mainKey", MAIN)
-                            .str("mainSessionKey", &format!("agent:{agent}:{MAIN}"))
+                            .str("mainKey", &main)
+                            .str("mainSessionKey", &format!("agent:{agent}:{main}"))
                             .str("scope", "per-sender")
                     })
             });
@@ -55,14 +60,27 @@ impl Gateway {
             object = object.object("auth", |mut o| {
                 o = o.str("role", role.as_str());
                 peer.scopes.write(o.key("scopes"));
-                o
+                match token {
+                    Some(token) => {
+                        o.str("deviceToken", token.text.expose()).num("issuedAtMs", token.at)
+                    }
+                    None => o,
+                }
             });
         }
         object
             .object("policy", |o| {
-                o.num("maxPayload", u64::from(limits.message))
+                let o = o
+                    .num("maxPayload", u64::from(limits.message))
                     .num("maxBufferedBytes", u64::from(limits.outbox))
-                    .num("tickIntervalMs", TICK_MS)
+                    .num("tickIntervalMs", tick::EVERY.as_millis() as u64);
+                match peer.protocol {
+                    Protocol::V3 => o,
+                    Protocol::V4 => o.object("attachments", |o| {
+                        let most = self.max_attachment() as u64;
+                        o.num("maxBytes", most).num("maxImageBytes", most)
+                    }),
+                }
             })
             .end();
     }

@@ -4,6 +4,8 @@
 //! says, whatever the text does. What has passed is read without errors.
 
 mod check;
+#[cfg(test)]
+mod property;
 
 use super::super::intake::{Name, text_of};
 use check::Members;

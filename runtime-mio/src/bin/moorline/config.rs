@@ -17,6 +17,7 @@ pub(crate) use origin::{Origin, Problem};
 pub(crate) use secret::NamedSecret;
 
 use crate::cli::LogFormat;
+use crate::console;
 use moorline_core::gateway::{GatewayConfig, Token};
 use moorline_core::{Deflate, Limits};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -38,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) media_keep: Duration,
     pub(crate) loops: u16,
     pub(crate) deflate: bool,
+    /// The web page is served.
+    pub(crate) console: bool,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
     /// What goes to the gateway as it is. Its tokens, keys and its address are not here.
@@ -58,6 +61,7 @@ impl Default for Settings {
             media_keep: Duration::from_secs(30 * 24 * 60 * 60),
             loops: 1,
             deflate: false,
+            console: true,
             log_level: "info".into(),
             log_format: LogFormat::Text,
             gateway: GatewayConfig::new(SocketAddr::new(host, port)),
@@ -94,6 +98,7 @@ impl Settings {
             tokens: tokens.into_iter().map(|token| Token::admin(token.secret.clone())).collect(),
             jwt: self.jwt.iter().map(|named| named.key.clone()).collect(),
             limits: self.limits(),
+            pages: if self.console { console::PAGES } else { &[] },
             ..self.gateway.clone()
         }
     }

@@ -1,13 +1,15 @@
-//! What must not run on a loop thread: the store, the agents and the files of uploads, each on a thread
-//! of its own.
+//! What must not run on a loop thread: the store, the agents, the files of uploads and the log in memory,
+//! each on a thread of its own.
 
 mod echo_agent;
+mod logs;
 mod media;
 mod store;
 
 pub(crate) use media::MediaDir;
 pub(crate) use store::Store;
 
+use crate::log_tail::LogTail;
 use moorline_core::gateway::{BusMessage, JobId, Outcome, Work};
 use moorline_mio::Handle;
 use std::io;
@@ -97,6 +99,7 @@ pub(crate) struct Jobs {
     store: Sender<store::Task>,
     agent: Sender<echo_agent::Task>,
     media: Sender<media::Task>,
+    logs: Sender<logs::Task>,
 }
 
 impl Jobs {
@@ -106,11 +109,13 @@ impl Jobs {
         mailboxes: &[Mailbox],
         store: Store,
         media: MediaDir,
+        log: LogTail,
     ) -> io::Result<(Self, [JoinHandle<()>; 2])> {
         let (store, store_thread) = store::start(store, mailboxes.to_vec())?;
         let (media, media_thread) = media::start(media, mailboxes.to_vec())?;
         let agent = echo_agent::start(mailboxes.to_vec())?;
-        Ok((Self { store, agent, media }, [store_thread, media_thread]))
+        let logs = logs::start(log, mailboxes.to_vec())?;
+        Ok((Self { store, agent, media, logs }, [store_thread, media_thread]))
     }
 
     /// Takes on a piece of work of the loop `node`.
@@ -123,6 +128,9 @@ impl Jobs {
             }
             Work::Media(work) => {
                 let _ = self.media.send(media::Task { job, work });
+            }
+            Work::Logs(query) => {
+                let _ = self.logs.send(logs::Task { job, query });
             }
             Work::Run(run) => {
                 let _ = self.agent.send(echo_agent::Task::Start(job, run));

@@ -16,16 +16,16 @@ use moorline_core::gateway::{Gateway, GatewayConfig, Node};
 use moorline_mio::{OsEntropy, Server, ServerOptions};
 use node::GatewayNode;
 use reload::{Reload, Reloader};
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Mutex;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let sources = Sources::of_process(args);
     let loaded = sources.load()?;
     let settings = &loaded.settings;
-    let (_log, log_level) = log::init(settings.log_format, &settings.log_level)?;
+    let (_log, log_level, log_tail) = log::init(settings.log_format, &settings.log_level)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -39,15 +39,16 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let server = Server::bind(settings.listen(), options)
         .map_err(|error| port_holder::explain_bind(settings.listen(), &error))?;
     let state = StateDir::open(settings.state_dir.clone())?;
-    let (kept, new) = kept_token(settings, &state)?;
+    let kept = kept_token(settings, &state)?;
     let store = if settings.ephemeral { Store::memory() } else { Store::open(state.path())? };
     let media = MediaDir::open(state.path(), settings.media_keep)?;
-    let config = settings.gateway_config(server.local_addr(), kept.as_ref());
+    let config =
+        settings.gateway_config(server.local_addr(), kept.as_ref().map(|kept| &kept.named));
     let gateways = gateways(&config, server.handles().len())?;
 
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Mailbox::new).unzip();
-    let (jobs, threads) = Jobs::start(&mailboxes, store, media)?;
+    let (jobs, threads) = Jobs::start(&mailboxes, store, media, log_tail)?;
     let (reloads, reload_inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Reload::channel).unzip();
     let nodes: Vec<_> = gateways
@@ -63,7 +64,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         })
         .collect();
     drop((jobs, mailboxes));
-    let announcement = announcement(&server, &state, settings, new.as_deref());
+    let announcement = announcement(&server, &state, settings, kept.as_ref());
     tracing::info!(
         address = %server.local_addr(),
         config = loaded.file.as_ref().map(|path| path.display().to_string()),
@@ -93,26 +94,30 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The token of the state folder, where none is configured; and its text if it was made just now.
-fn kept_token(
-    settings: &Settings,
-    state: &StateDir,
-) -> Result<(Option<NamedSecret>, Option<String>), Failure> {
+/// The token of the state folder.
+struct KeptToken {
+    named: NamedSecret,
+    text: String,
+    /// It was made just now.
+    is_new: bool,
+}
+
+/// The token of the state folder, where none is configured.
+fn kept_token(settings: &Settings, state: &StateDir) -> Result<Option<KeptToken>, Failure> {
     if settings.tokens().next().is_some() {
-        return Ok((None, None));
+        return Ok(None);
     }
-    let (token, is_new) = state.token(new_token)?;
-    Ok((Some(NamedSecret::new(&token)), is_new.then_some(token)))
+    let (text, is_new) = state.token(new_token)?;
+    Ok(Some(KeptToken { named: NamedSecret::new(&text), text, is_new }))
 }
 
 /// One gateway per loop, all made before the first client is served.
 fn gateways(config: &GatewayConfig, count: usize) -> Result<Vec<Gateway>, Failure> {
-    let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let now = Instant::now();
+    let (now, unix_ms) = (Instant::now(), node::unix_ms());
     (0..count)
         .map(|index| {
             let node = Node { index: index as u16, count: count as u16 };
-            Gateway::new(config.clone(), node, Box::new(OsEntropy), now, unix_ms as u64)
+            Gateway::new(config.clone(), node, Box::new(OsEntropy), now, unix_ms)
                 .map_err(|error| Failure::Config(error.to_string()))
         })
         .collect()
@@ -130,10 +135,10 @@ fn announcement(
     server: &Server,
     state: &StateDir,
     settings: &Settings,
-    token: Option<&str>,
+    kept: Option<&KeptToken>,
 ) -> String {
     let mut text = format!("moorline gateway listening on ws://{}/ws\n", server.local_addr());
-    if let Some(token) = token {
+    if let Some(KeptToken { text: token, is_new: true, .. }) = kept {
         text += &format!("token: {token}  (kept in {})\n", state.path().join("token").display());
     }
     let program = std::env::args().next().unwrap_or_else(|| "moorline".into());
@@ -145,7 +150,21 @@ fn announcement(
         String::new()
     };
     let address = reachable(server.local_addr());
+    if settings.console {
+        // What is not a terminal is kept, by a service manager for instance, and read by others.
+        let shown = kept.filter(|kept| kept.is_new || std::io::stdout().is_terminal());
+        let token = shown.map(|kept| format!("#token={}", escaped(&kept.text)));
+        text += &format!("page: http://{address}/{}\n", token.unwrap_or_default());
+    }
     text + &format!("try: {program} chat ws://{address}/ws{credential}\n")
+}
+
+/// A text as it may stand in a URL (RFC 3986 section 2.1).
+fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).into() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 /// An address that a client on this machine can connect to: "any" is one to listen on only.
@@ -173,5 +192,11 @@ mod tests {
             let address = reachable(listening.parse().expect("an address"));
             assert_eq!(address.to_string(), pasted, "{listening}");
         }
+    }
+
+    #[test]
+    fn a_token_in_a_url_is_escaped() {
+        assert_eq!(escaped("0123abcXYZ-._~"), "0123abcXYZ-._~");
+        assert_eq!(escaped("a&b=#c d%\u{fc}"), "a%26b%3D%23c%20d%25%C3%BC");
     }
 }

@@ -10,7 +10,8 @@ test('the first run prints a token and keeps it with mode 0600; the second does 
   const state = path.join(stateFolder(), 'new');
   const first = await startGateway({ state, token: null });
   const [, token, kept] = /^token: (\S+)  \(kept in (.+)\)$/.exec(first.lines[1]);
-  assert.equal(first.lines.length, 3);
+  assert.equal(first.lines.length, 4);
+  assert.equal(first.lines[2], `page: http://127.0.0.1:${first.port}/#token=${token}`);
   assert.equal(kept, path.join(state, 'token'));
   assert.equal(statSync(kept).mode & 0o777, 0o600);
   assert.equal(readFileSync(kept, 'utf8').trim(), token);

@@ -96,8 +96,9 @@ impl Reloader {
         {
             return Err(Failure::Config(format!("{} is gone", path.display())));
         }
-        let (kept, _) = kept_token(&loaded.settings, &self.state)?;
-        let config = loaded.settings.gateway_config(self.address, kept.as_ref());
+        let kept = kept_token(&loaded.settings, &self.state)?;
+        let kept = kept.as_ref().map(|kept| &kept.named);
+        let config = loaded.settings.gateway_config(self.address, kept);
         config.check().map_err(|error| Failure::Config(error.to_string()))?;
         Ok((loaded, config))
     }
