@@ -162,6 +162,7 @@ fn a_run_can_be_stopped() {
         let expected = json!({
             "ok": true, "aborted": true, "stopped": true, "forced": false,
             "alreadyAborting": false, "notFound": false, "unauthorized": false, "runIds": [run],
+            "runs": [{"runId": run}],
         });
         assert_eq!(stopped["payload"], expected);
         assert_eq!(world.cancelled, 1);

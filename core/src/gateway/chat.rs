@@ -50,6 +50,8 @@ pub(super) fn send(
         text,
         media: media.clone(),
         ack: params.flag("ack")?.unwrap_or(false),
+        create: false,
+        latest: false,
     });
     if media.is_empty() {
         return route(gateway, cx, who, op, to);

@@ -42,6 +42,22 @@ impl Client {
         Ok((!says_nothing).then(|| Arc::new(Self::Named { id, version, platform })))
     }
 
+    /// What it is called.
+    pub(super) fn named(id: &str, version: &str, platform: &str) -> Arc<Self> {
+        let word = |text: &str| (!text.is_empty()).then(|| cut(text, MAX).into());
+        Arc::new(Self::Named { id: word(id), version: word(version), platform: word(platform) })
+    }
+
+    /// Its id, version and platform, as far as it has said.
+    pub(super) fn words(&self) -> (Option<&str>, Option<&str>, Option<&str>) {
+        match self {
+            Self::Named { id, version, platform } => {
+                (id.as_deref(), version.as_deref(), platform.as_deref())
+            }
+            Self::UserAgent(text) => (Some(text), None, None),
+        }
+    }
+
     /// What the upgrade request says. A header is not worth refusing anybody for: what cannot be shown
     /// is left out, and what is too long is cut.
     pub(super) fn of_header(user_agent: Option<&str>) -> Option<Arc<Self>> {

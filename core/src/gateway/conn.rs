@@ -4,6 +4,7 @@ use super::budget::Address;
 use super::client::Client;
 use super::config::Secret;
 use super::link::LinkAt;
+use super::openclaw::{Joining, Peer};
 use super::principal::Principal;
 use super::resume::Resuming;
 use super::retained::Held;
@@ -50,6 +51,16 @@ pub(super) struct Conn {
     pub(super) bearer: Option<Secret>,
     /// It was found wrong at the upgrade, and that was counted.
     pub(super) bearer_counted: bool,
+    /// What its challenge was made of, and when it was made, in Unix milliseconds.
+    pub(super) nonce: [u8; 16],
+    pub(super) challenged: u64,
+    /// Its upgrade request says that it came through a proxy, or is for another host than this one: then
+    /// something must have passed it on.
+    pub(super) forwarded: bool,
+    /// It speaks the dialect of OpenClaw.
+    pub(super) openclaw: Option<Box<Peer>>,
+    /// It will, when the store has kept its device.
+    pub(super) joining: Option<Box<Joining>>,
     /// A page in a browser has opened it: its upgrade request had an Origin.
     pub(super) from_page: bool,
     /// When its login ends by itself: the timer for it, and Unix milliseconds.
@@ -95,6 +106,11 @@ impl Conn {
             connect_by: None,
             bearer: None,
             bearer_counted: false,
+            nonce: [0; 16],
+            challenged: 0,
+            forwarded: false,
+            openclaw: None,
+            joining: None,
             from_page: false,
             expiry: None,
             waiting: None,
@@ -113,5 +129,10 @@ impl Conn {
             failed: 0,
             closing: None,
         }
+    }
+
+    /// Whether it comes from this host, and nobody says that it was passed on.
+    pub(super) fn is_direct(&self) -> bool {
+        self.peer.ip().to_canonical().is_loopback() && !self.forwarded && !self.from_page
     }
 }

@@ -7,12 +7,14 @@ use super::fact::Fact;
 use super::intake::Request;
 use super::json::Object;
 use super::methods::{self, Handler, Method};
+use super::openclaw::{self, Then};
 use super::params::Params;
 use super::principal::{Authenticated, Principal, Role};
 use super::rate::{MISTAKE, Payers};
 use super::refusal::{Code, Refusal, SOON, cut};
 use super::retained::ENTRY;
-use super::send::{Cx, ReplyTo};
+use super::send::{Called, Cx, ReplyTo};
+use super::session::uuid;
 use crate::error::LimitError;
 use crate::event::{Cause, Initiator, Why};
 use crate::frame::CloseCode;
@@ -21,16 +23,17 @@ impl Gateway {
     // --- a connection's life -------------------------------------------------------------------
 
     pub(super) fn opened(&mut self, cx: &mut Cx<'_>, id: ConnId) {
-        let nonce = self.uuid();
+        let nonce = self.random();
         let ts = self.ms(cx.now);
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if conn.closing.is_some() {
             return;
         }
         conn.open = true;
+        (conn.nonce, conn.challenged) = (nonce, ts);
         self.await_connect(cx.now, id);
         let mut payload = String::new();
-        Object::new(&mut payload).str("nonce", &nonce).num("ts", ts).end();
+        Object::new(&mut payload).str("nonce", &uuid(nonce)).num("ts", ts).end();
         self.send_unnumbered(cx, id, "connect.challenge", &payload);
     }
 
@@ -87,6 +90,12 @@ impl Gateway {
         if self.conns.get(&id).is_none_or(|conn| conn.closing.is_some()) {
             return;
         }
+        if self.conns.get(&id).is_some_and(|conn| conn.joining.is_some()) {
+            return self.said_while_joining(cx, id, text);
+        }
+        if self.conns.get(&id).is_some_and(|conn| conn.openclaw.is_some()) {
+            return self.openclaw_message(cx, id, text);
+        }
         let request = match text {
             Some(text) => Request::parse(text),
             None => Err(Refusal::invalid("invalid frame: not UTF-8")),
@@ -109,6 +118,9 @@ impl Gateway {
     fn dispatch(&mut self, cx: &mut Cx<'_>, id: ConnId, request: &Request<'_>) {
         let Some(conn) = self.conns.get(&id) else { return };
         let who = Authenticated::of(conn);
+        if who.is_none() && request.method == "connect" && openclaw::is_connect(request.params) {
+            return self.openclaw_connect(cx, id, request);
+        }
         let waits = conn.waiting.is_some() && request.method == "browser.pairing.status";
         if who.is_none() && request.method != "connect" && !waits {
             let refusal = Refusal::new(Code::Unauthorized, "first request must be 'connect'");
@@ -129,9 +141,10 @@ impl Gateway {
         let mut to = Some(ReplyTo::Local {
             conn: id,
             id: Box::from(&*request.id),
-            method,
+            method: Called { name: method.name, reads: method.role == Some(Role::Viewer) },
             since: cx.now,
             held: None,
+            then: Then::AsItIs,
         });
         let done = if crowded {
             let text = "too many requests of this connection have no answer yet";
@@ -177,7 +190,7 @@ impl Gateway {
                 self.charge(cx, id, method.name, method.cost, who.principal())?;
                 // What is free ends things, or takes a right away: it must always work.
                 if method.cost > 0 {
-                    self.admit(who.principal(), request, to)?;
+                    self.hold_request(who.principal(), request, to)?;
                 }
                 handler
             }
@@ -197,7 +210,7 @@ impl Gateway {
     }
 
     /// Counts what is kept of a request until it is answered, if there is room for that.
-    fn admit(
+    pub(super) fn hold_request(
         &mut self,
         who: &Principal,
         request: &Request<'_>,
@@ -243,7 +256,7 @@ impl Gateway {
     }
 
     /// What is no request, or none that is known, costs, too; gives the refusal of who cannot pay.
-    fn charge_mistake(
+    pub(super) fn charge_mistake(
         &mut self,
         cx: &mut Cx<'_>,
         conn: ConnId,
@@ -254,7 +267,7 @@ impl Gateway {
     }
 
     /// Counts what was not a request, or a login that was refused; too many end the connection.
-    fn strike(&mut self, cx: &mut Cx<'_>, id: ConnId, reason: &'static str) {
+    pub(super) fn strike(&mut self, cx: &mut Cx<'_>, id: ConnId, reason: &'static str) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.strikes += 1;
         let strikes = conn.strikes;

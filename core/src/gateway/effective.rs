@@ -27,7 +27,7 @@ pub(super) fn get(
     if let Some(to) = to.take() {
         gateway.reply_ok(cx, to, |gateway, out| {
             let mut object = Object::new(out);
-            write(object.key("config"), &gateway.config.raw);
+            write(object.key("config"), &gateway.config.raw, MASK);
             object.end();
         });
     }
@@ -36,12 +36,15 @@ pub(super) fn get(
 
 /// The names are those of the configuration file where it has one for this. Every member is named here
 /// so that a new one is decided on: nothing is shown because it was forgotten.
-fn write(out: &mut String, config: &GatewayConfig) {
+///
+/// `mask` stands in the place of each secret.
+pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
     let GatewayConfig {
         listen,
         tokens,
         jwt,
         pairing,
+        auto_approve_local,
         owner_ids,
         allowed_origins,
         allowed_hosts,
@@ -62,9 +65,10 @@ fn write(out: &mut String, config: &GatewayConfig) {
         .object("gateway", |o| {
             o.str("host", &listen.ip().to_string())
                 .num("port", u64::from(listen.port()))
-                .list("tokens", tokens, write_token)
-                .list("jwt", jwt, write_jwt)
+                .list("tokens", tokens, |out, token| write_token(out, token, mask))
+                .list("jwt", jwt, |out, key| write_jwt(out, key, mask))
                 .bool("pairing", *pairing)
+                .bool("auto_approve_local", *auto_approve_local)
                 .list("owner_ids", owner_ids, |out, text| json::string(out, text))
                 .list("allowed_origins", allowed_origins, |out, text| json::string(out, text))
                 .list("allowed_hosts", allowed_hosts, |out, text| json::string(out, text))
@@ -85,20 +89,20 @@ fn write(out: &mut String, config: &GatewayConfig) {
         .end();
 }
 
-fn write_token(out: &mut String, token: &Token) {
+fn write_token(out: &mut String, token: &Token, mask: &str) {
     let Token { secret: _, role, user } = token;
     Object::new(out)
-        .str("secret", MASK)
+        .str("secret", mask)
         .str("role", role.as_str())
         .maybe_str("user", user.as_deref())
         .end();
 }
 
-fn write_jwt(out: &mut String, key: &JwtKey) {
+fn write_jwt(out: &mut String, key: &JwtKey, mask: &str) {
     let JwtKey { alg, key: _, issuer, audience, role_claim, user_claim } = key;
     Object::new(out)
         .str("alg", alg.as_str())
-        .str("key", MASK)
+        .str("key", mask)
         .str("iss", issuer)
         .str("aud", audience)
         .str("role_claim", role_claim)

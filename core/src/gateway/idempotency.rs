@@ -22,6 +22,8 @@ pub(super) struct Once {
     pub(super) named: bool,
     /// Who asks.
     pub(super) who: Principal,
+    /// A repeat gets what is known by then: the start of what is under way, the end of what has ended.
+    pub(super) latest: bool,
 }
 
 /// Keys, bounded per user in number and time, and in all in bytes. What is still under way is never
@@ -53,11 +55,9 @@ struct Kept {
 #[derive(Debug)]
 enum State {
     /// Under way; these wait for it, and with `true` only for its start.
-    Running {
-        started: Option<Body>,
-        waiting: Vec<(ReplyTo, bool)>,
-    },
-    Done(Body),
+    Running { started: Option<Body>, waiting: Vec<(ReplyTo, bool)> },
+    /// The answer at its start, if somebody has asked for that, and the one at its end.
+    Done { started: Option<Body>, ended: Body },
 }
 
 /// What a request with a key meets.
@@ -117,7 +117,10 @@ impl Idempotency {
                 return Met::Conflict(to, other_session());
             }
             return match &kept.state {
-                State::Done(body) => Met::Answer(to, body.clone()),
+                State::Done { started: Some(body), .. } if ack && !once.latest => {
+                    Met::Answer(to, body.clone())
+                }
+                State::Done { ended, .. } => Met::Answer(to, ended.clone()),
                 State::Running { started: Some(body), .. } if ack => Met::Answer(to, body.clone()),
                 State::Running { .. } => Met::Running(to),
             };
@@ -164,17 +167,33 @@ impl Idempotency {
     /// It has ended: keeps the answer and gives those who waited for it.
     pub(super) fn finish(&mut self, key: &Key, body: &Body) -> Vec<ReplyTo> {
         let Some(kept) = self.kept.get_mut(key) else { return Vec::new() };
-        // Who asked for the start only goes on getting the start.
         let (started, waiting) = match &mut kept.state {
             State::Running { started, waiting } => (started.take(), std::mem::take(waiting)),
-            State::Done(_) => return Vec::new(),
+            State::Done { .. } => return Vec::new(),
         };
-        let answer = started.unwrap_or_else(|| body.clone());
-        kept.bytes += answer.json.len();
-        self.bytes += answer.json.len();
-        kept.state = State::Done(answer);
+        let bytes = body.json.len() + started.as_ref().map_or(0, |body| body.json.len());
+        kept.bytes += bytes;
+        self.bytes += bytes;
+        kept.state = State::Done { started, ended: body.clone() };
         self.make_room(&key.0);
         waiting.into_iter().map(|(to, _)| to).collect()
+    }
+
+    /// What was answered when it had to wait has ended now.
+    pub(super) fn ended(&mut self, key: &Key, body: &Body) {
+        let Some(kept) = self.kept.get_mut(key) else { return };
+        let State::Done { started, ended } = &mut kept.state else { return };
+        let old = std::mem::replace(ended, body.clone());
+        let (less, more) = match started {
+            Some(_) => (old.json.len(), body.json.len()),
+            None => {
+                *started = Some(old);
+                (0, body.json.len())
+            }
+        };
+        kept.bytes = kept.bytes - less + more;
+        self.bytes = self.bytes - less + more;
+        self.make_room(&key.0);
     }
 
     /// It never began: gives those who waited; a retry may begin it.
@@ -185,7 +204,7 @@ impl Idempotency {
     /// The session is gone, and with it what was answered in it.
     pub(super) fn forget_session(&mut self, session: &Arc<str>) {
         let of_it = |kept: &Kept| {
-            kept.session.as_ref() == Some(session) && matches!(kept.state, State::Done(_))
+            kept.session.as_ref() == Some(session) && matches!(kept.state, State::Done { .. })
         };
         let keys: Vec<_> =
             self.kept.iter().filter(|(_, kept)| of_it(kept)).map(|(key, _)| key.clone()).collect();
@@ -210,7 +229,7 @@ impl Idempotency {
             if kept.since + self.within > now {
                 return;
             }
-            if let State::Done(_) = kept.state {
+            if let State::Done { .. } = kept.state {
                 let key = key.clone();
                 self.remove(&key);
             }
@@ -233,7 +252,7 @@ impl Idempotency {
 
     fn done(&self, serial: u64) -> Option<Key> {
         let key = self.order.get(&serial)?;
-        matches!(self.kept.get(key)?.state, State::Done(_)).then(|| key.clone())
+        matches!(self.kept.get(key)?.state, State::Done { .. }).then(|| key.clone())
     }
 
     fn remove(&mut self, key: &Key) -> Option<Kept> {
@@ -272,7 +291,7 @@ mod tests {
 
     fn once(key: &Key) -> Once {
         let who = Principal { user: key.0.clone(), role: Role::Operator, proof: Proof::Nothing };
-        Once { key: key.clone(), print: Fingerprint::of("x"), named: false, who }
+        Once { key: key.clone(), print: Fingerprint::of("x"), named: false, who, latest: false }
     }
 
     fn body(text: &str) -> Body {

@@ -5,8 +5,10 @@ use super::change::Change;
 use super::conn::ConnId;
 use super::fact::Fact;
 use super::idempotency::other_text;
+use super::inject::Injection;
 use super::link::ResumeToken;
 use super::log_ring::LogQuery;
+use super::openclaw::{Browse, DeviceJob};
 use super::pairing::Device;
 use super::principal::Principal;
 use super::record::RecordKind;
@@ -20,7 +22,7 @@ use super::work::{
     JobId, MediaOutcome, MediaWork, Outcome, Run, SessionInfo, StoreError, StoreOutcome, StoreWork,
     Usage, Work,
 };
-use super::{Action, Gateway, Timer, json};
+use super::{Action, Gateway, Timer};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,8 +56,29 @@ pub(super) enum Job {
         content: String,
         usage: Usage,
     },
+    /// A message that was put in by hand is made durable.
     Inject {
+        injection: Box<Injection>,
         to: ReplyTo,
+    },
+    /// A session begins without a message.
+    Create {
+        session: Session,
+        by: Arc<str>,
+        to: ReplyTo,
+    },
+    /// Sessions are looked for, for an answer of the dialect of OpenClaw.
+    Browse {
+        to: ReplyTo,
+        browse: Browse,
+    },
+    /// A user's sessions are counted for the events that say that all is well.
+    Health {
+        viewer: Option<Arc<str>>,
+    },
+    /// A file that came with a message is stored.
+    Attach {
+        name: u64,
     },
     History {
         session: Arc<str>,
@@ -124,7 +147,9 @@ pub(super) enum Job {
         device: Device,
         to: ReplyTo,
     },
-    /// A record is taken out; nobody waits for it.
+    /// A device of the second dialect is made durable, or taken out.
+    Device(DeviceJob),
+    /// A record is put in or taken out; nobody waits for it.
     Forget,
     /// The files of a message are looked for.
     FindMedia {
@@ -249,6 +274,7 @@ impl Gateway {
             (Job::Media { conn, path, step }, Outcome::Media(outcome)) => {
                 self.media_done(cx, conn, &path, step, outcome);
             }
+            (Job::Attach { name }, Outcome::Media(outcome)) => self.attached(cx, name, outcome),
             (job, Outcome::Store(outcome)) => {
                 let outcome = self.judge_store(outcome);
                 self.store_result(cx, job, outcome);
@@ -275,6 +301,9 @@ impl Gateway {
             Some(Job::Media { conn, path, step }) => {
                 let late = MediaOutcome::Failed(StoreError::Unavailable);
                 self.media_done(cx, conn, &path, step, late);
+            }
+            Some(Job::Attach { name }) => {
+                self.attached(cx, name, MediaOutcome::Failed(StoreError::Unavailable));
             }
             Some(job) => {
                 self.store_failed = true;
@@ -321,13 +350,13 @@ impl Gateway {
                 let outcome = outcome.and_then(|outcome| appended(&outcome));
                 self.run_saved(cx, &session, &content, usage, outcome.ok());
             }
-            Job::Inject { to } => match outcome.and_then(|outcome| appended(&outcome)) {
-                Ok(id) => self.reply_ok(cx, to, |_, out| {
-                    let id = id.to_string();
-                    json::Object::new(out).bool("ok", true).str("messageId", &id).end();
-                }),
-                Err(refusal) => self.reply_error(cx, to, &refusal),
-            },
+            Job::Inject { injection, to } => {
+                let outcome = outcome.and_then(|outcome| appended(&outcome));
+                self.injected(cx, &injection, to, outcome);
+            }
+            Job::Create { session, by, to } => self.created(cx, &session, &by, to, outcome),
+            Job::Browse { to, browse } => self.browsed(cx, to, browse, outcome),
+            Job::Health { viewer } => self.health_counted(cx, &viewer, outcome.ok()),
             Job::History { session, to } => match outcome {
                 Ok(outcome @ StoreOutcome::History { .. }) => {
                     let Some(to) = self.room_to_answer(cx, to, bytes(&outcome)) else { return };
@@ -376,8 +405,14 @@ impl Gateway {
             }
             Job::Ask { name, asked } => self.request_kept(cx, &name, asked, &outcome),
             Job::LetIn { device, to } => self.device_kept(cx, &device, to, &outcome),
+            Job::Device(job) => self.device_job_done(cx, job, &outcome),
             Job::Revoke { to } => self.revocation_kept(cx, to, &outcome),
-            Job::Run { .. } | Job::Settle | Job::Probe | Job::Forget | Job::Media { .. } => {}
+            Job::Run { .. }
+            | Job::Settle
+            | Job::Probe
+            | Job::Forget
+            | Job::Media { .. }
+            | Job::Attach { .. } => {}
             Job::FindMedia { to, .. } => self.reply_error(cx, to, &unavailable()),
             Job::LogPage { to } => self.log_page_read(cx, to, None),
             Job::Tail { conn } => self.tail_read(cx, conn, None),
@@ -409,7 +444,7 @@ pub(super) fn gone() -> Refusal {
     Refusal::new(Code::NotFound, "the session is gone")
 }
 
-fn unavailable() -> Refusal {
+pub(super) fn unavailable() -> Refusal {
     Refusal::new(Code::Unavailable, "the store is not available")
         .retry_after(Duration::from_secs(1))
 }

@@ -8,6 +8,7 @@ use super::bus::{BusMessage, NodeId, Route};
 use super::config::Bounds;
 use super::conn::ConnId;
 use super::fact::Fact;
+use super::openclaw::{self, View};
 use super::principal::Principal;
 use super::retained::{Held, Retained};
 use super::ring::{Event, Ring};
@@ -42,6 +43,15 @@ pub(super) type ResumeToken = [u8; 16];
 /// Bytes of events on their way to a client: more wait in the ring, where they can be merged.
 const WINDOW: u64 = 64 * 1024;
 
+/// What a link's events look like.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// Moorline's own.
+    Base,
+    /// That of OpenClaw, in this protocol. Its clients cannot ask for a link again.
+    OpenClaw(View),
+}
+
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) who: Principal,
@@ -59,6 +69,8 @@ pub(super) struct Link {
     left: u64,
     /// Who is connected has changed, and the client was not told.
     presence_stale: bool,
+    /// What its events look like.
+    pub(super) dialect: Dialect,
     /// Nodes that have not told yet which runs are under way: their events wait for that.
     awaiting: Vec<NodeId>,
     /// When something of it is due.
@@ -134,6 +146,7 @@ impl Links {
             given: 0,
             left: 0,
             presence_stale: false,
+            dialect: Dialect::Base,
             awaiting: Vec::new(),
             timer: None,
         };
@@ -208,7 +221,7 @@ impl Links {
     }
 
     /// The next link of a user.
-    fn next_of(&self, user: &str, after: Option<LinkId>) -> Option<LinkId> {
+    pub(super) fn next_of(&self, user: &str, after: Option<LinkId>) -> Option<LinkId> {
         use std::ops::Bound::{Excluded, Unbounded};
         let links = &self.users.get(user)?.all;
         links.range((after.map_or(Unbounded, Excluded), Unbounded)).next().copied()
@@ -237,6 +250,21 @@ impl Links {
     }
 }
 
+impl Link {
+    /// Whether it still has to be told which runs are under way at a node.
+    pub(super) fn is_awaiting(&self, node: NodeId) -> bool {
+        self.awaiting.contains(&node)
+    }
+
+    /// Its connection, if that is one of this node.
+    pub(super) fn conn(&self) -> Option<ConnId> {
+        match self.attached {
+            Attached::Here(conn) => Some(conn),
+            Attached::Nowhere | Attached::There(..) => None,
+        }
+    }
+}
+
 /// What the links of a user may hold: half of what may be kept for them, so that events which nobody
 /// fetches leave room to ask for something.
 const fn user_share(bounds: &Bounds) -> usize {
@@ -244,6 +272,28 @@ const fn user_share(bounds: &Bounds) -> usize {
 }
 
 impl Gateway {
+    /// A link of the dialect of OpenClaw for a connection that has just logged in.
+    pub(super) fn openclaw_link(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        who: &Principal,
+        view: View,
+    ) -> LinkId {
+        let token = self.random();
+        let id = self.links.insert(
+            who.clone(),
+            (self.node.id(), token),
+            Ring::default(),
+            &mut self.retained,
+        );
+        if let Some(link) = self.links.get_mut(id) {
+            link.dialect = Dialect::OpenClaw(view);
+        }
+        self.attach(now, id, Attached::Here(conn));
+        id
+    }
+
     /// Attaches a link to a connection of this node.
     pub(super) fn attach(&mut self, now: Instant, id: LinkId, attached: Attached) {
         self.links.set_attached(id, attached, now);
@@ -270,6 +320,7 @@ impl Gateway {
     /// `was`: what it was attached to; it may have moved on since.
     pub(super) fn link_detached(&mut self, cx: &mut Cx<'_>, id: LinkId, was: Attached, keep: bool) {
         let Some(link) = self.links.get(id).filter(|link| link.attached == was) else { return };
+        let keep = keep && link.dialect == Dialect::Base;
         if !keep || self.config.bounds().resume_within.is_zero() {
             return self.drop_link(id);
         }
@@ -338,16 +389,28 @@ impl Gateway {
             // One at a time, because sending needs the whole gateway.
             let mut after = None;
             while let Some(id) = self.links.next_of(user, after) {
-                if self.links.get(id).is_some_and(|link| !link.awaiting.contains(&from)) {
-                    self.link_event(cx, id, event.clone());
+                let wants =
+                    |link: &Link| link.dialect == Dialect::Base && !link.awaiting.contains(&from);
+                if self.links.get(id).is_some_and(wants) {
+                    self.push_event(cx, id, event.clone());
                 }
                 after = Some(id);
             }
         }
+        self.openclaw_event(cx, from, users, event);
     }
 
-    /// Gives an event to one link.
+    /// Gives an event to one link, in its dialect.
     pub(super) fn link_event(&mut self, cx: &mut Cx<'_>, id: LinkId, event: Event) {
+        match self.links.get(id).map(|link| link.dialect) {
+            None => {}
+            Some(Dialect::Base) => self.push_event(cx, id, event),
+            Some(Dialect::OpenClaw(_)) => self.openclaw_link_event(cx, id, &event),
+        }
+    }
+
+    /// Gives an event to one link, whose dialect it is in.
+    pub(super) fn push_event(&mut self, cx: &mut Cx<'_>, id: LinkId, event: Event) {
         if self.is_frozen() {
             return;
         }
@@ -405,19 +468,34 @@ impl Gateway {
             let now_ms = self.ms(cx.now);
             let listed = self.config.bounds().presence_listed;
             let Some(link) = self.links.get_mut(id) else { break };
+            let dialect = link.dialect;
             if link.attached == Attached::Nowhere || link.given - link.left >= WINDOW {
                 self.scratch = out;
                 break;
             }
-            if !link.ring.next_unsent(cx.now, &mut out) {
+            let openclaw = &self.openclaw;
+            let wrote = link.ring.next_unsent(cx.now, |next| match dialect {
+                Dialect::Base => next.write(&mut out),
+                Dialect::OpenClaw(view) => {
+                    openclaw::write_next(&mut out, next, view, openclaw, now_ms);
+                }
+            });
+            if !wrote {
                 if !std::mem::take(&mut link.presence_stale) {
                     self.scratch = out;
                     break;
                 }
                 let mut payload = String::new();
-                self.presence.write_all(&mut payload, now_ms, listed);
+                match dialect {
+                    Dialect::Base => self.presence.write_all(&mut payload, now_ms, listed),
+                    Dialect::OpenClaw(_) => self.write_presence_event(&mut payload, cx.now),
+                }
                 let seq = self.links.with_ring(id, |ring| ring.pass(cx.now)).unwrap_or_default();
-                super::send::write_event(&mut out, "presence", &payload, Some(seq));
+                self.write_presence(&mut out, dialect, &payload, seq);
+            }
+            if let Dialect::OpenClaw(_) = dialect {
+                // Its client cannot ask for it again.
+                self.links.with_ring(id, Ring::forget_sent);
             }
             self.give(cx, id, &out);
             self.give_back(out);
@@ -425,6 +503,10 @@ impl Gateway {
     }
 
     fn give(&mut self, cx: &mut Cx<'_>, id: LinkId, text: &str) {
+        if text.is_empty() {
+            // A hole that the dialect has no word for.
+            return;
+        }
         let Some(link) = self.links.get_mut(id) else { return };
         link.given += text.len() as u64;
         match link.attached {
@@ -444,6 +526,7 @@ impl Gateway {
         if frozen {
             return;
         }
+        let dialect = link.dialect;
         let open = link.attached != Attached::Nowhere
             && link.ring.is_caught_up()
             && link.given - link.left < WINDOW;
@@ -454,11 +537,18 @@ impl Gateway {
         let seq = self.links.with_ring(id, |ring| ring.pass(cx.now)).unwrap_or_default();
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
-        super::send::write_event(&mut out, "presence", payload, Some(seq));
+        self.write_presence(&mut out, dialect, payload, seq);
         self.give(cx, id, &out);
         self.give_back(out);
         if self.links.get(id).is_some_and(|link| link.timer.is_none()) {
             self.arm_link(id, cx.now + self.config.bounds().resume_within);
+        }
+    }
+
+    fn write_presence(&self, out: &mut String, dialect: Dialect, payload: &str, seq: u64) {
+        match dialect {
+            Dialect::Base => super::send::write_event(out, "presence", payload, Some(seq)),
+            Dialect::OpenClaw(_) => self.write_versioned(out, "presence", payload, seq),
         }
     }
 

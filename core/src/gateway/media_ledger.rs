@@ -10,6 +10,7 @@
 //! One ledger for all gateways that keep their files in the same place makes the shares exact: room is taken
 //! before bytes are, so uploads at the same time cannot take the same room.
 
+use super::config::Bounds;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -25,6 +26,17 @@ pub struct MediaRoom {
     pub bytes: u64,
     /// Files of all users.
     pub files: u64,
+}
+
+impl MediaRoom {
+    pub(super) fn of(bounds: &Bounds) -> Self {
+        Self {
+            user_bytes: bounds.user_upload_bytes as u64,
+            user_files: bounds.user_upload_files as u64,
+            bytes: bounds.upload_bytes as u64,
+            files: bounds.upload_files as u64,
+        }
+    }
 }
 
 /// What there is no room for.

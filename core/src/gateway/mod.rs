@@ -81,7 +81,7 @@
 //! | `login` `authenticate` `principal` `proof` `client` `rate` `failures` | who it is, what they may do, how often |
 //! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` `wall_clock` | credentials that come and go while it runs |
 //! | `agents` | who answers |
-//! | `chat` `sessions` `session` `change` `runs` `idempotency` | conversations |
+//! | `chat` `sessions` `session` `change` `inject` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
 //! | `load` `drain` `saved_link` | the beginning and the end, and what goes from one gateway to the next |
@@ -91,6 +91,7 @@
 //! | `config` `reconfigure` `effective` | what an operator decides, decides anew, and can see |
 //! | `retained` | how much of all that may be in memory |
 //! | `send` `json` `refusal` `fact` | what leaves |
+//! | `openclaw` | the second dialect |
 
 mod agents;
 mod api_keys;
@@ -115,6 +116,7 @@ mod failures;
 mod forwarded;
 mod http;
 mod idempotency;
+mod inject;
 mod intake;
 mod jobs;
 mod json;
@@ -129,6 +131,7 @@ mod media_name;
 mod memory;
 mod methods;
 mod multipart;
+mod openclaw;
 mod origin;
 mod pairing;
 mod params;
@@ -180,6 +183,10 @@ pub use log_ring::{LogLevel, LogLine, LogPage, LogQuery, LogRing};
 pub use media_ledger::{MediaLedger, MediaRoom, NoRoom};
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
+pub use openclaw::{
+    Change as DeviceChange, DeviceNews, DeviceRequest, OpenClawMethod, PairedDevice, PeerRole,
+    Seen, openclaw_methods, openclaw_methods_markdown,
+};
 pub use pairing::{Device, PairRequest};
 pub use params::Param;
 pub use presence::Entry;
@@ -197,8 +204,8 @@ pub use session::{Op, Send};
 pub use static_page::StaticPage;
 pub use waiting::PairAction;
 pub use work::{
-    Author, JobId, MediaOutcome, MediaWork, Message, NewSession, Outcome, Run, SessionInfo,
-    StoreError, StoreOutcome, StoreWork, Usage, Work,
+    Author, JobId, LISTED_CHARS, Listed, MediaOutcome, MediaWork, Message, NewSession, Outcome,
+    Run, SessionFilter, SessionInfo, StoreError, StoreOutcome, StoreWork, Usage, Work,
 };
 
 use crate::connection::{Entropy, Outbox};
@@ -217,6 +224,7 @@ use jobs::Pending;
 use link::Links;
 use load::Loading;
 use logs::Tails;
+use openclaw::{Devices, OpenClaw};
 use pairing::Pairings;
 use presence::Presence;
 use rate::RateLimit;
@@ -325,9 +333,11 @@ pub struct Gateway {
     /// Revoked while the store was still being read: it may answer with what was there before.
     gone_before_start: Vec<Arc<str>>,
     presence: Presence,
+    openclaw: OpenClaw,
     retained: Retained,
     ticks: Ticks,
     tails: Tails,
+    devices: Devices,
     uploads: BTreeMap<ConnId, Upload>,
     /// Uploads that came to nothing, by their paths, until the host has forgotten them; whose they were.
     ending_uploads: BTreeMap<Arc<str>, Arc<str>>,
@@ -367,8 +377,10 @@ enum Timer {
     Pairing,
     Drain,
     Presence,
+    Said,
     Tick,
     Tails,
+    Health,
 }
 
 impl Gateway {
@@ -390,6 +402,7 @@ impl Gateway {
         }
         let config = Checked::new(config)?;
         let bounds = config.bounds();
+        let openclaw = OpenClaw::new(bounds.remembered);
         let mut gateway = Self {
             failures: Failures::new(bounds),
             rate: RateLimit::new(config.raw.rate_limit_rpm, bounds),
@@ -413,9 +426,11 @@ impl Gateway {
             pairing_timer: None,
             gone_before_start: Vec::new(),
             presence: Presence::default(),
+            openclaw,
             retained: Retained::default(),
             ticks: Ticks::default(),
             tails: Tails::default(),
+            devices: Devices::default(),
             uploads: BTreeMap::new(),
             ending_uploads: BTreeMap::new(),
             live: BTreeMap::new(),
@@ -518,8 +533,10 @@ impl Gateway {
                 Timer::Pairing => self.pairing_due(cx),
                 Timer::Drain => self.drain_due(cx),
                 Timer::Presence => self.presence_due(cx),
+                Timer::Said => self.said_due(cx),
                 Timer::Tick => self.tick_due(cx),
                 Timer::Tails => self.tails_due(cx),
+                Timer::Health => self.health_due(cx),
             }
         }
         self.drain_on(cx);

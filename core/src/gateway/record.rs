@@ -16,12 +16,15 @@ pub enum RecordKind {
     ApiKey,
     /// A credential that is valid no more.
     Revocation,
+    /// A device of the second dialect, by its public key. The value must hold the hashes of its tokens,
+    /// never the tokens.
+    DeviceKey,
 }
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::Link, Self::Device, Self::Pairing, Self::ApiKey, Self::Revocation];
+    pub const ALL: [Self; 6] =
+        [Self::Link, Self::Device, Self::Pairing, Self::ApiKey, Self::Revocation, Self::DeviceKey];
 
     /// The word that stores keep. It must never change: files have it.
     pub const fn as_str(self) -> &'static str {
@@ -31,6 +34,7 @@ impl RecordKind {
             Self::Pairing => "pairing",
             Self::ApiKey => "api_key",
             Self::Revocation => "revocation",
+            Self::DeviceKey => "device_key",
         }
     }
 

@@ -13,7 +13,6 @@
 
 use super::Gateway;
 use super::config::Bounds;
-use super::principal::Role;
 use super::refusal::{Refusal, SOON};
 use super::send::{Cx, ReplyTo};
 use std::collections::BTreeMap;
@@ -126,8 +125,8 @@ impl Gateway {
     ) -> Option<ReplyTo> {
         let ReplyTo::Local { conn, method, .. } = &to else { return Some(to) };
         let who = self.conns.get(conn).and_then(|state| state.principal.as_ref());
-        let reads = method.role == Some(Role::Viewer);
-        let room = who.filter(|_| reads).map_or(Ok(()), |who| self.room_for(&who.user, bytes));
+        let room =
+            who.filter(|_| method.reads).map_or(Ok(()), |who| self.room_for(&who.user, bytes));
         match room {
             Ok(()) => Some(to),
             Err(refusal) => {

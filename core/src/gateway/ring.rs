@@ -25,8 +25,10 @@ pub(super) enum Kind {
     Plain {
         name: &'static str,
         payload: Arc<str>,
-        /// The run whose end this is: it tells the whole text.
-        ends: Option<Arc<RunName>>,
+        /// The run that it is about.
+        run: Option<Arc<RunName>>,
+        /// It is the run's end, and tells the whole text.
+        ends: bool,
     },
     /// A piece of a run's text: pieces that wait become one.
     Chunk(Arc<Chunk>),
@@ -40,6 +42,17 @@ pub(super) struct Chunk {
     /// Bytes of the run's text before this piece.
     pub(super) offset: u64,
     pub(super) text: String,
+    /// Which of the events of a dialect that has several for it.
+    pub(super) stream: Stream,
+}
+
+/// The events that a piece of a run's text is told in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stream {
+    /// What the conversation shows.
+    Chat,
+    /// What the run does, step by step.
+    Agent,
 }
 
 /// What every event of a run says about it.
@@ -50,6 +63,8 @@ pub(super) struct RunName {
     pub(super) session: Arc<str>,
     /// The session's owner.
     pub(super) owner: Arc<str>,
+    /// The idempotency key of the request that it answers.
+    pub(super) key: Option<Arc<str>>,
 }
 
 impl RunName {
@@ -75,17 +90,36 @@ impl RunName {
 
 impl Event {
     pub(super) fn plain(name: &'static str, payload: &str) -> Self {
-        Self(Kind::Plain { name, payload: payload.into(), ends: None })
+        Self(Kind::Plain { name, payload: payload.into(), run: None, ends: false })
     }
 
     /// An `agent` event.
     pub(super) fn of_run(run: &Arc<RunName>, payload: &str, ends: bool) -> Self {
-        let ends = ends.then(|| run.clone());
-        Self(Kind::Plain { name: "agent", payload: payload.into(), ends })
+        Self::named_of_run("agent", run, payload, ends)
+    }
+
+    /// An event about a run.
+    pub(super) fn named_of_run(
+        name: &'static str,
+        run: &Arc<RunName>,
+        payload: &str,
+        ends: bool,
+    ) -> Self {
+        Self(Kind::Plain { name, payload: payload.into(), run: Some(run.clone()), ends })
     }
 
     pub(super) fn chunk(run: Arc<RunName>, seq: u64, offset: u64, text: &str) -> Self {
-        Self(Kind::Chunk(Arc::new(Chunk { run, seq, offset, text: text.into() })))
+        Self::piece(Stream::Chat, run, seq, offset, text)
+    }
+
+    pub(super) fn piece(
+        stream: Stream,
+        run: Arc<RunName>,
+        seq: u64,
+        offset: u64,
+        text: &str,
+    ) -> Self {
+        Self(Kind::Chunk(Arc::new(Chunk { run, seq, offset, text: text.into(), stream })))
     }
 
     fn cost(&self) -> usize {
@@ -96,8 +130,8 @@ impl Event {
             }
     }
 
-    /// The whole message.
-    fn write(&self, out: &mut String, seq: u64) {
+    /// The whole message, in the base dialect.
+    pub(super) fn write(&self, out: &mut String, seq: u64) {
         self.write_into(Object::new(out).str("type", "event")).num("seq", seq).end();
     }
 
@@ -147,6 +181,35 @@ impl Entry {
 
     fn cost(&self) -> usize {
         self.event.as_ref().map_or(ENTRY, Event::cost)
+    }
+}
+
+/// What is to be sent next.
+#[derive(Debug, Copy, Clone)]
+pub(super) struct Next<'r> {
+    from: u64,
+    /// Its number.
+    pub(super) to: u64,
+    /// None: a hole.
+    pub(super) event: Option<&'r Event>,
+}
+
+impl Next<'_> {
+    /// The whole message, in the base dialect.
+    pub(super) fn write(&self, out: &mut String) {
+        match self.event {
+            Some(event) => event.write(out, self.to),
+            None => Object::new(out)
+                .str("type", "event")
+                .str("event", "lagged")
+                .object("payload", |o| {
+                    o.num("count", self.to - self.from + 1)
+                        .num("from", self.from)
+                        .num("to", self.to)
+                })
+                .num("seq", self.to)
+                .end(),
+        }
     }
 }
 
@@ -236,7 +299,9 @@ impl Ring {
         let waiting = self.entries.iter_mut().rev().take(self.unsent.min(MERGE_WITHIN));
         for entry in waiting {
             match &mut entry.event {
-                Some(Event(Kind::Chunk(waiting))) if waiting.run.run == piece.run.run => {
+                Some(Event(Kind::Chunk(waiting)))
+                    if waiting.run.run == piece.run.run && waiting.stream == piece.stream =>
+                {
                     if waiting.offset + waiting.text.len() as u64 != piece.offset {
                         return false;
                     }
@@ -271,8 +336,8 @@ impl Ring {
         self.seq
     }
 
-    /// Writes the next message that was not sent, and counts it as sent.
-    pub(super) fn next_unsent(&mut self, now: Instant, out: &mut String) -> bool {
+    /// Writes the next message that was not sent, and counts it as sent. False: there is none.
+    pub(super) fn next_unsent(&mut self, now: Instant, write: impl FnOnce(Next<'_>)) -> bool {
         if self.unsent == 0 {
             return false;
         }
@@ -280,19 +345,7 @@ impl Ring {
         let entry = &mut self.entries[at];
         // It may have waited for long, and get lost on its way.
         entry.at = now;
-        match &entry.event {
-            Some(event) => event.write(out, entry.to),
-            None => Object::new(out)
-                .str("type", "event")
-                .str("event", "lagged")
-                .object("payload", |o| {
-                    o.num("count", entry.to - entry.from + 1)
-                        .num("from", entry.from)
-                        .num("to", entry.to)
-                })
-                .num("seq", entry.to)
-                .end(),
-        }
+        write(Next { from: entry.from, to: entry.to, event: entry.event.as_ref() });
         self.sent();
         true
     }
@@ -369,7 +422,9 @@ impl Ring {
             .entries
             .iter()
             .filter_map(|entry| match &entry.event {
-                Some(Event(Kind::Plain { ends: Some(run), .. })) => Some(run.run.clone()),
+                Some(Event(Kind::Plain { ends: true, run: Some(run), .. })) => {
+                    Some(run.run.clone())
+                }
                 _ => None,
             })
             .collect();

@@ -85,6 +85,40 @@ impl Turn {
     fn bytes(&self) -> usize {
         ENTRY + self.text.len() + self.media.iter().map(|path| path.len()).sum::<usize>()
     }
+
+    /// What its run is called.
+    fn name(&self) -> Name<'_> {
+        Name { run: &self.run, key: self.once.as_ref().map(|once| &*once.key.1) }
+    }
+}
+
+/// A run's id, and the idempotency key of the request that it answers: the name that its client knows.
+struct Name<'t> {
+    run: &'t str,
+    key: Option<&'t str>,
+}
+
+/// A run that was stopped.
+struct Stopped {
+    run: Arc<str>,
+    key: Option<Arc<str>>,
+}
+
+impl Stopped {
+    fn of(turn: &Turn) -> Self {
+        Self { run: turn.run.clone(), key: turn.once.as_ref().map(|once| once.key.1.clone()) }
+    }
+}
+
+impl Name<'_> {
+    fn write<'o>(&self, object: Object<'o>) -> Object<'o> {
+        object.str("runId", self.run).maybe_str("idempotencyKey", self.key)
+    }
+
+    /// Whether a client means this run by a name.
+    fn is(&self, name: &str) -> bool {
+        self.run == name || self.key == Some(name)
+    }
 }
 
 struct RunState {
@@ -238,7 +272,7 @@ impl Gateway {
     }
 
     fn start_run(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, mut turn: Turn) {
-        let body = started_body(&turn.run, session);
+        let body = started_body(&turn, session);
         let mut early = Vec::new();
         if turn.ack {
             early.extend(turn.to.take());
@@ -275,6 +309,7 @@ impl Gateway {
                 agent: turn.agent.clone(),
                 session: session.clone(),
                 owner: live.owner.clone(),
+                key: turn.once.as_ref().map(|once| once.key.1.clone()),
             });
             let held = self.retained.hold(&turn.user, 0);
             let (since, text) = (cx.now, String::new());
@@ -485,7 +520,10 @@ impl Gateway {
         }
         // What depends on others may be tried again, with the same key.
         let keep = !ending.is_passing();
-        let body = ending.body(&turn.run, session);
+        let body = ending.body(&turn.name(), session);
+        if let Some(once) = turn.once.as_ref().filter(|_| turn.queued && keep) {
+            self.idempotency.ended(&once.key, &body);
+        }
         self.answer_turn(cx, turn, &body, keep);
         self.next_turn(cx, session);
     }
@@ -535,10 +573,10 @@ impl Gateway {
         self.reply_ok(cx, to, |_, out| write_abort(out, &stopped));
     }
 
-    /// Stops runs and turns of a session; gives the ids of their runs.
-    fn stop(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, run: Option<&str>) -> Vec<Arc<str>> {
+    /// Stops runs and turns of a session; gives their names.
+    fn stop(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, run: Option<&str>) -> Vec<Stopped> {
         let mut stopped = Vec::new();
-        let is_meant = |turn: &Turn| run.is_none_or(|run| *turn.run == *run);
+        let is_meant = |turn: &Turn| run.is_none_or(|run| turn.name().is(run));
         // The waiting turns first, or the next would start.
         let mut at = 0;
         loop {
@@ -554,7 +592,11 @@ impl Gateway {
                 live.waiting_bytes -= turn.text.len();
                 let owner = live.owner.clone();
                 self.run_ended(cx, &turn.run, &owner, None, &Ending::Cancelled);
-                stopped.push(turn.run);
+                if let Some(once) = &turn.once {
+                    let body = Ending::Cancelled.body(&turn.name(), session);
+                    self.idempotency.ended(&once.key, &body);
+                }
+                stopped.push(Stopped::of(&turn));
             }
         }
         let Some(live) = self.live.get(session) else { return stopped };
@@ -564,7 +606,7 @@ impl Gateway {
             && is_meant(&state.turn)
         {
             let (job, working) = (state.job, state.stage == Stage::Working);
-            stopped.insert(0, state.turn.run.clone());
+            stopped.insert(0, Stopped::of(&state.turn));
             self.drop_job(job);
             if working {
                 self.actions.push_back(Action::Cancel { job });
@@ -591,7 +633,7 @@ impl Gateway {
             self.run_ended(cx, &turn.run, &owner, None, &Ending::Cancelled);
         }
         self.drop_if_idle(session);
-        let body = Ending::Cancelled.body(&turn.run, session);
+        let body = Ending::Cancelled.body(&turn.name(), session);
         self.answer_turn(cx, turn, &body, true);
     }
 
@@ -606,27 +648,28 @@ impl Gateway {
     // --- being asked ---------------------------------------------------------------------------
 
     pub(super) fn session_status(&mut self, cx: &mut Cx<'_>, session: &Session, to: ReplyTo) {
-        let run = self.live.get(&session.key).and_then(|live| live.run.as_ref());
-        let run = run.map(|state| {
+        self.reply_ok(cx, to, |gateway, out| {
+            let live = gateway.live.get(&session.key);
+            let Some(state) = live.and_then(|live| live.run.as_ref()) else {
+                let object = Object::new(out).bool("isRunning", false);
+                return object.raw("runId", "null").raw("activity", "null").end();
+            };
             let phase = match state.stage {
                 Stage::Saving => "saving",
                 _ if !state.text.is_empty() => "answering",
                 _ => "thinking",
             };
-            (state.turn.run.clone(), phase)
-        });
-        self.reply_ok(cx, to, |_, out| match run {
-            None => {
-                let object = Object::new(out).bool("isRunning", false);
-                object.raw("runId", "null").raw("activity", "null").end();
-            }
-            Some((run, phase)) => Object::new(out)
-                .bool("isRunning", true)
-                .str("runId", &run)
+            let object = Object::new(out).bool("isRunning", true);
+            state
+                .turn
+                .name()
+                .write(object)
                 .object("activity", |o| {
                     o.str("phase", phase).raw("tool", "null").num("iteration", 0)
                 })
-                .end(),
+                .num("startedAt", gateway.ms(state.since))
+                .str("text", &state.text)
+                .end();
         });
     }
 
@@ -694,12 +737,11 @@ impl Gateway {
         };
         let Some(turn) = turn else { return };
         let mut payload = String::new();
-        Object::new(&mut payload)
+        let object = Object::new(&mut payload)
             .str("turnId", &turn.id)
             .str("state", state)
-            .str("sessionKey", session)
-            .str("runId", &turn.run)
-            .end();
+            .str("sessionKey", session);
+        turn.name().write(object).end();
         let users = [live.owner.clone(), turn.user.clone()];
         self.event(cx, &users, &Event::plain("chat.turn", &payload));
     }
@@ -718,16 +760,13 @@ enum Which {
     Queued(usize),
 }
 
-fn started_body(run: &str, session: &str) -> Body {
-    Body::ok(|o| o.str("runId", run).str("sessionKey", session).str("status", "started"))
+fn started_body(turn: &Turn, session: &str) -> Body {
+    Body::ok(|o| turn.name().write(o).str("sessionKey", session).str("status", "started"))
 }
 
 fn queued_body(turn: &Turn, session: &str) -> Body {
     Body::ok(|o| {
-        o.bool("queued", true)
-            .str("turnId", &turn.id)
-            .str("runId", &turn.run)
-            .str("sessionKey", session)
+        turn.name().write(o.bool("queued", true)).str("turnId", &turn.id).str("sessionKey", session)
     })
 }
 
@@ -739,7 +778,7 @@ fn write_usage(object: Object<'_>, usage: Usage) -> Object<'_> {
 }
 
 /// The answer of the base dialect; `ok` says that the request was understood.
-fn write_abort(out: &mut String, stopped: &[Arc<str>]) {
+fn write_abort(out: &mut String, stopped: &[Stopped]) {
     let any = !stopped.is_empty();
     Object::new(out)
         .bool("ok", true)
@@ -749,6 +788,9 @@ fn write_abort(out: &mut String, stopped: &[Arc<str>]) {
         .bool("alreadyAborting", false)
         .bool("notFound", !any)
         .bool("unauthorized", false)
-        .list("runIds", stopped, |out, run| json::string(out, run))
+        .list("runIds", stopped, |out, run| json::string(out, &run.run))
+        .list("runs", stopped, |out, Stopped { run, key }| {
+            Name { run, key: key.as_deref() }.write(Object::new(out)).end();
+        })
         .end();
 }

@@ -2,7 +2,7 @@
 
 use super::bus::NodeId;
 use super::json::Object;
-use super::link::{LinkId, Links, ResumeToken};
+use super::link::{Dialect, LinkId, Links, ResumeToken};
 use super::principal::{Principal, Role};
 use super::proof::Proof;
 use super::record::{Record, RecordKind};
@@ -51,7 +51,8 @@ impl Links {
             let (kind, expires) = (RecordKind::Link, Some(expires));
             Record { kind, key: key.into(), value: value.into(), expires }
         };
-        self.iter().map(record).collect()
+        let kept = |(_, link): &(LinkId, &super::link::Link)| link.dialect == Dialect::Base;
+        self.iter().filter(kept).map(record).collect()
     }
 
     /// The link of a record; none if it is not what [`Links::save`] wrote.

@@ -4,7 +4,7 @@ use super::bus::{BusMessage, CallId, Route};
 use super::conn::{Closing, ConnId};
 use super::fact::Fact;
 use super::json;
-use super::methods::Method;
+use super::openclaw::{self, Then};
 use super::proof::EXPIRED;
 use super::refusal::{Code, Refusal};
 use super::retained::Held;
@@ -35,6 +35,14 @@ impl Cx<'_> {
     }
 }
 
+/// The method of a request.
+#[derive(Debug, Copy, Clone)]
+pub(super) struct Called {
+    pub(super) name: &'static str,
+    /// It only reads, so that it may be called again.
+    pub(super) reads: bool,
+}
+
 /// Where an answer goes. Each is answered once; so is each request.
 #[derive(Debug)]
 pub(super) enum ReplyTo {
@@ -42,13 +50,27 @@ pub(super) enum ReplyTo {
     Local {
         conn: ConnId,
         id: Box<str>,
-        method: &'static Method,
+        method: Called,
         since: Instant,
         /// What is kept of the request until then.
         held: Option<Held>,
+        /// What becomes of the answer in another dialect.
+        then: Then,
     },
     /// A client of another node, which keeps what is to be kept.
     Remote { node: NodeId, call: CallId },
+}
+
+impl ReplyTo {
+    /// The same place, for an answer that becomes another one.
+    pub(super) fn then(self, then: Then) -> Self {
+        match self {
+            Self::Local { conn, id, method, since, held, .. } => {
+                Self::Local { conn, id, method, since, held, then }
+            }
+            remote => remote,
+        }
+    }
 }
 
 /// An answer without its envelope: `"ok":…` and what follows.
@@ -60,11 +82,34 @@ pub(super) struct Body {
 
 impl Body {
     pub(super) fn ok(fill: impl for<'b> FnOnce(json::Object<'b>) -> json::Object<'b>) -> Self {
-        let mut json = String::from("\"ok\":true,\"payload\":");
+        let mut json = String::from(OK);
         fill(json::Object::new(&mut json)).end();
         Self { json, error: None }
     }
+
+    /// The payload of a success.
+    pub(super) fn payload(&self) -> Option<&str> {
+        if self.error.is_some() {
+            return None;
+        }
+        self.json.strip_prefix(OK)
+    }
+
+    /// The same, for who has asked before.
+    pub(super) fn again(mut self) -> Self {
+        if self.error.is_none() && self.json.ends_with('}') {
+            self.json.pop();
+            self.json.push_str(",\"again\":true}");
+        }
+        self
+    }
 }
+
+/// How a success begins.
+pub(super) const OK: &str = "\"ok\":true,\"payload\":";
+
+/// How an error begins; its code follows.
+const ERROR: &str = "\"ok\":false,\"error\":{\"code\":\"";
 
 impl From<Refusal> for Body {
     fn from(refusal: Refusal) -> Self {
@@ -106,7 +151,7 @@ impl Gateway {
         fill: impl FnOnce(&Self, &mut String),
     ) {
         self.reply_with(cx, to, None, |gateway, out| {
-            out.push_str("\"ok\":true,\"payload\":");
+            out.push_str(OK);
             fill(gateway, out);
         });
     }
@@ -129,14 +174,21 @@ impl Gateway {
         fill: impl FnOnce(&Self, &mut String),
     ) {
         match to {
-            ReplyTo::Local { conn, id, method, since, held } => {
+            ReplyTo::Local { then: Then::AsItIs, conn, id, method, since, held } => {
                 drop(held);
                 let duration = cx.now.saturating_duration_since(since);
                 self.note(Fact::Called { conn, method: method.name, error, duration });
                 let Some(state) = self.conns.get_mut(&conn) else { return };
                 state.in_flight = state.in_flight.saturating_sub(1);
                 state.failed += u64::from(error.is_some());
-                self.write_answer(cx, conn, &id, fill);
+                self.write_answer(cx, conn, &id, error, fill);
+            }
+            ReplyTo::Local { conn, id, method, since, held, then } => {
+                let mut json = String::new();
+                fill(self, &mut json);
+                let then_ = Then::AsItIs;
+                let to = ReplyTo::Local { conn, id, method, since, held, then: then_ };
+                self.openclaw_answer(cx, to, then, &Body { json, error });
             }
             ReplyTo::Remote { node, call } => {
                 let mut json = String::new();
@@ -155,14 +207,15 @@ impl Gateway {
         id: &str,
         refusal: &Refusal,
     ) {
-        self.write_answer(cx, conn, id, |_, out| refusal.write(out));
+        self.write_answer(cx, conn, id, Some(refusal.code), |_, out| refusal.write(out));
     }
 
-    fn write_answer(
+    pub(super) fn write_answer(
         &mut self,
         cx: &mut Cx<'_>,
         conn: ConnId,
         id: &str,
+        error: Option<Code>,
         fill: impl FnOnce(&Self, &mut String),
     ) {
         let mut out = std::mem::take(&mut self.scratch);
@@ -170,7 +223,14 @@ impl Gateway {
         out.push_str("{\"type\":\"res\",\"id\":");
         json::string(&mut out, id);
         out.push(',');
+        let start = out.len() + ERROR.len();
         fill(self, &mut out);
+        if let Some(code) = error
+            && self.conns.get(&conn).is_some_and(|conn| conn.openclaw.is_some())
+        {
+            // Refusals are written in the base dialect, whose codes are others.
+            out.replace_range(start..start + code.as_str().len(), openclaw::code(code));
+        }
         out.push('}');
         self.send_text(cx, conn, &out);
         self.give_back(out);

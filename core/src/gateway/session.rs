@@ -12,7 +12,7 @@ use super::refusal::{Code, Refusal, cut};
 use super::request::Fingerprint;
 use super::runs::Turn;
 use super::send::{Body, Cx, ReplyTo};
-use super::work::{Author, NewSession, StoreOutcome, StoreWork};
+use super::work::{NewSession, StoreOutcome, StoreWork};
 use super::{Gateway, Node};
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +83,15 @@ pub enum Op {
         /// At most so many messages.
         limit: usize,
     },
+    /// A session begins before anything is said in it.
+    Create {
+        /// The session's key.
+        session: Arc<str>,
+        /// The agent's id.
+        agent: Arc<str>,
+        /// The name that people see.
+        label: Option<String>,
+    },
     /// `sessions.patch` and whatever else changes a session as a whole.
     Change {
         /// The session's key.
@@ -104,6 +113,10 @@ pub struct Send {
     /// That of the text and the files, if there is a key.
     pub(super) print: Option<Fingerprint>,
     pub(super) ack: bool,
+    /// The session is made if there is none.
+    pub(super) create: bool,
+    /// A repeat is told the end if it has ended, whatever `ack` says.
+    pub(super) latest: bool,
 }
 
 impl Send {
@@ -114,6 +127,7 @@ impl Send {
             print: self.print?,
             named: self.session.is_some(),
             who: who.clone(),
+            latest: self.latest,
         })
     }
 }
@@ -155,7 +169,7 @@ impl Session {
 }
 
 impl Op {
-    fn session(&self) -> Option<&Arc<str>> {
+    pub(super) fn session(&self) -> Option<&Arc<str>> {
         match self {
             Self::Send(send) => send.session.as_ref(),
             Self::Abort { session, .. } => session.as_ref(),
@@ -164,6 +178,7 @@ impl Op {
             | Self::Inject { session, .. }
             | Self::Status { session }
             | Self::Preview { session, .. }
+            | Self::Create { session, .. }
             | Self::Change { session, .. } => Some(session),
         }
     }
@@ -224,6 +239,9 @@ impl Gateway {
             Some((once, ack)) => {
                 match self.idempotency.meet(cx.now, &once, op.session(), ack, to) {
                     Met::Nothing(to) => to,
+                    Met::Answer(to, body) if once.latest => {
+                        return self.reply_body(cx, to, &body.again());
+                    }
                     Met::Answer(to, body) => return self.reply_body(cx, to, &body),
                     Met::Conflict(to, refusal) => return self.reply_error(cx, to, &refusal),
                     Met::Running(to) => {
@@ -274,9 +292,12 @@ impl Gateway {
                 Session::check(who, &key, &info.owner, &info.agent)
             }
             (None, Ok(_)) => match &op {
-                Op::Send(send) if self.config.raw.create_sessions_on_send => {
+                Op::Send(send) if send.create || self.config.raw.create_sessions_on_send => {
                     let agent = send.agent.as_deref().or(agent_of(&key));
                     self.agent(agent).map(|agent| Session::fresh(who, key, agent))
+                }
+                Op::Create { agent, .. } => {
+                    self.agent(Some(agent)).map(|agent| Session::fresh(who, key, agent))
                 }
                 _ => Err(not_found(&key)),
             },
@@ -305,19 +326,8 @@ impl Gateway {
                 self.start_store(cx, work, Job::History { session: session.key, to });
             }
             Op::Abort { run, .. } => self.abort(cx, &session, run.as_deref(), to),
-            Op::Inject { text, label, .. } => {
-                let work = StoreWork::Append {
-                    session: session.key,
-                    create: None,
-                    author: Author::Assistant,
-                    text,
-                    media: Vec::new(),
-                    label,
-                    at: self.ms(cx.now),
-                    mark: None,
-                };
-                self.start_store(cx, work, Job::Inject { to });
-            }
+            Op::Inject { text, label, .. } => self.inject(cx, who, session, text, label, to),
+            Op::Create { label, .. } => self.create(cx, who, session, label, to),
             Op::Status { .. } => self.session_status(cx, &session, to),
             // These name no session.
             Op::Wait { run, within } => self.wait_for(cx, who, run, within, to),
@@ -407,7 +417,7 @@ impl Gateway {
     }
 
     /// A key that nobody can guess and that lives at this node.
-    fn fresh_key(&mut self, agent: &str) -> Arc<str> {
+    pub(super) fn fresh_key(&mut self, agent: &str) -> Arc<str> {
         let mut bytes = self.random();
         loop {
             let key = format!("agent:{agent}:ws:direct:{}", uuid(bytes));
@@ -453,7 +463,7 @@ impl Gateway {
 }
 
 /// A version 4 UUID (RFC 9562 section 5.4) of random bytes.
-fn uuid(mut bytes: [u8; 16]) -> String {
+pub(super) fn uuid(mut bytes: [u8; 16]) -> String {
     bytes[6] = bytes[6] & 0x0F | 0x40;
     bytes[8] = bytes[8] & 0x3F | 0x80;
     let n = u128::from_be_bytes(bytes);

@@ -193,13 +193,7 @@ impl Gateway {
         let path: Arc<str> = path(&upload.who.user, &unique, &name).into();
         let sure = upload.sure;
         upload.file = Some(File { path: path.clone(), name, mime: media_type(mime) });
-        let bounds = self.config.bounds();
-        let room = MediaRoom {
-            user_bytes: bounds.user_upload_bytes as u64,
-            user_files: bounds.user_upload_files as u64,
-            bytes: bounds.upload_bytes as u64,
-            files: bounds.upload_files as u64,
-        };
+        let room = MediaRoom::of(self.config.bounds());
         let job = Job::Media { conn, path: path.clone(), step: Step::Open };
         self.start_media(cx, MediaWork::Open { path, sure, room }, job);
     }

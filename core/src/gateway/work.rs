@@ -189,16 +189,33 @@ pub enum StoreWork {
         /// At most so many bytes of text; one message is always given.
         bytes: usize,
     },
+    /// Create a session in which nothing was said yet: [`StoreOutcome::Opened`] with what is there now,
+    /// which is left as it is if it was there before, or [`StoreOutcome::Taken`].
+    Create {
+        /// The session's key.
+        session: Arc<str>,
+        /// Whose it will be.
+        new: NewSession,
+        /// The name that people see.
+        label: Option<String>,
+        /// When.
+        at: u64,
+    },
     /// List sessions, the one used last first: [`StoreOutcome::List`].
     List {
-        /// Only this user's.
-        owner: Option<Arc<str>>,
-        /// Only this agent's.
-        agent: Option<String>,
+        /// Which ones.
+        filter: SessionFilter,
+        /// With the beginnings of what was said first and last.
+        texts: bool,
         /// At most so many.
         limit: usize,
         /// Leave out so many.
         offset: usize,
+    },
+    /// Count sessions by their agents: [`StoreOutcome::Counted`].
+    Count {
+        /// Only this user's.
+        owner: Option<Arc<str>>,
     },
     /// Change what is shown of a session: [`StoreOutcome::Opened`] as it is now, or
     /// [`StoreOutcome::Absent`].
@@ -270,6 +287,39 @@ pub struct NewSession {
     /// The agent it talks to.
     pub agent: Arc<str>,
 }
+
+/// Which sessions are listed: those that fit all that is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionFilter {
+    /// Only this user's.
+    pub owner: Option<Arc<str>>,
+    /// Only this agent's.
+    pub agent: Option<String>,
+    /// Only the one with this key.
+    pub key: Option<Arc<str>>,
+    /// Only those with exactly this label.
+    pub label: Option<String>,
+    /// Only those with this in their key or label. ASCII letters in it must be in lower case and stand for
+    /// both cases.
+    pub search: Option<String>,
+    /// Only those that were used at this time or later, in Unix milliseconds.
+    pub since: Option<u64>,
+}
+
+/// A session of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The session.
+    pub info: SessionInfo,
+    /// How the oldest message of the user begins, if that was asked for and it has a text: at most
+    /// [`LISTED_CHARS`] characters.
+    pub first: Option<Arc<str>>,
+    /// The same of the newest message, whoever spoke.
+    pub last: Option<Arc<str>>,
+}
+
+/// Characters of a message in a list: two or three lines.
+pub const LISTED_CHARS: usize = 240;
 
 /// Who speaks.
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
@@ -362,10 +412,12 @@ pub enum StoreOutcome {
     /// Sessions.
     List {
         /// The sessions.
-        sessions: Vec<SessionInfo>,
+        sessions: Vec<Listed>,
         /// How many there are without limit and offset.
         total: usize,
     },
+    /// How many sessions each agent has, by the agents' ids; those without any are left out.
+    Counted(Vec<(Arc<str>, u64)>),
     /// It is durable.
     Stored,
     /// What was to be forgotten is, durably; `false`: it was not there.

@@ -4,6 +4,8 @@
 
 #[path = "disk.rs"]
 mod disk;
+#[path = "envelope.rs"]
+pub mod envelope;
 #[path = "epoch.rs"]
 mod epoch;
 
@@ -93,6 +95,8 @@ pub struct Client {
     pub seq: u64,
     /// For the next resume.
     pub resume: String,
+    /// It speaks the dialect of OpenClaw: each message to it must be one that the clients take.
+    pub openclaw: bool,
     request: u64,
 }
 
@@ -227,6 +231,7 @@ impl World {
             gone: false,
             seq: 0,
             resume: String::new(),
+            openclaw: false,
             request: 0,
         });
         self.nodes[node].connected(self.now, id, peer);
@@ -463,6 +468,7 @@ impl World {
             mute,
             gone,
             seq,
+            openclaw,
             ..
         } = &mut self.clients[at];
         if *gone {
@@ -498,6 +504,11 @@ impl World {
                 match event {
                     Event::Text(text) => {
                         let message: Value = serde_json::from_str(text).expect("JSON");
+                        *openclaw |= message["payload"]["snapshot"].get("stateVersion").is_some();
+                        if *openclaw {
+                            let checked = envelope::check(&message);
+                            checked.unwrap_or_else(|what| panic!("{what}: {message}"));
+                        }
                         if message["payload"]["type"] == "hello-ok"
                             && message["payload"]["resume"]["resumed"] == false
                         {

@@ -10,7 +10,7 @@ use super::super::request::{Known, RunEnd};
 use super::super::send::{Body, Cx, ReplyTo};
 use super::super::session::{Op, Send, Session, not_yours};
 use super::super::work::StoreWork;
-use super::{Ending, Turn, queued_body, started_body};
+use super::{Ending, Name, Turn, queued_body, started_body};
 use std::sync::Arc;
 
 impl Gateway {
@@ -38,15 +38,15 @@ impl Gateway {
         self.idempotency.found(&once.key, &session.key);
         turn.run = known.run;
         if let Some(end) = known.end {
-            let body = if turn.ack {
-                started_body(&turn.run, &session.key)
+            let body = if turn.ack && !once.latest {
+                started_body(&turn, &session.key)
             } else {
-                Ending::from(end).body(&turn.run, &session.key)
+                Ending::from(end).body(&turn.name(), &session.key)
             };
             return self.answer_turn(cx, turn, &body, true);
         }
         if dismissed {
-            let body = Ending::Cancelled.body(&turn.run, &session.key);
+            let body = Ending::Cancelled.body(&turn.name(), &session.key);
             return self.answer_turn(cx, turn, &body, true);
         }
         let home = self.node.home(&session.key);
@@ -80,7 +80,7 @@ impl Gateway {
                 state.turn.key.clone_from(&turn.key);
             }
             if turn.ack {
-                let body = started_body(&turn.run, session);
+                let body = started_body(&turn, session);
                 let again = turn.key.as_ref().map(|key| self.idempotency.started(key, &body));
                 for to in turn.to.into_iter().chain(again.into_iter().flatten()) {
                     self.reply_body(cx, to, &body);
@@ -120,6 +120,8 @@ impl Gateway {
                 key: Some(once.key.1.clone()),
                 print: Some(once.print),
                 ack,
+                create: false,
+                latest: once.latest,
             });
             self.forward(cx, home, &once.who, op, to);
         }
@@ -171,10 +173,10 @@ impl From<RunEnd> for Ending {
 
 impl Ending {
     /// The answer to the request whose run ended like this.
-    pub(super) fn body(self, run: &str, session: &str) -> Body {
+    pub(super) fn body(self, run: &Name<'_>, session: &str) -> Body {
         match self {
             Self::Completed { content, usage, message } => Body::ok(|o| {
-                o.str("runId", run)
+                run.write(o)
                     .str("sessionKey", session)
                     .str("content", &content)
                     .object("usage", |o| super::write_usage(o, usage))
@@ -186,10 +188,10 @@ impl Ending {
                     Code::ResourceExhausted => Refusal::exhausted(text, SOON),
                     code => Refusal::new(code, text),
                 };
-                refusal.details(|o| o.str("runId", run).str("sessionKey", session)).into()
+                refusal.details(|o| run.write(o).str("sessionKey", session)).into()
             }
             Self::Cancelled => {
-                Body::ok(|o| o.str("runId", run).str("sessionKey", session).bool("cancelled", true))
+                Body::ok(|o| run.write(o).str("sessionKey", session).bool("cancelled", true))
             }
         }
     }
