@@ -135,20 +135,19 @@ impl Gateway {
             .raw("channelOrder", "[]")
             .raw("channelLabels", "{}")
             .num("heartbeatSeconds", 0)
-            .str("defaultAgentId", agent)
-            .list("agents", &self.config.raw.agents, |out, known| {
+            .str("defaultAgentId", agent);
+        // An agent without its sessions is none to clients.
+        if let Some(sessions) = sessions {
+            object = object.list("agents", &self.config.raw.agents, |out, known| {
                 let id = self.agent_shown(&known.id);
                 let mut object = Object::new(out)
                     .str("agentId", id)
                     .str("name", &known.name)
-                    .bool("isDefault", id == agent);
-                object = object.object("heartbeat", no_heartbeat);
-                if let Some(sessions) = sessions {
-                    sessions.write_ages(object.key("sessions"), Some(&known.id), now_ms);
-                }
+                    .bool("isDefault", id == agent)
+                    .object("heartbeat", no_heartbeat);
+                sessions.write_ages(object.key("sessions"), Some(&known.id), now_ms);
                 object.end();
             });
-        if let Some(sessions) = sessions {
             sessions.write_ages(object.key("sessions"), None, now_ms);
         }
         object.end();
