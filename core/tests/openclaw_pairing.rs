@@ -181,7 +181,7 @@ fn a_device_from_elsewhere_waits_for_a_decision_that_everybody_hears() {
             "role": "operator", "roles": ["operator"], "scopes": CHAT, "silent": false,
             "isRepair": false, "ts": UNIX_MS});
         for at in deciders {
-            assert_eq!(world.events(at, "device.pair.requested"), [pending.clone()]);
+            assert_eq!(world.events(at, "device.pair.requested"), std::slice::from_ref(&pending));
         }
         for node in 0..=last {
             assert_eq!(list(&mut world, node)["pending"], json!([pending]));
@@ -195,7 +195,7 @@ fn a_device_from_elsewhere_waits_for_a_decision_that_everybody_hears() {
         let resolved =
             json!({"requestId": id, "deviceId": device.id, "decision": "approved", "ts": UNIX_MS});
         for at in deciders {
-            assert_eq!(world.events(at, "device.pair.resolved"), [resolved.clone()]);
+            assert_eq!(world.events(at, "device.pair.resolved"), std::slice::from_ref(&resolved));
         }
         for at in others {
             assert!(world.clients[at].messages.iter().all(|message| {
