@@ -42,6 +42,7 @@ impl Gateway {
         self.log_out(cx, id, keep);
         self.disarm_connect(id);
         self.drop_upload(cx, id);
+        self.downloads.remove(&id);
         let Some(conn) = self.conns.remove(&id) else { return };
         if conn.budgeted {
             self.budget.leave(conn.address, self.config.bounds());

@@ -16,8 +16,8 @@ use super::session::{Op, Session, not_yours};
 use super::upload::Step;
 use super::waiting::Asked;
 use super::work::{
-    JobId, MediaOutcome, MediaWork, Outcome, Run, SessionInfo, StoreError, StoreOutcome, StoreWork,
-    Usage, Work,
+    JobId, MediaOutcome, MediaWork, Outcome, Run, SessionInfo, SiteOutcome, StoreError,
+    StoreOutcome, StoreWork, Usage, Work,
 };
 use super::{Action, Gateway, Timer, json};
 use std::sync::Arc;
@@ -137,6 +137,10 @@ pub(super) enum Job {
         path: Arc<str>,
         step: Step,
     },
+    /// A piece of a file is read for a client.
+    Site {
+        conn: ConnId,
+    },
 }
 
 pub(super) struct Pending {
@@ -167,7 +171,7 @@ impl Gateway {
         self.start(cx, Work::Media(work), job, within);
     }
 
-    fn start(&mut self, cx: &Cx<'_>, work: Work, job: Job, within: Duration) -> JobId {
+    pub(super) fn start(&mut self, cx: &Cx<'_>, work: Work, job: Job, within: Duration) -> JobId {
         let id = JobId(self.next_job);
         self.next_job += 1;
         let (since, deadline) = (cx.now, cx.now + within);
@@ -227,6 +231,8 @@ impl Gateway {
             (Job::Media { conn, path, step }, Outcome::Media(outcome)) => {
                 self.media_done(cx, conn, &path, step, outcome);
             }
+            (Job::Site { conn }, Outcome::Site(outcome)) => self.site_done(cx, conn, outcome),
+            (Job::Site { conn }, _) => self.site_done(cx, conn, SiteOutcome::Failed),
             (job, Outcome::Store(outcome)) => {
                 let outcome = self.judge_store(outcome);
                 self.store_result(cx, job, outcome);
@@ -252,6 +258,7 @@ impl Gateway {
                 let late = MediaOutcome::Failed(StoreError::Unavailable);
                 self.media_done(cx, conn, &path, step, late);
             }
+            Some(Job::Site { conn }) => self.site_done(cx, conn, SiteOutcome::Failed),
             Some(job) => {
                 self.store_failed = true;
                 self.note(Fact::StoreFailed { error: "timeout" });
@@ -349,7 +356,12 @@ impl Gateway {
             Job::Ask { name, asked } => self.request_kept(cx, &name, asked, &outcome),
             Job::LetIn { device, to } => self.device_kept(cx, &device, to, &outcome),
             Job::Revoke { to } => self.revocation_kept(cx, to, &outcome),
-            Job::Run { .. } | Job::Settle | Job::Probe | Job::Forget | Job::Media { .. } => {}
+            Job::Run { .. }
+            | Job::Settle
+            | Job::Probe
+            | Job::Forget
+            | Job::Media { .. }
+            | Job::Site { .. } => {}
             Job::FindMedia { to, .. } => self.reply_error(cx, to, &unavailable()),
         }
     }

@@ -1,8 +1,9 @@
-//! What must not run on a loop thread: the store, the agents and the files of uploads, each on a thread
-//! of its own.
+//! What must not run on a loop thread: the store, the agents, the files of uploads and those of a site,
+//! each on a thread of its own.
 
 mod echo_agent;
 mod media;
+pub(crate) mod site;
 mod store;
 
 pub(crate) use media::MediaDir;
@@ -97,6 +98,7 @@ pub(crate) struct Jobs {
     store: Sender<store::Task>,
     agent: Sender<echo_agent::Task>,
     media: Sender<media::Task>,
+    site: Sender<site::Task>,
 }
 
 impl Jobs {
@@ -110,7 +112,8 @@ impl Jobs {
         let (store, store_thread) = store::start(store, mailboxes.to_vec())?;
         let (media, media_thread) = media::start(media, mailboxes.to_vec())?;
         let agent = echo_agent::start(mailboxes.to_vec())?;
-        Ok((Self { store, agent, media }, [store_thread, media_thread]))
+        let site = site::start(mailboxes.to_vec())?;
+        Ok((Self { store, agent, media, site }, [store_thread, media_thread]))
     }
 
     /// Takes on a piece of work of the loop `node`.
@@ -123,6 +126,9 @@ impl Jobs {
             }
             Work::Media(work) => {
                 let _ = self.media.send(media::Task { job, work });
+            }
+            Work::Site(work) => {
+                let _ = self.site.send(site::Task { job, work });
             }
             Work::Run(run) => {
                 let _ = self.agent.send(echo_agent::Task::Start(job, run));

@@ -124,6 +124,8 @@ pub(crate) const KEYS: &[Key] = &[
     fixed("gateway.media_keep_ms", |s| Millis(&mut s.media_keep), "How long uploaded files are kept; 0 keeps them until they are removed by hand.").from(0, 120 * MONTH),
     live("gateway.deflate", |s| Flag(&mut s.deflate), "Compress messages (permessage-deflate) for clients that offer it and send the token with the upgrade request."),
     live("gateway.console", |s| Flag(&mut s.console), "Serve the web page at `/` and `/console`."),
+    live("gateway.ui_dir", |s| Path(&mut s.ui_dir), "A folder of files to serve at `/`, such as another web page: see control-ui.md. Whoever may ask this gateway may read them."),
+    live("gateway.ui_file_bytes", |s| U32(&mut s.ui_file), "A file of that folder. Larger ones get 403.").from(1024, 1024 * MIB),
     live("agents", |s| Agents(&mut s.gateway.agents), "The agents that users can talk to; the first is the default. Each of them echoes in this version."),
     fixed("state_dir", |s| Path(&mut s.state_dir), "Folder of the token, the database, the uploaded files and the lock."),
     fixed("ephemeral", |s| Flag(&mut s.ephemeral), "Keep sessions, API keys, devices and revocations in memory only: a restart forgets them, and a revoked token is good again."),
