@@ -188,8 +188,8 @@ const TYPES: [(&str, &str, bool); 28] = [
     ("webm", "video/webm", false),
 ];
 
-/// The file comes from here, as does all that it takes and connects to; pictures and sounds may also be
-/// made by the page. Scripts are files, or stand in the index as it is on the disk. Styles may stand in
+/// All that a page takes and connects to comes from here; pictures, sounds and icons that are read as data may
+/// also be the page's own. Scripts are files, or stand in the index as it is on the disk. Styles may stand in
 /// elements: frameworks put them there.
 const POLICY: [&str; 12] = [
     "default-src 'self'",
@@ -197,7 +197,7 @@ const POLICY: [&str; 12] = [
     "img-src 'self' data: blob:",
     "media-src 'self' data: blob:",
     "font-src 'self' data:",
-    "connect-src 'self'",
+    "connect-src 'self' data:",
     "worker-src 'self' blob:",
     "frame-src 'self' blob:",
     "object-src 'none'",
