@@ -145,6 +145,7 @@ const TABLE: &[Row] = &[
     row("connections.list", nothing,      [NO, NO, NO, NO, NO, OK, OK]),
     row("connections.close", connection,  [NO, NO, NO, NO, NO, OK, OK]),
     row("config.get", nothing,            [NO, NO, NO, NO, NO, OK, OK]),
+    row("logs.tail", nothing,              [NO, NO, NO, NO, NO, OK, OK]),
     row("api_keys.create", key_params,    [NO, NO, NO, NO, NO, OK, OK]),
     row("api_keys.list", nothing,         [NO, NO, NO, NO, NO, OK, OK]),
     row("api_keys.revoke", key_id,        [NO, NO, NO, NO, NO, OK, OK]),

@@ -144,28 +144,43 @@ fn upgrades_are_judged_by_host_origin_and_query() {
 }
 
 #[test]
-fn who_is_not_logged_in_has_a_budget() {
-    let mut config = config();
-    config.bounds.pre_auth_v4 = 2;
-    config.bounds.pre_auth = 3;
-    let mut world = World::with(1, config);
-    let first = world.open_from(0, "192.0.2.1");
-    let _second = world.open_from(0, "192.0.2.1");
-    let request = || ClientRequest::new("localhost", "/ws").expect("a request");
-    let refused = world.upgrade(0, "192.0.2.1", request());
-    let (status, body) = world.clients[refused].answer.clone().expect("an answer");
-    assert_eq!(status, 503);
-    assert!(body.contains("this address"), "{body}");
-    let _third = world.open_from(0, "192.0.2.2");
-    let refused = world.upgrade(0, "192.0.2.3", request());
-    let (status, body) = world.clients[refused].answer.clone().expect("an answer");
-    assert_eq!(status, 503);
-    assert!(!body.contains("this address"), "{body}");
-    // Logging in gives the place back, and so does leaving.
-    assert_eq!(code(&world.call(first, "connect", json!({"token": "secret"}))), "ok");
-    world.open_from(0, "192.0.2.1");
-    world.advance(Duration::from_secs(11));
-    world.open_from(0, "192.0.2.1");
+fn who_is_not_logged_in_has_a_budget_of_all_nodes_together() {
+    for nodes in [1, 3] {
+        let node = |n: usize| n % nodes;
+        let mut config = config();
+        config.bounds.pre_auth_v4 = 2;
+        config.bounds.pre_auth_v6 = 2;
+        config.bounds.pre_auth = 3;
+        let mut world = World::with(nodes as u16, config);
+        let refused = |world: &mut World, at: usize, peer: &str| {
+            let request = ClientRequest::new("localhost", "/ws").expect("a request");
+            let refused = world.upgrade(at, peer, request);
+            let (status, body) = world.clients[refused].answer.clone().expect("an answer");
+            assert_eq!(status, 503);
+            body
+        };
+        let first = world.open_from(node(0), "192.0.2.1");
+        let second = world.open_from(node(1), "192.0.2.1");
+        for at in 0..nodes {
+            let body = refused(&mut world, at, "192.0.2.1");
+            assert!(body.contains("this address"), "{body}");
+        }
+        let third = world.open_from(node(2), "192.0.2.2");
+        for at in 0..nodes {
+            let body = refused(&mut world, at, "192.0.2.3");
+            assert!(!body.contains("this address"), "{body}");
+        }
+        // Logging in gives the place back, and so does leaving.
+        assert_eq!(code(&world.call(first, "connect", json!({"token": "secret"}))), "ok");
+        world.open_from(node(2), "192.0.2.1");
+        world.advance(Duration::from_secs(11));
+        assert!(world.clients[second].closed.is_some() && world.clients[third].closed.is_some());
+        // A /64 is one place.
+        world.open_from(node(0), "[2001:db8::1]");
+        world.open_from(node(1), "[2001:db8::2]");
+        assert!(refused(&mut world, node(2), "[2001:db8::3]").contains("this address"));
+        world.open_from(node(2), "192.0.2.1");
+    }
 }
 
 #[test]

@@ -151,6 +151,68 @@ fn a_token_that_ends_in_a_thousand_years_needs_no_timer_for_them() {
     assert_eq!(code(&world.call(at, "health", json!({}))), "ok");
 }
 
+/// The hosts' wall clocks show this many milliseconds after the start of the world.
+fn set_clocks(world: &mut World, ms: i64) {
+    let now = world.now;
+    for node in &mut world.nodes {
+        node.set_wall_clock(now, UNIX_MS.saturating_add_signed(ms));
+    }
+    world.advance(Duration::ZERO);
+}
+
+#[test]
+fn a_clock_that_is_set_forward_ends_a_connection_with_its_token_at_once() {
+    let mut world = World::with(3, with_jwt());
+    let until = |seconds| token(&json!({"exp": NOW + seconds}));
+    let [short, long] = [60, 7200].map(|seconds| world.login(2, &until(seconds), ""));
+    assert!(world.nodes[2].needs_wall_clock() && !world.nodes[0].needs_wall_clock());
+    set_clocks(&mut world, 89_999);
+    assert_eq!(closed(&world, short), None);
+    // The machine has slept for an hour, and its monotonic clock with it.
+    set_clocks(&mut world, 3_600_000);
+    assert_eq!(closed(&world, short), Some((1008, "credential expired")));
+    assert_eq!(code(&world.call(long, "health", json!({}))), "ok");
+    world.advance(Duration::from_millis(3_629_999));
+    assert_eq!(closed(&world, long), None);
+    world.advance(Duration::from_millis(1));
+    assert_eq!(closed(&world, long), Some((1008, "credential expired")));
+    assert!(!world.nodes[2].needs_wall_clock());
+}
+
+#[test]
+fn a_clock_that_is_set_back_revives_nothing() {
+    let mut config = with_jwt();
+    config.bounds.auth_failures = 1000;
+    let mut world = World::with(3, config);
+    let ended = token(&json!({"exp": NOW + 60}));
+    let at = world.login(0, &ended, "");
+    let running = world.login(1, &token(&json!({"exp": NOW + 120})), "");
+    world.advance(Duration::from_secs(90));
+    assert_eq!(closed(&world, at), Some((1008, "credential expired")));
+    for second in 0..300 {
+        set_clocks(&mut world, 90_000 - 300_000 + second * 1000);
+        let answer = connect(&mut world, second as usize % 3, &ended);
+        assert_eq!(answer["error"]["details"]["why"], "expired", "after {second} s");
+        world.advance(Duration::from_secs(1));
+    }
+    // It has caught up: what ends later ends by it.
+    assert_eq!(closed(&world, running), None);
+    world.advance(Duration::from_secs(58));
+    assert_eq!(closed(&world, running), None);
+    world.advance(Duration::from_secs(2));
+    assert_eq!(closed(&world, running), Some((1008, "credential expired")));
+}
+
+#[test]
+fn a_clock_that_was_hours_ahead_keeps_nobody_out() {
+    let mut world = World::with(1, with_jwt());
+    set_clocks(&mut world, 2 * 3_600_000);
+    let hello = connect(&mut world, 0, &token(&json!({})));
+    assert_eq!(hello["error"]["details"]["why"], "expired");
+    set_clocks(&mut world, 0);
+    assert_eq!(code(&connect(&mut world, 0, &token(&json!({})))), "ok");
+}
+
 #[test]
 fn a_new_token_on_the_same_connection_takes_the_place_of_the_old_one() {
     let mut world = World::with(1, with_jwt());

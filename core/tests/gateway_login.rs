@@ -206,6 +206,53 @@ fn guessing_locks_an_address_out_but_never_the_own_machine() {
     assert_eq!(code(&world.call(at, "connect", json!({"token": "secret"}))), "ok");
 }
 
+/// A guess of a gateway token from this address: how long it is told to wait, if it is locked out.
+fn guess(world: &mut World, node: usize, peer: &str) -> Option<u64> {
+    let at = world.open_from(node, peer);
+    let answer = world.call(at, "connect", json!({"token": "guess"}));
+    assert_eq!(code(&answer), "UNAUTHORIZED");
+    world.cut(at);
+    answer["error"]["retryAfterMs"].as_u64()
+}
+
+#[test]
+fn guessing_at_several_nodes_gives_no_more_guesses() {
+    for nodes in [1, 3] {
+        let mut world = World::new(nodes);
+        for n in 0..10 {
+            assert_eq!(guess(&mut world, n % usize::from(nodes), "192.0.2.9"), None, "guess {n}");
+        }
+        for n in 10..20 {
+            let node = n % usize::from(nodes);
+            assert_eq!(guess(&mut world, node, "192.0.2.9"), Some(300_000), "guess {n}");
+            assert_eq!(guess(&mut world, node, &format!("198.51.100.{n}")), None);
+        }
+        // The nodes have nothing to say of who is locked out.
+        let before = world.published;
+        guess(&mut world, 0, "192.0.2.9");
+        let quiet = world.published - before;
+        world.advance(Duration::from_secs(300));
+        let before = world.published;
+        assert_eq!(guess(&mut world, usize::from(nodes) - 1, "192.0.2.9"), None);
+        assert_eq!(world.published - before, quiet + usize::from(nodes > 1));
+    }
+}
+
+#[test]
+fn who_guesses_gets_no_more_guesses_for_a_credential_of_its_own() {
+    for nodes in [1, 3] {
+        let mut world = World::new(nodes);
+        for n in 0..10 {
+            let node = n % usize::from(nodes);
+            assert_eq!(guess(&mut world, node, "192.0.2.9"), None, "guess {n}");
+            let at = world.open_from(node, "192.0.2.9");
+            let own = json!({"token": "viewer"});
+            assert_eq!(code(&world.call(at, "connect", own)), "ok", "guess {n}");
+        }
+        assert_eq!(guess(&mut world, 0, "192.0.2.9"), Some(300_000));
+    }
+}
+
 /// A wrong bearer is one guess: neither an upgrade that is refused nor `connect` makes it another.
 #[cfg(feature = "deflate")]
 #[test]

@@ -192,21 +192,26 @@ fn requests_and_devices_outlive_a_restart() {
 
 #[test]
 fn who_is_denied_or_too_late_is_told_and_has_the_time_of_any_connection_left() {
-    for deny in [true, false] {
+    for (word, slept) in [("denied", false), ("expired", false), ("expired", true)] {
         let mut world = World::with(3, pairing());
         let admin = world.login(1, "secret", "adm");
         let Waiting { at, code: letters, sender_id } = ask(&mut world, 0);
-        let word = if deny {
+        if word == "denied" {
             world.advance(Duration::from_secs(60));
             assert_eq!(closed(&world, at), None, "longer than anybody else may wait");
             world.call(admin, "device.pair.deny", json!({"code": letters}));
-            "denied"
+        } else if slept {
+            let now = world.now;
+            for node in &mut world.nodes {
+                assert!(node.needs_wall_clock());
+                node.set_wall_clock(now, UNIX_MS + 3_600_000);
+            }
+            world.advance(Duration::ZERO);
         } else {
             world.advance(HOUR - Duration::from_millis(1));
             assert_eq!(status(&mut world, at, &sender_id), "pending");
             world.advance(Duration::from_millis(1));
-            "expired"
-        };
+        }
         assert_eq!(actions(&world.events(at, "device.pair.resolved")), [word]);
         assert_eq!(actions(&world.events(admin, "device.pair.resolved")), [word]);
         assert_eq!(status(&mut world, at, &sender_id), "expired");
@@ -446,4 +451,42 @@ fn a_login_that_comes_before_the_request_to_be_let_in_is_kept_is_not_undone_by_i
     assert_eq!(code(&world.answer(at, &asked).expect("an answer")), "UNAVAILABLE");
     assert_eq!(closed(&world, at), None);
     assert_eq!(code(&world.call(at, "health", json!({}))), "ok");
+}
+
+/// However late one node hears of another.
+#[test]
+fn all_nodes_agree_whether_a_device_is_in() {
+    for late in (0..3).flat_map(|from| (0..3).map(move |to| (from, to))) {
+        let mut world = World::with(3, pairing());
+        let asked = ask(&mut world, 0);
+        let admins = [0, 1, 2].map(|node| world.login(node, "secret", "adm"));
+        let list = world.call(admins[0], "device.pair.list", json!({}));
+        let name = list["payload"]["pending"][0]["senderId"].clone();
+        world.make_late(late.0, late.1);
+        let approved = world.request(admins[1], "device.pair.approve", json!({"code": asked.code}));
+        let revoked = world.request(admins[2], "device.pair.revoke", json!({"senderId": name}));
+        world.bring();
+        let [approved, revoked] = [(admins[1], approved), (admins[2], revoked)]
+            .map(|(at, id)| code(&world.answer(at, &id).expect("an answer")) == "ok");
+        let paired = admins.map(|at| {
+            let list = world.call(at, "device.pair.list", json!({}));
+            list["payload"]["paired"].as_array().map_or(0, Vec::len)
+        });
+        assert_eq!(paired, [usize::from(approved && !revoked); 3], "{late:?}");
+    }
+}
+
+#[test]
+fn devices_that_are_let_in_at_the_same_moment_stay_within_the_bound() {
+    let mut config = pairing();
+    config.bounds.devices = 2;
+    let mut world = World::with(1, config);
+    let asked = [0; 3].map(|node| ask(&mut world, node));
+    let admin = world.login(0, "secret", "adm");
+    world.make_slow(0);
+    let approved =
+        asked.map(|asked| world.request(admin, "device.pair.approve", json!({"code": asked.code})));
+    world.advance(Duration::from_secs(5));
+    let approved = approved.map(|id| world.answer(admin, &id).expect("an answer"));
+    assert_eq!(approved.each_ref().map(code), ["ok", "ok", "RESOURCE_EXHAUSTED"]);
 }

@@ -440,3 +440,197 @@ fn the_same_key_with_other_files_is_another_request() {
     assert_eq!(send(&mut world, json!([])).0, "INVALID_REQUEST");
     assert_eq!(world.runs.len(), 1);
 }
+
+fn header<'w>(world: &'w World, at: usize, name: &str) -> Option<&'w str> {
+    let mut headers = world.clients[at].headers.iter();
+    headers.find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+}
+
+#[test]
+fn an_upload_is_paid_from_the_budget_of_messages() {
+    let mut config = config();
+    config.rate_limit_rpm = 20;
+    let mut world = World::with(1, config);
+    let headers = "Authorization: Bearer bound\r\n";
+    let at = world.login(0, "bound", "bob");
+    let send_message = |world: &mut World| {
+        let answer = world.call_slow(at, "chat.send", json!({"message": "hi", "ack": true}));
+        code(&answer).to_string()
+    };
+    for _ in 0..5 {
+        assert_eq!(send(&mut world, headers, b"x").0, 200);
+    }
+    let refused = begin(&mut world, headers, 1, b"x");
+    let (status, body) = world.clients[refused].answer.clone().expect("an answer");
+    assert!(status == 429 && body.contains("rate limit"), "{status} {body}");
+    assert_eq!(header(&world, refused, "Retry-After"), Some("3"));
+    assert_eq!(refusals(&world), [(429, Why::RateLimit)]);
+    assert_eq!(world.disk.files.len(), 5);
+    // It is one budget, whichever way it is spent.
+    assert_eq!(send_message(&mut world), "RESOURCE_EXHAUSTED");
+    world.advance(3 * SECOND);
+    assert_eq!(send(&mut world, headers, b"x").0, 200);
+}
+
+#[test]
+fn who_may_not_upload_pays_nothing_and_who_names_another_user_pays_from_the_address() {
+    let mut config = config();
+    config.rate_limit_rpm = 20;
+    let mut world = World::with(1, config);
+    for _ in 0..10 {
+        assert_eq!(send(&mut world, "Authorization: Bearer viewer\r\n", b"x").0, 403);
+    }
+    for user in 0..5 {
+        let headers = operator(&format!("X-GoClaw-User-Id: user{user}\r\n"));
+        assert_eq!(send(&mut world, &headers, b"x").0, 200);
+    }
+    let (status, body) = send(&mut world, &operator("X-GoClaw-User-Id: user5\r\n"), b"x");
+    assert!(status == 429 && body.contains("this address"), "{body}");
+}
+
+#[test]
+fn files_are_counted_as_well_as_bytes() {
+    let mut config = config();
+    (config.bounds.user_upload_files, config.bounds.upload_files) = (2, 3);
+    let mut world = World::with(1, config);
+    let user = |name: &str| operator(&format!("X-GoClaw-User-Id: {name}\r\n"));
+    for (name, status, what) in [
+        ("ann", 200, ""),
+        ("ann", 200, ""),
+        ("ann", 507, "this user has 2 files"),
+        ("bob", 200, ""),
+        ("cat", 507, "the files of all users"),
+    ] {
+        let (got, body) = send(&mut world, &user(name), b"x");
+        assert!(got == status && body.contains(what), "{name}: {got} {body}");
+    }
+    assert!(world.disk.files.len() == 3 && is_clean(&world));
+}
+
+#[test]
+fn uploads_at_the_same_time_at_any_loop_cannot_take_the_same_room() {
+    let mut config = patient();
+    (config.bounds.user_upload_bytes, config.bounds.upload_bytes) = (400_000, 500_000);
+    for chunked in [false, true] {
+        let mut world = World::with(2, config.clone());
+        let mut sent = Vec::new();
+        for (node, user) in [(0, "ann"), (1, "ann"), (0, "ann"), (1, "bob"), (0, "cat")] {
+            let at = world.socket(node);
+            let mut head = head(&operator(&format!("X-GoClaw-User-Id: {user}\r\n")), 200_000);
+            if chunked {
+                head = head.replace("Content-Length: 200000", "Transfer-Encoding: chunked");
+                head += "30D40\r\n";
+            }
+            world.feed(at, head.as_bytes());
+            sent.push(at);
+        }
+        // All of them come at once, a piece of each in turn.
+        for _ in 0..20 {
+            for at in &sent {
+                world.feed(*at, &[1; 10_000]);
+            }
+        }
+        for at in &sent {
+            world.feed(*at, b"\r\n0\r\n\r\n");
+        }
+        let whole: usize = world.disk.files.values().map(|(content, _)| content.len()).sum();
+        assert!(whole <= 500_000 && is_clean(&world), "{whole} bytes");
+        let statuses: Vec<_> =
+            sent.iter().map(|at| world.clients[*at].answer.clone().expect("an answer").0).collect();
+        let good = statuses.iter().filter(|status| **status == 200).count();
+        assert!(statuses.iter().all(|status| matches!(status, 200 | 507)), "{statuses:?}");
+        if !chunked {
+            // What is announced has its room from the beginning on.
+            assert_eq!(statuses, [200, 200, 507, 507, 507]);
+        }
+        assert!(good <= 2, "{statuses:?}");
+        assert_eq!(world.disk.ledger.total(), (good as u64, whole as u64), "nothing is left over");
+    }
+}
+
+#[test]
+fn a_credential_that_expires_ends_its_upload() {
+    let mut world = World::with(1, patient());
+    let admin = world.login(0, "secret", "adm");
+    let params = json!({"name": "ci", "role": "operator", "expiresInMs": 20_000});
+    let made = world.call(admin, "api_keys.create", params);
+    let key = made["payload"]["key"].as_str().expect("a key");
+    let headers = format!("Authorization: Bearer {key}\r\n");
+    assert_eq!(send(&mut world, &headers, b"x").0, 200);
+    let at = begin(&mut world, &headers, 200_000, &vec![1; 100_000]);
+    world.advance(19 * SECOND);
+    world.feed(at, b"x");
+    assert_eq!(world.clients[at].answer, None);
+    world.advance(SECOND);
+    let (status, body) = world.clients[at].answer.clone().expect("an answer");
+    assert!(status == 401 && body.contains("expired"), "{status} {body}");
+    assert_eq!(refusals(&world), [(401, Why::Credential)]);
+    assert!(world.disk.files.len() == 1 && is_clean(&world));
+    assert_eq!(send(&mut world, &headers, b"x").0, 401, "it begins none either");
+}
+
+/// A request of a page of this origin; gives its status.
+fn ask(world: &mut World, method: &str, origin: &str, more: &str) -> (usize, u16) {
+    let at = world.socket(0);
+    let length = if method == "POST" { "Content-Length: 1\r\n" } else { "" };
+    let head = format!(
+        "{method} /api/media/upload HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n\
+         Sec-Fetch-Site: cross-site\r\n{length}{more}\r\n"
+    );
+    let body = if method == "POST" { "x" } else { "" };
+    world.feed(at, [head, body.into()].concat().as_bytes());
+    (at, world.clients[at].answer.clone().expect("an answer").0)
+}
+
+#[test]
+fn pages_of_allowed_origins_may_upload_and_read_the_answer() {
+    let mut config = config();
+    config.allowed_origins = vec!["https://*.example.com".into()];
+    config.bounds.user_upload_files = 1;
+    let mut world = World::with(1, config);
+    let origin = "https://chat.example.com";
+    let preflight = "Access-Control-Request-Method: POST\r\n\
+                     Access-Control-Request-Headers: authorization,content-type\r\n";
+    let (at, status) = ask(&mut world, "OPTIONS", origin, preflight);
+    assert_eq!((status, header(&world, at, "Access-Control-Allow-Origin")), (200, Some(origin)));
+    assert_eq!(header(&world, at, "Access-Control-Allow-Methods"), Some("POST"));
+    assert_eq!(header(&world, at, "Vary"), Some("Origin"));
+    let allowed = header(&world, at, "Access-Control-Allow-Headers").expect("headers");
+    for name in ["Authorization", "Content-Type", "Content-Disposition", "X-GoClaw-User-Id"] {
+        assert!(allowed.contains(name), "{allowed}");
+    }
+    // A good answer, and refusals from the head on and later.
+    let bearer = "Authorization: Bearer bound\r\n";
+    let wrong = "Authorization: Bearer wrong\r\n";
+    for (headers, expected) in [(bearer, 200), (bearer, 507), (wrong, 401), ("", 401)] {
+        let (at, status) = ask(&mut world, "POST", origin, headers);
+        assert_eq!(status, expected);
+        assert_eq!(header(&world, at, "Access-Control-Allow-Origin"), Some(origin), "{status}");
+        assert_eq!(header(&world, at, "Vary"), Some("Origin"));
+        assert_eq!(header(&world, at, "Access-Control-Allow-Credentials"), None);
+    }
+    assert_eq!(world.disk.files.len(), 1);
+}
+
+#[test]
+fn pages_of_other_origins_learn_nothing_and_programs_get_no_such_headers() {
+    let mut config = config();
+    config.allowed_origins = vec!["https://chat.example.com".into()];
+    let mut world = World::with(1, config);
+    let preflight = "Access-Control-Request-Method: POST\r\n";
+    for origin in ["https://evil.example", "null", "http://chat.example.com"] {
+        for (method, more) in [("OPTIONS", preflight), ("POST", "Authorization: Bearer bound\r\n")]
+        {
+            let (at, status) = ask(&mut world, method, origin, more);
+            assert_eq!(status, 403, "{method} {origin}");
+            assert_eq!(header(&world, at, "Access-Control-Allow-Origin"), None);
+        }
+    }
+    // What is no preflight is a method that there is not.
+    let (at, status) = ask(&mut world, "OPTIONS", "https://chat.example.com", "");
+    assert_eq!((status, header(&world, at, "Allow")), (405, Some("POST, OPTIONS")));
+    let at = begin(&mut world, &operator(""), 1, b"x");
+    assert_eq!(world.clients[at].answer.as_ref().map(|answer| answer.0), Some(200));
+    assert_eq!(header(&world, at, "Access-Control-Allow-Origin"), None);
+    assert!(world.disk.files.len() == 1 && is_clean(&world));
+}

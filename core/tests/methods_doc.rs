@@ -1,7 +1,7 @@
-//! The page of methods is made from the table that the gateway uses.
+//! The pages of methods are made from the tables that the gateway uses.
 #![cfg(feature = "gateway")]
 
-use moorline_core::gateway::methods_markdown;
+use moorline_core::gateway::{methods_markdown, openclaw_methods_markdown};
 
 const INTRODUCTION: &str = "\
 # Methods
@@ -21,4 +21,20 @@ fn the_page_of_methods_is_what_the_table_says() {
     }
     let page = std::fs::read_to_string(path).unwrap_or_default();
     assert!(page == wanted, "docs/methods.md is not current: run this test with UPDATE_DOCS=1");
+}
+
+/// Where the table begins; what stands before is written by hand.
+const METHODS: &str = "\n## Methods\n";
+
+#[test]
+fn the_page_about_clients_of_openclaw_ends_with_the_table() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openclaw.md");
+    let page = std::fs::read_to_string(path).expect("the page");
+    let (text, _) = page.split_once(METHODS).expect("the heading");
+    let wanted = format!("{text}{METHODS}\n{}", openclaw_methods_markdown());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, &wanted).expect("the page can be written");
+    }
+    let page = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(page == wanted, "docs/openclaw.md is not current: run this test with UPDATE_DOCS=1");
 }

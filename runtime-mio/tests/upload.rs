@@ -198,3 +198,33 @@ fn a_message_keeps_its_files_over_a_restart_until_they_are_gone() {
     let (_, refused) = client.answer().unwrap();
     assert_eq!(refused["error"]["code"], "NOT_FOUND", "{refused}");
 }
+
+#[test]
+fn clients_of_several_loops_at_once_cannot_take_more_than_their_users_share() {
+    let state = folder("upload-share");
+    let config = "{limits: {user_upload_bytes: 2500000}, gateway: {rate_limit_rpm: 0}}";
+    fs::write(state.join("moorline.json5"), config).unwrap();
+    let gateway = Gateway::with(&state, &["--loops", "2"]);
+    let uploads: Vec<_> = (0..4)
+        .map(|_| {
+            let mut stream = connect(gateway.address);
+            stream.write_all(head(MIB, "").as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let sending: Vec<_> = uploads
+        .into_iter()
+        .map(|mut stream| {
+            std::thread::spawn(move || {
+                // Who is refused is answered while it sends.
+                stream.write_all(&content(MIB)).unwrap();
+                answer(stream).0
+            })
+        })
+        .collect();
+    let heads: Vec<_> = sending.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let of = |status: &str| heads.iter().filter(|head| head.contains(status)).count();
+    assert_eq!((of("HTTP/1.1 200 "), of("HTTP/1.1 507 ")), (2, 2), "{heads:?}");
+    let sizes = kept(&state).iter().map(|file| fs::metadata(file).unwrap().len()).sum::<u64>();
+    assert_eq!(sizes, 2 * MIB as u64);
+}

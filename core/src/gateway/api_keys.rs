@@ -199,7 +199,9 @@ pub(super) fn create(
         Some(_) => return Err(Refusal::invalid("expiresInMs must be from 1 to ten years")),
     };
     gateway.api_keys.expire(at);
-    if gateway.api_keys.keys.len() >= gateway.config.bounds().api_keys {
+    // Those that the store still thinks about count, too.
+    let coming = gateway.store_jobs_of(|job| matches!(job, Job::MakeKey { .. }));
+    if gateway.api_keys.keys.len() + coming >= gateway.config.bounds().api_keys {
         let wait = Duration::from_secs(60);
         return Err(Refusal::exhausted("there are too many API keys: revoke some", wait));
     }

@@ -2,15 +2,16 @@
 
 use super::Gateway;
 use super::api_keys;
+use super::bus::{BusMessage, Route};
 use super::config::Secret;
 use super::conn::ConnId;
 use super::fact::{Credential, Fact, Source};
+use super::failures::{Guess, Guesser};
 use super::jwt;
 use super::pairing::Sender;
 use super::params::Params;
 use super::principal::{Principal, Role};
 use super::proof::Proof;
-use super::rate::Guesser;
 use super::refusal::{Code, Refusal};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -112,14 +113,15 @@ impl Gateway {
         self.judge(now, id, &user, (offered, source), counted).map(Way::In)
     }
 
-    /// Who a plain request with this `Authorization: Bearer` is from; it names its user in a header.
+    /// Who a plain request with this `Authorization: Bearer` is from, and until when, in Unix milliseconds;
+    /// it names its user in a header.
     pub(super) fn authenticate_request(
         &mut self,
         now: Instant,
         id: ConnId,
         bearer: Option<&str>,
         user: Option<&str>,
-    ) -> Result<Principal, Refusal> {
+    ) -> Result<(Principal, Option<u64>), Refusal> {
         let offered = match bearer {
             Some(token) if token.len() > MAX_TOKEN => {
                 return Err(Refusal::invalid("the token is longer than 4096 bytes"));
@@ -129,14 +131,12 @@ impl Gateway {
         };
         let user = user.filter(|user| !user.is_empty()).unwrap_or(DEFAULT_USER);
         check_user(user, "the user id")?;
-        let Login { principal, .. } = self.judge(now, id, user, offered, false)?;
+        let Login { principal, expires, .. } = self.judge(now, id, user, offered, false)?;
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.last_principal = Some(principal.clone());
-            if std::mem::take(&mut conn.budgeted) {
-                self.budget.leave(conn.address, self.config.bounds());
-            }
         }
-        Ok(principal)
+        self.set_budgeted(id, false);
+        Ok((principal, expires))
     }
 
     /// Who brings this credential, and names no user.
@@ -191,7 +191,8 @@ impl Gateway {
         let Some((guesser, exempt)) = self.guesser(id) else {
             return Err(Refusal::new(Code::Internal, "the connection is gone"));
         };
-        let locked = self.failures.locked(now, guesser, credential);
+        let guess = Guess { who: guesser, kind: credential };
+        let locked = self.failures.locked(now, guess);
         if !exempt && let Some(wait) = locked {
             if !counted {
                 self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
@@ -200,14 +201,13 @@ impl Gateway {
         }
         match self.prove(now, &offered, user) {
             Ok(login) => {
-                self.failures.forget(guesser, credential);
                 self.note_login(id, &login, source);
                 Ok(login)
             }
             Err(wrong) => {
                 let mut locked = locked;
                 if !counted {
-                    locked = self.failures.count(now, guesser, credential);
+                    locked = self.guessed(now, guess);
                     self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
                 }
                 Err(match locked {
@@ -231,7 +231,8 @@ impl Gateway {
         if let Some(sender_id) = &sender_id {
             let Some((guesser, exempt)) = self.guesser(id) else { return Ok(None) };
             let Some(peer) = self.conns.get(&id).map(|conn| conn.peer) else { return Ok(None) };
-            let locked = self.failures.locked(now, guesser, credential);
+            let guess = Guess { who: guesser, kind: credential };
+            let locked = self.failures.locked(now, guess);
             if !exempt && let Some(wait) = locked {
                 self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
                 return Err(locked_out(wait, credential, source));
@@ -244,13 +245,12 @@ impl Gateway {
                 let expires = Some(device.expires);
                 let login =
                     Login { principal: Principal { user, role, proof }, credential, expires };
-                self.failures.forget(guesser, credential);
                 self.note_login(id, &login, source);
                 return Ok(Some(Way::In(login)));
             }
             if self.pairings.request(&sender, at).is_none() {
                 let wrong = if device.is_some() { Wrong::Expired } else { Wrong::Unknown };
-                let locked = self.failures.count(now, guesser, credential);
+                let locked = self.guessed(now, guess);
                 self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
                 if let Some(wait) = locked {
                     return Err(locked_out(wait, credential, source));
@@ -323,6 +323,15 @@ impl Gateway {
         Some((Guesser { address: conn.address, page_here }, here && !page_here))
     }
 
+    /// Counts a wrong credential, at all nodes; says for how long the address is locked out now. Of who is
+    /// locked out nobody needs to be told more.
+    fn guessed(&mut self, now: Instant, guess: Guess) -> Option<Duration> {
+        if self.failures.locked(now, guess).is_none() {
+            self.publish(Route::Others, BusMessage::Guessed { guess });
+        }
+        self.failures.count(now, guess)
+    }
+
     /// Whether an upgrade that is accepted brings a credential that `connect` would accept, too. A
     /// wrong one counts as a failure, because the client can see the answer; the first `connect` with
     /// it is then no other one.
@@ -335,7 +344,8 @@ impl Gateway {
         }
         let offered = Secret::new(bearer);
         let (credential, source) = (self.kind_of(&offered), Source::Header);
-        if !exempt && self.failures.locked(now, guesser, credential).is_some() {
+        let guess = Guess { who: guesser, kind: credential };
+        if !exempt && self.failures.locked(now, guess).is_some() {
             return false;
         }
         if self.prove(now, &offered, DEFAULT_USER).is_ok() {
@@ -346,7 +356,7 @@ impl Gateway {
         {
             conn.bearer_counted = true;
             let peer = conn.peer;
-            let locked = self.failures.count(now, guesser, credential);
+            let locked = self.guessed(now, guess);
             self.note(Fact::AuthFailed { conn: id, peer, credential, source, locked });
         }
         false

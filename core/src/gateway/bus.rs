@@ -4,12 +4,14 @@
 //! be gone: calls have a time limit. With one node nothing is ever said.
 
 use super::api_keys::ApiKey;
+use super::budget::Crowd;
 use super::conn::ConnId;
+use super::failures::Guess;
 use super::link::{Attached, LinkId};
 use super::pairing::{Device, PairRequest};
 use super::presence::Entry;
 use super::principal::Principal;
-use super::rate::Payer;
+use super::rate::Payers;
 use super::refusal::{Code, Refusal};
 use super::resume::{Claim, Resumed};
 use super::revocations::Revocation;
@@ -249,10 +251,22 @@ pub enum BusMessage {
         /// Its name.
         name: Arc<str>,
     },
+    /// Sockets of the sender that are not logged in.
+    PreAuth {
+        /// The sender.
+        node: NodeId,
+        /// How many.
+        crowd: Crowd,
+    },
+    /// A wrong credential came to the sender.
+    Guessed {
+        /// Of which kind, from where.
+        guess: Guess,
+    },
     /// These have spent some of their rate.
     Spent {
         /// Who.
-        payers: Vec<Payer>,
+        payers: Payers,
         /// How much.
         cost: u64,
     },
@@ -289,6 +303,10 @@ impl Gateway {
                 self.node_restarted(cx, node);
                 self.presence_restarted(cx.now, node);
                 self.quiet_before.remove(&node);
+                for crowd in self.budget.restarted(node) {
+                    let message = BusMessage::PreAuth { node: self.node.id(), crowd };
+                    self.publish(Route::Node(node), message);
+                }
                 let there = self.presence.of_node(self.node.id());
                 if !there.is_empty() {
                     let (from, gone) = (self.node.id(), Vec::new());
@@ -318,6 +336,7 @@ impl Gateway {
             BusMessage::Answer { call, body: Answer(body) } => {
                 if let Some(Call { to, deadline }) = self.calls.remove(&call) {
                     self.timers.remove(&(deadline, Timer::Call(call)));
+                    let Some(to) = self.room_to_answer(cx, to, body.json.len()) else { return };
                     self.reply_body(cx, to, &body);
                 }
             }
@@ -353,6 +372,10 @@ impl Gateway {
             BusMessage::PairApproved { device } => self.device_known(cx, device),
             BusMessage::PairDenied { name } => self.pair_over(cx, &name, PairAction::Denied),
             BusMessage::DeviceGone { name } => self.device_gone(cx, &name),
+            BusMessage::PreAuth { node, crowd } => self.budget.hear(node, crowd),
+            BusMessage::Guessed { guess } => {
+                self.failures.count(cx.now, guess);
+            }
             BusMessage::Spent { payers, cost } => self.rate.spent_elsewhere(cx.now, &payers, cost),
         }
     }

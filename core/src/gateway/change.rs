@@ -1,6 +1,7 @@
 //! Changes to a session as a whole: its name, its messages, its end. And a look at it.
 
 use super::Gateway;
+use super::inject::updated;
 use super::jobs::{Job, gone};
 use super::json::{self, Object};
 use super::principal::Principal;
@@ -105,12 +106,7 @@ impl Gateway {
             self.idempotency.forget_session(&session.key);
         }
         let mut payload = String::new();
-        let mut event = Object::new(&mut payload)
-            .str("sessionKey", &session.key)
-            .str("agentId", &session.agent)
-            .str("userId", &session.owner)
-            .str("change", change.done())
-            .str("by", by);
+        let mut event = updated(&mut payload, session, change.done(), by);
         if let Change::Patch { label } = change {
             event = write_label(event, label.as_deref());
         }

@@ -79,6 +79,10 @@ pub struct GatewayConfig {
     /// Valid tokens. More than one: the old and the new during a rotation, or different roles.
     pub tokens: Vec<Token>,
     /// Whose JWTs are believed. Default none.
+    ///
+    /// With any, ring becomes the process's provider of cryptography for the `jsonwebtoken` crate (its
+    /// `CryptoProvider`), for verifying only. A host that signs by that crate installs its own before: it
+    /// stays, and verifies here, too.
     pub jwt: Vec<JwtKey>,
     /// Whether whoever has no credential may ask to be let in, for an admin to decide. Default false: on a
     /// gateway that others can reach, anybody could fill the admins' list.
@@ -130,15 +134,18 @@ pub struct GatewayConfig {
     pub bounds: Bounds,
 }
 
-/// Bounds on everything that peers can make grow. Each is one node's: the places of those who are not
-/// logged in and the counts of wrong credentials, too, so with `n` nodes an address can have up to `n`
-/// times as many. What a user spends ([`Bounds::burst`]) is told to the other nodes.
+/// Bounds on everything that peers can make grow. Each is one node's, except these, of which nodes tell
+/// each other: the places of those who are not logged in ([`Bounds::pre_auth`]), what a user spends
+/// ([`Bounds::burst`]) and wrong credentials ([`Bounds::auth_failures`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
     /// WebSocket connections of this node. Default 10,000: half of what common limits on open files
     /// allow. More gives 503.
     pub connections: usize,
-    /// Sockets that are not logged in, in all. Default 5 % of `connections`, at least 64.
+    /// Sockets that are not logged in, in all, at all nodes together. With `n` nodes it holds to within a
+    /// quarter, and exactly where it is less than `8 * n`: not every socket is worth a message. A burst
+    /// that reaches several nodes before they have heard of each other may pass besides. Default 5 % of
+    /// `connections`, at least 64.
     pub pre_auth: usize,
     /// The same from one IPv4 address. Default 32: a household or an office behind one address.
     pub pre_auth_v4: usize,
@@ -156,9 +163,10 @@ pub struct Bounds {
     /// Requests that a user may make at once before [`GatewayConfig::rate_limit_rpm`] holds.
     /// Default 5.
     pub burst: u32,
-    /// Users and addresses whose rate or failures are remembered. Default 10,000, about 1 MiB.
+    /// Users whose rate, and addresses whose rate or failures are remembered: of each this many. Default
+    /// 10,000, about 1 MiB.
     pub remembered: usize,
-    /// Wrong credentials of one address and kind per minute. Default 10.
+    /// Wrong credentials of one address and kind per minute, at all nodes together. Default 10.
     pub auth_failures: u32,
     /// How long more of them lock the address out. Default 5 minutes.
     pub auth_lock: Duration,
@@ -206,7 +214,16 @@ pub struct Bounds {
     pub links_bytes: usize,
     /// Bytes of an agent's answer. Default 8 MiB. More fail the run.
     pub answer_bytes: usize,
-    /// API keys that there may be. Default 1,000.
+    /// Bytes that are kept in memory for one user, over all their connections: requests without an
+    /// answer, turns that wait or run, answers of runs, what is queued for connections, and events of
+    /// links, which have half of it. Default 64 MiB: twice what a user of 32 connections that each wait
+    /// for something large needs. More requests and logins are refused, and a run that goes on talking
+    /// fails; a higher bound lets one user take more of [`held_bytes`](Self::held_bytes).
+    pub user_bytes: usize,
+    /// The same of all users. Default 512 MiB. More upgrades are refused, too.
+    pub held_bytes: usize,
+    /// API keys that there may be. Default 1,000. Those that several nodes make at the same moment may go
+    /// beyond it.
     pub api_keys: usize,
     /// Revocations that are remembered. Default 10,000. More are refused, never forgotten.
     pub revocations: usize,
@@ -217,7 +234,8 @@ pub struct Bounds {
     /// How long a device may ask. Default 60 minutes. A connection may wait as long without a login; it
     /// takes one of the places of [`Bounds::pre_auth`].
     pub pairing_within: Duration,
-    /// Devices that are let in. Default 1,000.
+    /// Devices that are let in. Default 1,000. Those that several nodes let in at the same moment may go
+    /// beyond it.
     pub devices: usize,
     /// How long a device is let in. Default 30 days.
     pub device_within: Duration,
@@ -228,6 +246,13 @@ pub struct Bounds {
     /// Bytes of all files that are kept of one user. Default 1 GiB. More gives 507 until old ones
     /// have gone.
     pub user_upload_bytes: usize,
+    /// How many files that may be. Default 1,000: a folder that is read through in a moment.
+    pub user_upload_files: usize,
+    /// Bytes of all files that are kept, of all users. Default 16 GiB. More gives 507; a user who
+    /// chooses who to be could fill the disk otherwise.
+    pub upload_bytes: usize,
+    /// How many files that may be. Default 100,000: each takes an inode.
+    pub upload_files: usize,
     /// Entries in lists of who is connected. Default 256.
     pub presence_listed: usize,
     /// The loop may be late by this much and still be ready. Default 1 s.
@@ -344,6 +369,8 @@ impl Bounds {
             detached_links: connections,
             links_bytes: 128 * 1024 * 1024,
             answer_bytes: 8 * 1024 * 1024,
+            user_bytes: 64 * 1024 * 1024,
+            held_bytes: 512 * 1024 * 1024,
             api_keys: 1000,
             revocations: 10_000,
             pairings: 64,
@@ -354,6 +381,9 @@ impl Bounds {
             uploads: 32,
             user_uploads: 4,
             user_upload_bytes: 1024 * 1024 * 1024,
+            user_upload_files: 1000,
+            upload_bytes: 16 * 1024 * 1024 * 1024,
+            upload_files: 100_000,
             presence_listed: 256,
             loop_delay: Duration::from_secs(1),
         }

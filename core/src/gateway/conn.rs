@@ -7,6 +7,7 @@ use super::link::LinkAt;
 use super::openclaw::Peer;
 use super::principal::Principal;
 use super::resume::Resuming;
+use super::retained::Held;
 use super::waiting::Waiting;
 use crate::frame::CloseCode;
 use core::net::SocketAddr;
@@ -77,6 +78,8 @@ pub(super) struct Conn {
     pub(super) delivered: u64,
     /// A `connect` that waits for the link's node.
     pub(super) resuming: Option<Resuming>,
+    /// What is queued for it, while somebody is logged in.
+    pub(super) queued: Option<Held>,
     /// Its peer does not read: the ending is under way.
     pub(super) given_up: bool,
     pub(super) strikes: u32,
@@ -114,6 +117,7 @@ impl Conn {
             link: None,
             delivered: 0,
             resuming: None,
+            queued: None,
             given_up: false,
             strikes: 0,
             in_flight: 0,

@@ -2,15 +2,17 @@
 
 use super::Gateway;
 use super::bus::{BusMessage, Route};
+use super::chat::route;
 use super::config::Secret;
 use super::jobs::Job;
 use super::json::Object;
 use super::pairing::{CHANNEL, Sender, is_sender_id};
 use super::params::Params;
-use super::principal::Authenticated;
+use super::principal::{Authenticated, Principal};
 use super::record::RecordKind;
 use super::refusal::Refusal;
 use super::send::{Cx, ReplyTo};
+use super::session::Op;
 use super::waiting::{Asked, PairAction, no_code};
 use super::work::StoreWork;
 use std::sync::Arc;
@@ -109,6 +111,18 @@ pub(super) fn list(
     Ok(())
 }
 
+/// What an admin decides about a device.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Decision {
+    /// `device.pair.approve`.
+    Approve,
+    /// `device.pair.deny`.
+    Deny,
+    /// `device.pair.revoke`.
+    Revoke,
+}
+
 /// `device.pair.approve`.
 pub(super) fn approve(
     gateway: &mut Gateway,
@@ -117,23 +131,8 @@ pub(super) fn approve(
     params: Params<'_>,
     to: &mut Option<ReplyTo>,
 ) -> Done {
-    let at = gateway.ms(cx.now);
-    let code = params.required("code")?;
-    let bounds = gateway.config.bounds();
-    let (most, within) = (bounds.devices, bounds.device_within);
-    let Some(request) = gateway.pairings.by_code(&code, at) else { return Err(no_code()) };
-    let expires = at.saturating_add(u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
-    let device = request.device(who.user(), at, expires);
-    gateway.pairings.expire_devices(at);
-    if gateway.pairings.devices().count() >= most {
-        let text = "there are too many paired devices: revoke some";
-        return Err(Refusal::exhausted(text, Duration::from_secs(60)));
-    }
-    if let Some(to) = to.take() {
-        let work = StoreWork::Put { records: vec![device.record()], at };
-        gateway.start_store(cx, work, Job::LetIn { device, to });
-    }
-    Ok(())
+    let device = by_code(gateway, cx, &params)?;
+    route(gateway, cx, who, Op::Device { device, decision: Decision::Approve }, to)
 }
 
 /// `device.pair.deny`.
@@ -144,19 +143,8 @@ pub(super) fn deny(
     params: Params<'_>,
     to: &mut Option<ReplyTo>,
 ) -> Done {
-    let at = gateway.ms(cx.now);
-    let code = params.required("code")?;
-    let Some(request) = gateway.pairings.by_code(&code, at) else { return Err(no_code()) };
-    let name = request.sender.name.clone();
-    if let Some(to) = to.take() {
-        // One that the store cannot forget asks again after a restart, and has got in nowhere.
-        gateway.forget_record(cx, RecordKind::Pairing, name.clone());
-        gateway.publish(Route::Others, BusMessage::PairDenied { name: name.clone() });
-        gateway.pair_over(cx, &name, PairAction::Denied);
-        gateway.note_pairing(&name, PairAction::Denied, Some(who.user()));
-        gateway.reply_ok(cx, to, |_, out| Object::new(out).bool("denied", true).end());
-    }
-    Ok(())
+    let device = by_code(gateway, cx, &params)?;
+    route(gateway, cx, who, Op::Device { device, decision: Decision::Deny }, to)
 }
 
 /// `device.pair.revoke`: in force everywhere before it is durable.
@@ -169,22 +157,80 @@ pub(super) fn revoke(
 ) -> Done {
     let id = params.required("senderId")?;
     // Its name, or what only the device should have.
-    let name: Arc<str> = match gateway.pairings.device_named(&id) {
+    let device: Arc<str> = match gateway.pairings.device_named(&id) {
         None if !id.starts_with("d-") => Sender::of(&Secret::new(&id)).name,
         _ => id.into(),
     };
-    if let Some(to) = to.take() {
-        let at = gateway.ms(cx.now);
-        let known = gateway.pairings.device_named(&name).is_some();
+    route(gateway, cx, who, Op::Device { device, decision: Decision::Revoke }, to)
+}
+
+fn by_code(gateway: &Gateway, cx: &Cx<'_>, params: &Params<'_>) -> Result<Arc<str>, Refusal> {
+    let code = params.required("code")?;
+    let request = gateway.pairings.by_code(&code, gateway.ms(cx.now)).ok_or_else(no_code)?;
+    Ok(request.sender.name.clone())
+}
+
+impl Gateway {
+    /// Does what was decided about a device. One node does so for each device, that of its name: so the
+    /// others hear in one order that it was let in and that it was sent away.
+    pub(super) fn decide(
+        &mut self,
+        cx: &mut Cx<'_>,
+        who: &Principal,
+        (device, decision): (Arc<str>, Decision),
+        to: ReplyTo,
+    ) {
+        match decision {
+            Decision::Approve => self.let_in(cx, who, &device, to),
+            Decision::Deny => self.deny(cx, who, &device, to),
+            Decision::Revoke => self.send_away(cx, who, &device, to),
+        }
+    }
+
+    fn let_in(&mut self, cx: &mut Cx<'_>, who: &Principal, name: &str, to: ReplyTo) {
+        let at = self.ms(cx.now);
+        let bounds = self.config.bounds();
+        let (most, within) = (bounds.devices, bounds.device_within);
+        let request = self.pairings.request_named(name).filter(|request| request.expires > at);
+        let Some(request) = request else { return self.reply_error(cx, to, &no_code()) };
+        let expires = at.saturating_add(u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
+        let device = request.device(&who.user, at, expires);
+        self.pairings.expire_devices(at);
+        // Those that the store still thinks about count, too.
+        let coming = self.store_jobs_of(|job| matches!(job, Job::LetIn { .. }));
+        if self.pairings.devices().count() + coming >= most {
+            let text = "there are too many paired devices: revoke some";
+            let refusal = Refusal::exhausted(text, Duration::from_secs(60));
+            return self.reply_error(cx, to, &refusal);
+        }
+        let work = StoreWork::Put { records: vec![device.record()], at };
+        self.start_store(cx, work, Job::LetIn { device, to });
+    }
+
+    fn deny(&mut self, cx: &mut Cx<'_>, who: &Principal, name: &Arc<str>, to: ReplyTo) {
+        let at = self.ms(cx.now);
+        if self.pairings.request_named(name).is_none_or(|request| request.expires <= at) {
+            return self.reply_error(cx, to, &no_code());
+        }
+        // One that the store cannot forget asks again after a restart, and has got in nowhere.
+        self.forget_record(cx, RecordKind::Pairing, name.clone());
+        self.publish(Route::Others, BusMessage::PairDenied { name: name.clone() });
+        self.pair_over(cx, name, PairAction::Denied);
+        self.note_pairing(name, PairAction::Denied, Some(&who.user));
+        self.reply_ok(cx, to, |_, out| Object::new(out).bool("denied", true).end());
+    }
+
+    fn send_away(&mut self, cx: &mut Cx<'_>, who: &Principal, name: &Arc<str>, to: ReplyTo) {
+        let at = self.ms(cx.now);
+        let known = self.pairings.device_named(name).is_some();
         let (kind, key) = (RecordKind::Device, name.clone());
         // Asked of the store even when no node knows it: an earlier try may have failed there.
         let job = Job::Drop { kind, name: name.clone(), known, to };
-        gateway.start_store(cx, StoreWork::Remove { kind, key, at }, job);
+        self.start_store(cx, StoreWork::Remove { kind, key, at }, job);
         if known {
-            gateway.note_pairing(&name, PairAction::Revoked, Some(who.user()));
+            self.note_pairing(name, PairAction::Revoked, Some(&who.user));
         }
-        gateway.publish(Route::Others, BusMessage::DeviceGone { name: name.clone() });
-        gateway.device_gone(cx, &name);
+        self.publish(Route::Others, BusMessage::DeviceGone { name: name.clone() });
+        self.device_gone(cx, name);
     }
-    Ok(())
 }

@@ -9,10 +9,11 @@ use super::json::Object;
 use super::methods::{self, Handler, Method};
 use super::openclaw::{self, Then};
 use super::params::Params;
-use super::principal::{Authenticated, Role};
-use super::rate::{MISTAKE, Payer};
+use super::principal::{Authenticated, Principal, Role};
+use super::rate::{MISTAKE, Payers};
 use super::refusal::{Code, Refusal, SOON, cut};
-use super::send::{Cx, ReplyTo};
+use super::retained::ENTRY;
+use super::send::{Called, Cx, ReplyTo};
 use super::session::uuid;
 use crate::error::LimitError;
 use crate::event::{Cause, Initiator, Why};
@@ -43,10 +44,8 @@ impl Gateway {
         self.disarm_connect(id);
         self.drop_upload(cx, id);
         self.downloads.remove(&id);
+        self.set_budgeted(id, false);
         let Some(conn) = self.conns.remove(&id) else { return };
-        if conn.budgeted {
-            self.budget.leave(conn.address, self.config.bounds());
-        }
         if conn.accepted {
             self.accepted -= 1;
         }
@@ -140,8 +139,9 @@ impl Gateway {
         let mut to = Some(ReplyTo::Local {
             conn: id,
             id: Box::from(&*request.id),
-            method: method.name,
+            method: Called { name: method.name, reads: method.role == Some(Role::Viewer) },
             since: cx.now,
+            held: None,
             then: Then::AsItIs,
         });
         let done = if crowded {
@@ -185,7 +185,11 @@ impl Gateway {
                     let text = format!("permission denied: {name} requires {needed} role");
                     return Err(Refusal::new(Code::Unauthorized, text));
                 }
-                self.charge(cx, id, method.name, method.cost, who)?;
+                self.charge(cx, id, method.name, method.cost, who.principal())?;
+                // What is free ends things, or takes a right away: it must always work.
+                if method.cost > 0 {
+                    self.hold_request(who.principal(), request, to)?;
+                }
                 handler
             }
             (Handler::Authenticated(_), None) => {
@@ -203,26 +207,42 @@ impl Gateway {
         }
     }
 
+    /// Counts what is kept of a request until it is answered, if there is room for that.
+    pub(super) fn hold_request(
+        &mut self,
+        who: &Principal,
+        request: &Request<'_>,
+        to: &mut Option<ReplyTo>,
+    ) -> Result<(), Refusal> {
+        let bytes = ENTRY + request.params.map_or(0, |params| params.get().len());
+        self.room_for(&who.user, bytes)?;
+        if let Some(ReplyTo::Local { held, .. }) = to {
+            *held = Some(self.retained.hold(&who.user, bytes));
+        }
+        Ok(())
+    }
+
+    /// Takes what something costs from whoever wants it done.
     pub(super) fn charge(
         &mut self,
         cx: &Cx<'_>,
         conn: ConnId,
         method: &'static str,
         cost: u64,
-        who: &Authenticated,
+        who: &Principal,
     ) -> Result<(), Refusal> {
         if !self.rate.is_on() || cost == 0 {
             return Ok(());
         }
-        let mut payers = vec![Payer::user(who.user())];
-        let chosen = !self.is_user_proved(who.principal());
+        let mut payers = Payers::user(&who.user);
+        let chosen = !self.is_user_proved(who);
         if let Some(state) = self.conns.get(&conn).filter(|_| chosen) {
-            payers.push(Payer::address(state.address));
+            payers = payers.and(state.address);
         }
         if let Err(spent) = self.rate.spend(cx.now, &payers, cost) {
-            let (user, retry_after) = (who.user().clone(), spent.wait);
+            let (user, retry_after) = (who.user.clone(), spent.wait);
             self.note(Fact::RateLimited { conn, user, method, retry_after });
-            let text = if spent.payer.is_address() {
+            let text = if spent.by_address {
                 "rate limit exceeded for this address: clients that choose their user_id share it"
             } else {
                 "rate limit exceeded"
@@ -241,7 +261,7 @@ impl Gateway {
         what: &'static str,
         who: &Authenticated,
     ) -> Option<Refusal> {
-        self.charge(cx, conn, what, MISTAKE, who).err()
+        self.charge(cx, conn, what, MISTAKE, who.principal()).err()
     }
 
     /// Counts what was not a request, or a login that was refused; too many end the connection.

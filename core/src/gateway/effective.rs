@@ -27,7 +27,7 @@ pub(super) fn get(
     if let Some(to) = to.take() {
         gateway.reply_ok(cx, to, |gateway, out| {
             let mut object = Object::new(out);
-            write(object.key("config"), &gateway.config.raw);
+            write(object.key("config"), &gateway.config.raw, MASK);
             object.end();
         });
     }
@@ -36,7 +36,9 @@ pub(super) fn get(
 
 /// The names are those of the configuration file where it has one for this. Every member is named here
 /// so that a new one is decided on: nothing is shown because it was forgotten.
-fn write(out: &mut String, config: &GatewayConfig) {
+///
+/// `mask` stands in the place of each secret.
+pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
     let GatewayConfig {
         listen,
         tokens,
@@ -64,8 +66,8 @@ fn write(out: &mut String, config: &GatewayConfig) {
         .object("gateway", |o| {
             o.str("host", &listen.ip().to_string())
                 .num("port", u64::from(listen.port()))
-                .list("tokens", tokens, write_token)
-                .list("jwt", jwt, write_jwt)
+                .list("tokens", tokens, |out, token| write_token(out, token, mask))
+                .list("jwt", jwt, |out, key| write_jwt(out, key, mask))
                 .bool("pairing", *pairing)
                 .list("owner_ids", owner_ids, |out, text| json::string(out, text))
                 .list("allowed_origins", allowed_origins, |out, text| json::string(out, text))
@@ -88,20 +90,20 @@ fn write(out: &mut String, config: &GatewayConfig) {
         .end();
 }
 
-fn write_token(out: &mut String, token: &Token) {
+fn write_token(out: &mut String, token: &Token, mask: &str) {
     let Token { secret: _, role, user } = token;
     Object::new(out)
-        .str("secret", MASK)
+        .str("secret", mask)
         .str("role", role.as_str())
         .maybe_str("user", user.as_deref())
         .end();
 }
 
-fn write_jwt(out: &mut String, key: &JwtKey) {
+fn write_jwt(out: &mut String, key: &JwtKey, mask: &str) {
     let JwtKey { alg, key: _, issuer, audience, role_claim, user_claim } = key;
     Object::new(out)
         .str("alg", alg.as_str())
-        .str("key", MASK)
+        .str("key", mask)
         .str("iss", issuer)
         .str("aud", audience)
         .str("role_claim", role_claim)
@@ -142,9 +144,14 @@ fn write_bounds<'o>(object: Object<'o>, bounds: &Bounds) -> Object<'o> {
         detached_links,
         links_bytes,
         answer_bytes,
+        user_bytes,
+        held_bytes,
         uploads,
         user_uploads,
         user_upload_bytes,
+        user_upload_files,
+        upload_bytes,
+        upload_files,
         api_keys,
         revocations,
         pairings,
@@ -186,9 +193,14 @@ fn write_bounds<'o>(object: Object<'o>, bounds: &Bounds) -> Object<'o> {
         .num("detached_links", *detached_links as u64)
         .num("links_bytes", *links_bytes as u64)
         .num("answer_bytes", *answer_bytes as u64)
+        .num("user_bytes", *user_bytes as u64)
+        .num("held_bytes", *held_bytes as u64)
         .num("uploads", *uploads as u64)
         .num("user_uploads", *user_uploads as u64)
         .num("user_upload_bytes", *user_upload_bytes as u64)
+        .num("user_upload_files", *user_upload_files as u64)
+        .num("upload_bytes", *upload_bytes as u64)
+        .num("upload_files", *upload_files as u64)
         .num("api_keys", *api_keys as u64)
         .num("revocations", *revocations as u64)
         .num("pairings", *pairings as u64)

@@ -224,6 +224,8 @@ pub enum Why {
     Draining,
     /// Too many connections.
     Connections,
+    /// Too much is kept in memory for clients.
+    Memory,
     /// Too many connections that are not logged in.
     PreAuth,
     /// An upgrade path without an upgrade.
@@ -242,6 +244,8 @@ pub enum Why {
     UploadSize,
     /// Too many uploads at once.
     Uploads,
+    /// A user who asks too often.
+    RateLimit,
     /// An upload that is not the form or the file that it should be.
     Form,
     /// The disk or the user's share of it is full, or the disk fails.

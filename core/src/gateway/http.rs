@@ -17,7 +17,7 @@ use super::refusal::cut;
 use super::send::Cx;
 use super::site::{self, Headers};
 use super::static_page::{StaticPage, is_visit};
-use super::{Gateway, PROTOCOL, upload};
+use super::{Gateway, PROTOCOL, cors, upload};
 use crate::connection::Outbox;
 use crate::upgrade::{Accept, RequestHead, Response};
 use bytes::Bytes;
@@ -49,6 +49,13 @@ impl HttpAnswer {
         Self { status, headers, body, length }
     }
 
+    /// Lets pages of an origin that is allowed read it.
+    pub(super) fn readable_by(mut self, origin: Option<String>) -> Self {
+        let cors = origin.iter().flat_map(|origin| cors::headers(origin));
+        self.headers.extend(cors.map(|(name, value)| (name, value.to_string().into())));
+        self
+    }
+
     /// Answers with it, if there is a request that waits for an answer.
     pub fn write(&self, outbox: &mut Outbox) {
         let headers: Vec<_> = self.headers.iter().map(|(name, value)| (*name, &**value)).collect();
@@ -66,15 +73,21 @@ pub(super) struct Refused {
     value: Option<String>,
     body: Cow<'static, str>,
     header: Option<(&'static str, String)>,
+    origin: Option<String>,
 }
 
 impl Refused {
     pub(super) fn new(status: u16, why: Why, body: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, why, value: None, body: body.into(), header: None }
+        Self { status, why, value: None, body: body.into(), header: None, origin: None }
     }
 
     pub(super) fn header(self, name: &'static str, value: impl Into<String>) -> Self {
         Self { header: Some((name, value.into())), ..self }
+    }
+
+    /// See [`HttpAnswer::readable_by`].
+    pub(super) fn readable_by(self, origin: Option<String>) -> Self {
+        Self { origin, ..self }
     }
 
     pub(super) fn try_later(why: Why, body: &'static str) -> Self {
@@ -85,13 +98,14 @@ impl Refused {
         let mut headers: Headers = vec![("Content-Type", "text/plain; charset=utf-8".into())];
         headers.extend(self.header.iter().map(|(name, value)| (*name, value.clone().into())));
         HttpAnswer::whole(self.status, headers, format!("{}\n", self.body))
+            .readable_by(self.origin.clone())
     }
 }
 
 /// What a request is answered with.
 enum Taken {
     Upgrade,
-    /// Nothing yet: its body comes first, or a file is looked for.
+    /// Nothing here: its body comes first, a file is looked for, or it was a preflight.
     Later,
     Page(u16, String),
     Static(&'static StaticPage),
@@ -130,7 +144,7 @@ impl Gateway {
             if head.is_upgrade() {
                 self.check_upgrade(conn, head).map(|()| Taken::Upgrade)
             } else if upload::PATHS.contains(&head.path()) {
-                self.begin_upload(cx, conn, head).map(|()| Taken::Later)
+                self.upload_request(cx, conn, head).map(|()| Taken::Later)
             } else if let Some(site) = self.site_of(head).cloned() {
                 self.begin_download(cx, conn, head, site).map(|()| Taken::Later)
             } else {
@@ -189,12 +203,12 @@ impl Gateway {
         if client == proxy {
             return;
         }
-        conn.peer = client;
-        let old = std::mem::replace(&mut conn.address, Address::of(client.ip()));
-        if conn.budgeted {
-            self.budget.leave(old, &self.config.raw.bounds);
-            self.budget.enter(conn.address, &self.config.raw.bounds);
+        let budgeted = conn.budgeted;
+        self.set_budgeted(id, false);
+        if let Some(conn) = self.conns.get_mut(&id) {
+            (conn.peer, conn.address) = (client, Address::of(client.ip()));
         }
+        self.set_budgeted(id, budgeted);
         self.note(Fact::Forwarded { conn: id, proxy, client });
     }
 
@@ -273,6 +287,9 @@ impl Gateway {
         if bearer(head).is_some_and(|token| token.len() > MAX_TOKEN) {
             let body = "the token in the Authorization header is longer than 4096 bytes";
             return Err(Refused::new(400, Why::Credential, body));
+        }
+        if !self.has_room() {
+            return Err(Refused::try_later(Why::Memory, "too much is kept in memory for clients"));
         }
         if self.accepted >= self.config.bounds().connections {
             return Err(Refused::try_later(Why::Connections, "too many connections"));
@@ -372,6 +389,7 @@ impl Gateway {
                 self.accepted as u64,
                 bounds.connections as u64,
             ),
+            ("memory", self.has_room(), self.retained() as u64, bounds.held_bytes as u64),
             (
                 "preAuth",
                 self.budget.total() <= bounds.pre_auth,

@@ -5,7 +5,10 @@ use super::change::Change;
 use super::conn::ConnId;
 use super::fact::Fact;
 use super::idempotency::other_text;
+use super::inject::Injection;
 use super::link::ResumeToken;
+use super::log_ring::LogQuery;
+use super::openclaw::Browse;
 use super::pairing::Device;
 use super::principal::Principal;
 use super::record::RecordKind;
@@ -19,7 +22,7 @@ use super::work::{
     JobId, MediaOutcome, MediaWork, Outcome, Run, SessionInfo, SiteOutcome, StoreError,
     StoreOutcome, StoreWork, Usage, Work,
 };
-use super::{Action, Gateway, Timer, json};
+use super::{Action, Gateway, Timer};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,8 +56,29 @@ pub(super) enum Job {
         content: String,
         usage: Usage,
     },
+    /// A message that was put in by hand is made durable.
     Inject {
+        injection: Box<Injection>,
         to: ReplyTo,
+    },
+    /// A session begins without a message.
+    Create {
+        session: Session,
+        by: Arc<str>,
+        to: ReplyTo,
+    },
+    /// Sessions are looked for, for an answer of the dialect of OpenClaw.
+    Browse {
+        to: ReplyTo,
+        browse: Browse,
+    },
+    /// A user's sessions are counted for the events that say that all is well.
+    Health {
+        viewer: Option<Arc<str>>,
+    },
+    /// A file that came with a message is stored.
+    Attach {
+        name: u64,
     },
     History {
         session: Arc<str>,
@@ -131,6 +155,14 @@ pub(super) enum Job {
         op: Op,
         to: ReplyTo,
     },
+    /// A page of the log is read for a request.
+    LogPage {
+        to: ReplyTo,
+    },
+    /// New lines of the log are read for a connection.
+    Tail {
+        conn: ConnId,
+    },
     /// Something is done with an upload's file.
     Media {
         conn: ConnId,
@@ -171,6 +203,11 @@ impl Gateway {
         self.start(cx, Work::Media(work), job, within);
     }
 
+    pub(super) fn start_logs(&mut self, cx: &Cx<'_>, query: LogQuery, job: Job) {
+        let within = self.config.bounds().store_within;
+        self.start(cx, Work::Logs(query), job, within);
+    }
+
     pub(super) fn start(&mut self, cx: &Cx<'_>, work: Work, job: Job, within: Duration) -> JobId {
         let id = JobId(self.next_job);
         self.next_job += 1;
@@ -179,6 +216,12 @@ impl Gateway {
         self.jobs.insert(id, Pending { job, since, deadline });
         self.actions.push_back(Action::Start { job: id, work });
         id
+    }
+
+    /// How many jobs of the store are of this kind.
+    pub(super) fn store_jobs_of(&self, kind: impl Fn(&Job) -> bool) -> usize {
+        let jobs = self.store_jobs.iter().filter_map(|id| self.jobs.get(id));
+        jobs.filter(|pending| kind(&pending.job)).count()
     }
 
     /// Forgets a job, whose outcomes will then mean nothing.
@@ -228,11 +271,14 @@ impl Gateway {
             (Job::FindMedia { who, op, to }, Outcome::Media(outcome)) => {
                 self.media_found(cx, &who, op, to, outcome);
             }
+            (Job::LogPage { to }, Outcome::Logs(page)) => self.log_page_read(cx, to, Some(&page)),
+            (Job::Tail { conn }, Outcome::Logs(page)) => self.tail_read(cx, conn, Some(&page)),
             (Job::Media { conn, path, step }, Outcome::Media(outcome)) => {
                 self.media_done(cx, conn, &path, step, outcome);
             }
             (Job::Site { conn }, Outcome::Site(outcome)) => self.site_done(cx, conn, outcome),
             (Job::Site { conn }, _) => self.site_done(cx, conn, SiteOutcome::Failed),
+            (Job::Attach { name }, Outcome::Media(outcome)) => self.attached(cx, name, outcome),
             (job, Outcome::Store(outcome)) => {
                 let outcome = self.judge_store(outcome);
                 self.store_result(cx, job, outcome);
@@ -254,11 +300,16 @@ impl Gateway {
                 let late = MediaOutcome::Failed(StoreError::Unavailable);
                 self.media_found(cx, &who, op, to, late);
             }
+            Some(Job::LogPage { to }) => self.log_page_read(cx, to, None),
+            Some(Job::Tail { conn }) => self.tail_read(cx, conn, None),
             Some(Job::Media { conn, path, step }) => {
                 let late = MediaOutcome::Failed(StoreError::Unavailable);
                 self.media_done(cx, conn, &path, step, late);
             }
             Some(Job::Site { conn }) => self.site_done(cx, conn, SiteOutcome::Failed),
+            Some(Job::Attach { name }) => {
+                self.attached(cx, name, MediaOutcome::Failed(StoreError::Unavailable));
+            }
             Some(job) => {
                 self.store_failed = true;
                 self.note(Fact::StoreFailed { error: "timeout" });
@@ -304,17 +355,18 @@ impl Gateway {
                 let outcome = outcome.and_then(|outcome| appended(&outcome));
                 self.run_saved(cx, &session, &content, usage, outcome.ok());
             }
-            Job::Inject { to } => match outcome.and_then(|outcome| appended(&outcome)) {
-                Ok(id) => self.reply_ok(cx, to, |_, out| {
-                    let id = id.to_string();
-                    json::Object::new(out).bool("ok", true).str("messageId", &id).end();
-                }),
-                Err(refusal) => self.reply_error(cx, to, &refusal),
-            },
+            Job::Inject { injection, to } => {
+                let outcome = outcome.and_then(|outcome| appended(&outcome));
+                self.injected(cx, &injection, to, outcome);
+            }
+            Job::Create { session, by, to } => self.created(cx, &session, &by, to, outcome),
+            Job::Browse { to, browse } => self.browsed(cx, to, browse, outcome),
+            Job::Health { viewer } => self.health_counted(cx, &viewer, outcome.ok()),
             Job::History { session, to } => match outcome {
-                Ok(outcome @ StoreOutcome::History { .. }) => self.reply_ok(cx, to, |_, out| {
-                    Self::write_history(out, &session, &outcome);
-                }),
+                Ok(outcome @ StoreOutcome::History { .. }) => {
+                    let Some(to) = self.room_to_answer(cx, to, bytes(&outcome)) else { return };
+                    self.reply_ok(cx, to, |_, out| Self::write_history(out, &session, &outcome));
+                }
                 Ok(_) => self.reply_error(cx, to, &gone()),
                 Err(refusal) => self.reply_error(cx, to, &refusal),
             },
@@ -323,7 +375,10 @@ impl Gateway {
                 Err(refusal) => self.reply_error(cx, to, &refusal),
             },
             Job::PreviewMessages { to, info } => match outcome {
-                Ok(outcome) => self.preview_read(cx, to, &info, &outcome),
+                Ok(outcome) => {
+                    let Some(to) = self.room_to_answer(cx, to, bytes(&outcome)) else { return };
+                    self.preview_read(cx, to, &info, &outcome);
+                }
                 Err(refusal) => self.reply_error(cx, to, &refusal),
             },
             Job::Change { session, change, by, to } => match outcome {
@@ -361,9 +416,22 @@ impl Gateway {
             | Job::Probe
             | Job::Forget
             | Job::Media { .. }
-            | Job::Site { .. } => {}
+            | Job::Site { .. }
+            | Job::Attach { .. } => {}
             Job::FindMedia { to, .. } => self.reply_error(cx, to, &unavailable()),
+            Job::LogPage { to } => self.log_page_read(cx, to, None),
+            Job::Tail { conn } => self.tail_read(cx, conn, None),
         }
+    }
+}
+
+/// What is read takes in memory, about.
+fn bytes(outcome: &StoreOutcome) -> usize {
+    match outcome {
+        StoreOutcome::History { messages, .. } => {
+            messages.iter().map(|message| message.text.len()).sum()
+        }
+        _ => 0,
     }
 }
 
@@ -381,7 +449,7 @@ pub(super) fn gone() -> Refusal {
     Refusal::new(Code::NotFound, "the session is gone")
 }
 
-fn unavailable() -> Refusal {
+pub(super) fn unavailable() -> Refusal {
     Refusal::new(Code::Unavailable, "the store is not available")
         .retry_after(Duration::from_secs(1))
 }

@@ -1,19 +1,19 @@
-//! JSON Web Tokens of other services (RFC 7519) as credentials.
+//! JSON Web Tokens of other services (RFC 7519) as credentials: which keys are believed for what, and what
+//! the claims of a good token mean here. Tokens are read and verified by the `jsonwebtoken` crate.
 //!
 //! The key decides the algorithm, never the token (RFC 8725 section 3.1), and is bound to one issuer and
 //! one audience. A signature is looked at before anything that it signs.
 
+mod provider;
 mod public_key;
 
 use super::api_keys::{hex, unhex};
 use super::config::Secret;
 use super::principal::Role;
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jsonwebtoken::errors::{Error, ErrorKind};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use public_key::{Kind, PublicKey};
-use ring::{hmac, signature};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde_json::error::Category;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -61,6 +61,15 @@ impl JwtAlg {
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|alg| alg.as_str() == name)
     }
+
+    const fn algorithm(self) -> Algorithm {
+        match self {
+            Self::Hs256 => Algorithm::HS256,
+            Self::Rs256 => Algorithm::RS256,
+            Self::Es256 => Algorithm::ES256,
+            Self::EdDsa => Algorithm::EdDSA,
+        }
+    }
 }
 
 /// Whose tokens are believed.
@@ -107,6 +116,8 @@ pub enum JwtKeyError {
     Size,
     /// Issuer, audience or the name of a claim is empty.
     Empty,
+    /// The host has chosen a provider of cryptography for `jsonwebtoken` that does not take it.
+    Provider,
 }
 
 impl fmt::Display for JwtKeyError {
@@ -117,6 +128,9 @@ impl fmt::Display for JwtKeyError {
             Self::OtherAlgorithm => "the public key is for another algorithm",
             Self::Size => "an RSA key needs 2048 to 8192 bits",
             Self::Empty => "iss, aud, role_claim and user_claim cannot be empty",
+            Self::Provider => {
+                "this process's provider of cryptography for JWTs does not take the key"
+            }
         })
     }
 }
@@ -154,7 +168,8 @@ impl fmt::Display for JwtKeyId {
 pub(super) struct Verifier {
     pub(super) id: JwtKeyId,
     key: JwtKey,
-    public: Option<PublicKey>,
+    decoding: DecodingKey,
+    validation: Validation,
 }
 
 /// What a token proves.
@@ -185,13 +200,6 @@ pub(super) enum Refused {
     Claims,
 }
 
-#[derive(Deserialize)]
-struct Header {
-    alg: String,
-    /// Extensions that must be understood: none is (RFC 7515 section 4.1.11).
-    crit: Option<IgnoredAny>,
-}
-
 /// Whether a text has the form of a token, right or wrong.
 pub(super) fn looks_like_one(text: &str) -> bool {
     text.bytes().filter(|byte| *byte == b'.').count() == 2
@@ -199,30 +207,45 @@ pub(super) fn looks_like_one(text: &str) -> bool {
 
 /// What a token proves at this time, in Unix milliseconds.
 pub(super) fn verify(keys: &[Verifier], text: &str, at: u64) -> Result<Proved, Refused> {
-    let (signed, signature) = text.rsplit_once('.').ok_or(Refused::Malformed)?;
-    let (header, claims) = signed.split_once('.').ok_or(Refused::Malformed)?;
-    let decode =
-        |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part.as_bytes()).map_err(|_| Refused::Malformed);
-    let header: Header =
-        serde_json::from_slice(&decode(header)?).map_err(|_| Refused::Malformed)?;
+    let header = decode_header(text).map_err(|error| match error.kind() {
+        // It is JSON, and names no algorithm that anybody knows.
+        ErrorKind::Json(error) if error.classify() == Category::Data => Refused::Signature,
+        _ => Refused::Malformed,
+    })?;
+    // Extensions that must be understood: none is (RFC 7515 section 4.1.11).
     if header.crit.is_some() {
         return Err(Refused::Malformed);
     }
-    let (signature, claims) = (decode(signature)?, decode(claims)?);
     let mut refused = Refused::Signature;
-    for key in keys.iter().filter(|key| key.key.alg.as_str() == header.alg) {
-        if !key.is_signed(signed.as_bytes(), &signature) {
-            continue;
-        }
-        let claims: Map<String, Value> =
-            serde_json::from_slice(&claims).map_err(|_| Refused::Malformed)?;
-        match key.judge(&claims, at) {
+    for key in keys.iter().filter(|key| key.key.alg.algorithm() == header.alg) {
+        let decoded = decode::<Map<String, Value>>(text, &key.decoding, &key.validation);
+        match decoded
+            .map_err(|error| Refused::of(&error))
+            .and_then(|data| key.judge(&data.claims, at))
+        {
             Ok(proved) => return Ok(proved),
+            // Signed by another key, of which more may have been said already.
+            Err(Refused::Signature) => {}
             // The same key may be there for another issuer.
             Err(other) => refused = other,
         }
     }
     Err(refused)
+}
+
+impl Refused {
+    fn of(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::InvalidIssuer => Self::Issuer,
+            // Only the audience is required.
+            ErrorKind::InvalidAudience | ErrorKind::MissingRequiredClaim(_) => Self::Audience,
+            ErrorKind::InvalidToken
+            | ErrorKind::Base64(_)
+            | ErrorKind::Json(_)
+            | ErrorKind::Utf8(_) => Self::Malformed,
+            _ => Self::Signature,
+        }
+    }
 }
 
 impl Verifier {
@@ -231,54 +254,38 @@ impl Verifier {
         if names.into_iter().any(String::is_empty) {
             return Err(JwtKeyError::Empty);
         }
-        let kind = match key.alg {
-            JwtAlg::Hs256 if key.key.expose().len() < MIN_SECRET => {
-                return Err(JwtKeyError::ShortSecret);
-            }
-            JwtAlg::Hs256 => None,
-            JwtAlg::Rs256 => Some(Kind::Rsa),
-            JwtAlg::Es256 => Some(Kind::P256),
-            JwtAlg::EdDsa => Some(Kind::Ed25519),
+        let text = key.key.expose();
+        let public = |wanted| match PublicKey::parse(text)? {
+            PublicKey { kind, bytes } if kind == wanted => Ok(bytes),
+            _ => Err(JwtKeyError::OtherAlgorithm),
         };
-        let public = match kind {
-            None => None,
-            Some(kind) => {
-                let public = PublicKey::parse(key.key.expose())?;
-                if public.kind != kind {
-                    return Err(JwtKeyError::OtherAlgorithm);
-                }
-                Some(public)
-            }
+        let decoding = match key.alg {
+            JwtAlg::Hs256 if text.len() < MIN_SECRET => return Err(JwtKeyError::ShortSecret),
+            JwtAlg::Hs256 => DecodingKey::from_secret(text.as_bytes()),
+            JwtAlg::Rs256 => DecodingKey::from_rsa_der(&public(Kind::Rsa)?),
+            JwtAlg::Es256 => DecodingKey::from_ec_der(&public(Kind::P256)?),
+            JwtAlg::EdDsa => DecodingKey::from_ed_der(&public(Kind::Ed25519)?),
         };
-        Ok(Self { id: JwtKeyId::of(key), key: key.clone(), public })
-    }
-
-    fn is_signed(&self, message: &[u8], signature: &[u8]) -> bool {
-        let Some(PublicKey { kind, bytes }) = &self.public else {
-            let key = hmac::Key::new(hmac::HMAC_SHA256, self.key.key.expose().as_bytes());
-            return hmac::verify(&key, message, signature).is_ok();
-        };
-        let alg: &dyn signature::VerificationAlgorithm = match kind {
-            Kind::Rsa => &signature::RSA_PKCS1_2048_8192_SHA256,
-            Kind::P256 => &signature::ECDSA_P256_SHA256_FIXED,
-            Kind::Ed25519 => &signature::ED25519,
-        };
-        signature::UnparsedPublicKey::new(alg, bytes).verify(message, signature).is_ok()
+        provider::install();
+        if !provider::takes(&decoding, key.alg.algorithm()) {
+            return Err(JwtKeyError::Provider);
+        }
+        let mut validation = Validation::new(key.alg.algorithm());
+        validation.set_issuer(&[&key.issuer]);
+        validation.set_audience(&[&key.audience]);
+        // Of several that are missing the crate names any, and replay must be exact: `iss` is looked
+        // at here.
+        validation.set_required_spec_claims(&["aud"]);
+        // Against the gateway's clock, which is not the system's.
+        validation.validate_exp = false;
+        Ok(Self { id: JwtKeyId::of(key), key: key.clone(), decoding, validation })
     }
 
     fn judge(&self, claims: &Map<String, Value>, at: u64) -> Result<Proved, Refused> {
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
-        if text("iss") != Some(&*self.key.issuer) {
+        // The crate takes a list of issuers, too, and what is no text for none (RFC 7519 section 4.1.1).
+        if text("iss").is_none() {
             return Err(Refused::Issuer);
-        }
-        let meant = |audience: &Value| audience.as_str() == Some(&*self.key.audience);
-        let meant = match claims.get("aud") {
-            Some(Value::Array(all)) => all.iter().any(meant),
-            Some(one) => meant(one),
-            None => false,
-        };
-        if !meant {
-            return Err(Refused::Audience);
         }
         let expires = time(claims, "exp")?.ok_or(Refused::Claims)?.saturating_add(LEEWAY_MS);
         if expires <= at {

@@ -10,6 +10,7 @@ use super::conn::ConnId;
 use super::fact::Fact;
 use super::openclaw::{self, View};
 use super::principal::Principal;
+use super::retained::{Held, Retained};
 use super::ring::{Event, Ring};
 use super::send::Cx;
 use super::{Action, Gateway, Timer};
@@ -58,6 +59,8 @@ pub(super) struct Link {
     /// The node that the token names for the client: where the link was when it got it.
     pub(super) named: NodeId,
     pub(super) ring: Ring,
+    /// What the ring keeps.
+    held: Held,
     pub(super) attached: Attached,
     /// Since when it is not attached.
     detached: Option<Instant>,
@@ -89,6 +92,8 @@ pub(super) struct Links {
 
 #[derive(Debug, Default)]
 struct UserLinks {
+    /// What their rings hold.
+    bytes: usize,
     all: BTreeSet<LinkId>,
     detached: BTreeSet<(Instant, LinkId)>,
 }
@@ -120,10 +125,14 @@ impl Links {
         who: Principal,
         (named, token): (NodeId, ResumeToken),
         ring: Ring,
+        retained: &mut Retained,
     ) -> LinkId {
         let id = LinkId(self.next);
         self.next += 1;
-        self.users.entry(who.user.clone()).or_default().all.insert(id);
+        let user = self.users.entry(who.user.clone()).or_default();
+        user.all.insert(id);
+        user.bytes += ring.bytes();
+        let held = retained.hold(&who.user, ring.bytes());
         self.tokens.insert(token, id);
         self.bytes += ring.bytes();
         let link = Link {
@@ -131,6 +140,7 @@ impl Links {
             token,
             named,
             ring,
+            held,
             attached: Attached::Nowhere,
             detached: None,
             given: 0,
@@ -150,6 +160,7 @@ impl Links {
         self.bytes -= link.ring.bytes();
         if let Some(user) = self.users.get_mut(&link.who.user) {
             user.all.remove(&id);
+            user.bytes -= link.ring.bytes();
             if let Some(since) = link.detached {
                 user.detached.remove(&(since, id));
                 self.detached.remove(&(since, id));
@@ -198,7 +209,14 @@ impl Links {
         let link = self.links.get_mut(&id)?;
         let before = link.ring.bytes();
         let value = f(&mut link.ring);
-        self.bytes = self.bytes - before + link.ring.bytes();
+        let after = link.ring.bytes();
+        if before != after {
+            self.bytes = self.bytes - before + after;
+            link.held.set(after);
+            if let Some(user) = self.users.get_mut(&link.who.user) {
+                user.bytes = user.bytes - before + after;
+            }
+        }
         Some(value)
     }
 
@@ -209,9 +227,20 @@ impl Links {
         links.range((after.map_or(Unbounded, Excluded), Unbounded)).next().copied()
     }
 
+    /// How much may wait for each link of a user whose links hold more than their share; none if they
+    /// do not.
+    fn pinched(&self, user: &str, bounds: &Bounds) -> Option<usize> {
+        let user = self.users.get(user).filter(|user| user.bytes > user_share(bounds))?;
+        Some(user_share(bounds) / user.all.len().max(1))
+    }
+
     /// The detached link that has to go first when there are too many, or when they hold too much:
     /// the oldest of a user who has more than half of them, or the oldest of all.
     fn surplus(&self, user: &str, bounds: &Bounds) -> Option<LinkId> {
+        let greedy = self.users.get(user).filter(|user| user.bytes > user_share(bounds));
+        if let Some((_, id)) = greedy.and_then(|user| user.detached.first()) {
+            return Some(*id);
+        }
         if self.detached.len() <= bounds.detached_links && self.bytes <= bounds.links_bytes {
             return None;
         }
@@ -236,6 +265,12 @@ impl Link {
     }
 }
 
+/// What the links of a user may hold: half of what may be kept for them, so that events which nobody
+/// fetches leave room to ask for something.
+const fn user_share(bounds: &Bounds) -> usize {
+    bounds.user_bytes / 2
+}
+
 impl Gateway {
     /// A link of the dialect of OpenClaw for a connection that has just logged in.
     pub(super) fn openclaw_link(
@@ -246,7 +281,12 @@ impl Gateway {
         view: View,
     ) -> LinkId {
         let token = self.random();
-        let id = self.links.insert(who.clone(), (self.node.id(), token), Ring::default());
+        let id = self.links.insert(
+            who.clone(),
+            (self.node.id(), token),
+            Ring::default(),
+            &mut self.retained,
+        );
         if let Some(link) = self.links.get_mut(id) {
             link.dialect = Dialect::OpenClaw(view);
         }
@@ -398,11 +438,13 @@ impl Gateway {
         while let Some(surplus) = self.links.surplus(&user, self.config.bounds()) {
             self.drop_link(surplus);
         }
-        if self.links.bytes <= self.config.bounds().links_bytes {
+        let pinched = self.links.pinched(&user, self.config.bounds());
+        if self.links.bytes <= self.config.bounds().links_bytes && pinched.is_none() {
             return;
         }
         self.links.with_ring(id, Ring::forget_sent);
-        if self.links.get(id).is_some_and(|link| link.ring.unsent_bytes() as u64 > WINDOW) {
+        let most = pinched.map_or(WINDOW, |share| WINDOW.min(share as u64));
+        if self.links.get(id).is_some_and(|link| link.ring.unsent_bytes() as u64 > most) {
             self.link_overflowed(cx, id);
         }
     }
@@ -525,6 +567,9 @@ impl Gateway {
     pub(super) fn conn_flushed(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         self.download_flushed(cx, conn);
         let Some(state) = self.conns.get_mut(&conn) else { return };
+        if let Some(held) = &mut state.queued {
+            held.set(0);
+        }
         match state.link {
             None => {}
             Some(LinkAt::Here(id)) => {

@@ -106,7 +106,9 @@ impl Gateway {
         if node.0 % self.node.count != self.node.index {
             return false;
         }
-        if let Some(link) = self.links.restore(cx.now, (node, token), &record.value) {
+        if let Some(link) =
+            self.links.restore(cx.now, (node, token), &record.value, &mut self.retained)
+        {
             let who = self.links.get(link).map(|link| &link.who);
             let good =
                 |who: &Principal| self.role_now(who).is_some() && !missed.contains(&who.user);

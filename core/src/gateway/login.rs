@@ -12,9 +12,12 @@ use super::principal::{Principal, Role};
 use super::refusal::Refusal;
 use super::resume::{Hello, Wanted};
 use super::send::{Cx, ReplyTo};
-use super::{Gateway, Timer};
+use super::{Gateway, Timer, tick};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// What a login costs at first, about: its answer lists methods and who is connected.
+const LOGIN: usize = 16 * 1024;
 
 /// The `connect` method. On an open connection a success replaces who is logged in, and a failure
 /// logs out: what is connected is always what was proved last.
@@ -27,7 +30,7 @@ pub(super) fn connect(
     let Some(ReplyTo::Local { conn, .. }) = to else { return Ok(()) };
     let conn = *conn;
     let done = Wanted::of(&params)
-        .and_then(|wanted| Ok((wanted, Client::of(&params)?)))
+        .and_then(|wanted| Ok((wanted, Client::of(&params)?, params.flag("tick")?)))
         .and_then(|asked| Ok((gateway.authenticate(cx.now, conn, &params)?, asked)));
     match done {
         Ok((Way::Pair { user, sender_id }, _)) => {
@@ -39,20 +42,24 @@ pub(super) fn connect(
             }
             Ok(())
         }
-        Ok((Way::In(login), (wanted, client))) => {
+        Ok((Way::In(login), (wanted, client, ticks))) => {
             let Login { principal, expires, .. } = login;
             let keep = matches!(wanted, Wanted::Back(..));
+            // Who comes back reads what is kept already; another login would only add to it.
+            if !keep && let Err(refusal) = gateway.room_for(&principal.user, LOGIN) {
+                gateway.log_out_refused(cx, conn);
+                return Err(refusal);
+            }
             gateway.log_in(cx, conn, principal.clone(), client, keep);
             gateway.arm_expiry(cx.now, conn, expires);
+            gateway.set_ticks(cx.now, conn, ticks.unwrap_or(false));
             if let Some(to) = to.take() {
                 gateway.link_up(cx, conn, principal, wanted, to);
             }
             Ok(())
         }
         Err(refusal) => {
-            if gateway.log_out(cx, conn, false) {
-                gateway.await_connect(cx.now, conn);
-            }
+            gateway.log_out_refused(cx, conn);
             Err(refusal)
         }
     }
@@ -70,18 +77,24 @@ impl Gateway {
     ) {
         self.log_out(cx, id, keep);
         self.disarm_connect(id);
+        self.set_budgeted(id, false);
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        if std::mem::take(&mut conn.budgeted) {
-            self.budget.leave(conn.address, self.config.bounds());
-        }
         if let Some(outbox) = cx.outbox(id) {
             outbox.limit_messages(u32::MAX);
         }
         conn.waiting = None;
+        conn.queued = Some(self.retained.hold(&principal.user, 0));
         conn.client = client.or_else(|| conn.user_agent.clone());
         conn.last_principal = Some(principal.clone());
         conn.principal = Some(principal);
         self.presence_enter(cx.now, id);
+    }
+
+    /// A `connect` was refused: whoever was logged in is not any more.
+    fn log_out_refused(&mut self, cx: &mut Cx<'_>, id: ConnId) {
+        if self.log_out(cx, id, false) {
+            self.await_connect(cx.now, id);
+        }
     }
 
     /// Says whether anybody was logged in. `keep`: the client may come back for its link.
@@ -90,6 +103,9 @@ impl Gateway {
         if conn.principal.take().is_none() {
             return false;
         }
+        conn.queued = None;
+        self.set_ticks(cx.now, id, false);
+        self.stop_tail(id);
         self.arm_expiry(cx.now, id, None);
         self.stop_resuming(cx, id);
         self.detach(cx, id, keep);
@@ -110,10 +126,8 @@ impl Gateway {
 
     pub(super) fn await_connect_for(&mut self, now: Instant, id: ConnId, time: Duration) {
         let by = now + time;
+        self.set_budgeted(id, true);
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        if !std::mem::replace(&mut conn.budgeted, true) {
-            self.budget.enter(conn.address, self.config.bounds());
-        }
         if let Some(old) = conn.connect_by.replace(by) {
             self.timers.remove(&(old, Timer::Connect(id)));
         }
@@ -167,8 +181,7 @@ impl Gateway {
                     .num("maxBufferedBytes", u64::from(limits.outbox))
                     .num("pingIntervalMs", ms(limits.ping_every))
                     .num("readTimeoutMs", ms(silence))
-                    // No ticks: pings of the protocol prove life.
-                    .num("tickIntervalMs", 0)
+                    .num("tickIntervalMs", if self.ticks.has(id) { ms(tick::EVERY) } else { 0 })
                     .str("uploadPath", super::upload::PATHS[0])
                     .num("maxUploadBytes", config.max_upload_bytes as u64)
                     .object("rateLimit", |o| {

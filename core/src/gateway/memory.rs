@@ -1,5 +1,6 @@
 //! The store that keeps nothing: sessions in memory, bounded, as a pure value.
 
+mod browse;
 mod records;
 mod requests;
 
@@ -98,9 +99,11 @@ impl MemoryStore {
                     None => StoreOutcome::Absent,
                 }
             }
-            StoreWork::List { owner, agent, limit, offset } => {
-                self.list(owner.as_deref(), agent.as_deref(), limit, offset)
+            StoreWork::Create { session, new, label, at } => self.begin(&session, new, label, at),
+            StoreWork::List { filter, texts, limit, offset } => {
+                self.list(&filter, texts, limit, offset)
             }
+            StoreWork::Count { owner } => self.count(owner.as_deref()),
             StoreWork::Patch { session, label } => match self.sessions.get_mut(&session) {
                 Some(session) => {
                     let cost = |label: &Option<String>| label.as_ref().map_or(0, String::len);
@@ -163,11 +166,8 @@ impl MemoryStore {
             (None, Some(new)) => self.create(key, new, message.at),
             (None, None) => return StoreOutcome::Absent,
         }
-        self.uses += 1;
+        self.touch(key);
         let session = self.sessions.get_mut(key).expect("it is there or was created");
-        self.by_use.remove(&(session.used, key.clone()));
-        session.used = self.uses;
-        self.by_use.insert((session.used, key.clone()));
         let id = session.next_id;
         session.next_id += 1;
         message.id = id;
@@ -218,6 +218,15 @@ impl MemoryStore {
         self.sessions.insert(key.clone(), session);
     }
 
+    /// It is the one that was used last now.
+    fn touch(&mut self, key: &Arc<str>) {
+        self.uses += 1;
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        self.by_use.remove(&(session.used, key.clone()));
+        session.used = self.uses;
+        self.by_use.insert((session.used, key.clone()));
+    }
+
     /// Makes room, at the cost of the sessions that were idle longest and in the end of the oldest
     /// messages of the one in use.
     fn evict(&mut self, keep: &Arc<str>) {
@@ -257,28 +266,6 @@ impl MemoryStore {
         let first = session.messages.front().map_or(session.next_id, |message| message.id);
         self.requests.drop_unanswered(key, first);
         StoreOutcome::Trimmed { removed: before - left, left }
-    }
-
-    fn list(
-        &self,
-        owner: Option<&str>,
-        agent: Option<&str>,
-        limit: usize,
-        offset: usize,
-    ) -> StoreOutcome {
-        let matching = || {
-            self.by_use
-                .iter()
-                .rev()
-                .filter_map(|(_, key)| self.sessions.get(key))
-                .map(|session| &session.info)
-                .filter(|info| owner.is_none_or(|owner| *info.owner == *owner))
-                .filter(|info| agent.is_none_or(|agent| *info.agent == *agent))
-        };
-        StoreOutcome::List {
-            sessions: matching().skip(offset).take(limit).cloned().collect(),
-            total: matching().count(),
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::principal::{Authenticated, Role};
 use super::refusal::Refusal;
 use super::send::{Cx, ReplyTo};
 use super::{
-    Gateway, agents, api_keys, chat, connections, device_pair, effective, login, revocations,
+    Gateway, agents, api_keys, chat, connections, device_pair, effective, login, logs, revocations,
     sessions, system,
 };
 use std::fmt;
@@ -58,7 +58,7 @@ pub fn methods() -> &'static [Method] {
 }
 
 /// The event names that a client can see.
-pub(super) const EVENTS: [&str; 9] = [
+pub(super) const EVENTS: [&str; 11] = [
     "connect.challenge",
     "agent",
     "chat.turn",
@@ -66,6 +66,8 @@ pub(super) const EVENTS: [&str; 9] = [
     "presence",
     "lagged",
     "shutdown",
+    "tick",
+    "log",
     "device.pair.requested",
     "device.pair.resolved",
 ];
@@ -137,6 +139,7 @@ static METHODS: &[Method] = &[
             param("protocol", "number"),
             param("resume", "object"),
             param("client", "object"),
+            param("tick", "true or false: whether `tick` events come"),
         ],
         handler: Handler::Open(login::connect),
     },
@@ -321,6 +324,20 @@ static METHODS: &[Method] = &[
         handler: Handler::Authenticated(effective::get),
     },
     // --- credentials ---------------------------------------------------------------------------
+    Method {
+        name: "logs.tail",
+        role: Some(Role::Admin),
+        cost: 2,
+        summary: "The newest lines of the gateway's log; with `action` as events, until it is stopped.",
+        params: &[
+            param("cursor", "number: that of the answer before"),
+            param("limit", "number, 500 if left out, at most 5,000"),
+            param("maxBytes", "number, 250,000 if left out, at most 1,000,000"),
+            param("action", "`start` or `stop`"),
+            param("level", "error, warn, info, debug or trace; info if left out"),
+        ],
+        handler: Handler::Authenticated(logs::tail),
+    },
     Method {
         name: "api_keys.create",
         role: Some(Role::Admin),

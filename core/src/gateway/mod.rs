@@ -81,19 +81,22 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `http` `static_page` `origin` `forwarded` `budget` | what is asked before there is a WebSocket |
-//! | `upload` `multipart` `media_name` | files that come before a message names them |
+//! | `http` `static_page` `origin` `cors` `forwarded` `budget` | what is asked before there is a WebSocket |
+//! | `upload` `multipart` `media_name` `media_ledger` | files that come before a message names them |
 //! | `site` `download` | files that go to browsers |
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
-//! | `login` `authenticate` `principal` `proof` `client` `rate` | who it is, what they may do, how often |
-//! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` | credentials that come and go while it runs |
+//! | `login` `authenticate` `principal` `proof` `client` `rate` `failures` | who it is, what they may do, how often |
+//! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` `wall_clock` | credentials that come and go while it runs |
 //! | `agents` | who answers |
-//! | `chat` `sessions` `session` `change` `runs` `idempotency` | conversations |
+//! | `chat` `sessions` `session` `change` `inject` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
 //! | `load` `drain` `saved_link` | the beginning and the end, and what goes from one gateway to the next |
 //! | `bus` `presence` `connections` | many nodes, and who is connected to them |
+//! | `tick` | a sign of life for those who do not see Pings |
+//! | `logs` `log_ring` | what the process logs, for admins elsewhere |
 //! | `config` `reconfigure` `effective` | what an operator decides, decides anew, and can see |
+//! | `retained` | how much of all that may be in memory |
 //! | `send` `json` `refusal` `fact` | what leaves |
 //! | `openclaw` | the second dialect |
 
@@ -109,6 +112,7 @@ mod client;
 mod config;
 mod conn;
 mod connections;
+mod cors;
 mod device_pair;
 mod dispatch;
 mod download;
@@ -116,16 +120,21 @@ mod drain;
 mod echo;
 mod effective;
 mod fact;
+mod failures;
 mod forwarded;
 mod http;
 mod idempotency;
+mod inject;
 mod intake;
 mod jobs;
 mod json;
 mod jwt;
 mod link;
 mod load;
+mod log_ring;
 mod login;
+mod logs;
+mod media_ledger;
 mod media_name;
 mod memory;
 mod methods;
@@ -143,6 +152,7 @@ mod record;
 mod refusal;
 mod request;
 mod resume;
+mod retained;
 mod revocations;
 mod ring;
 mod runs;
@@ -153,8 +163,10 @@ mod sessions;
 mod site;
 mod static_page;
 mod system;
+mod tick;
 mod upload;
 mod waiting;
+mod wall_clock;
 mod work;
 
 #[cfg(test)]
@@ -162,25 +174,31 @@ mod work;
 mod epoch;
 
 pub use api_keys::ApiKey;
+pub use budget::Crowd;
 pub use bus::{Answer, BusMessage, CallId, Node, NodeId, Route};
 pub use change::Change;
 pub use config::{Agent, Bounds, ConfigError, GatewayConfig, Secret, Token, TokenId};
 pub use conn::ConnId;
+pub use device_pair::Decision;
 pub use drain::Drain;
 pub use echo::echo_chunks;
 pub use fact::{Credential, Fact, Source, Why};
+pub use failures::Guess;
 pub use forwarded::ForwardedHeader;
 pub use http::HttpAnswer;
 pub use jwt::{JwtAlg, JwtKey, JwtKeyError, JwtKeyId};
 pub use link::LinkId;
+pub use log_ring::{LogLevel, LogLine, LogPage, LogQuery, LogRing};
+pub use media_ledger::{MediaLedger, MediaRoom, NoRoom};
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
+pub use openclaw::{OpenClawMethod, openclaw_methods, openclaw_methods_markdown};
 pub use pairing::{Device, PairRequest};
 pub use params::Param;
 pub use presence::Entry;
 pub use principal::{Principal, Role};
 pub use proof::Proof;
-pub use rate::Payer;
+pub use rate::Payers;
 pub use record::{Record, RecordKind};
 pub use refusal::Code;
 pub use request::{Fingerprint, Known, Mark, RunEnd};
@@ -193,8 +211,9 @@ pub use site::Site;
 pub use static_page::StaticPage;
 pub use waiting::PairAction;
 pub use work::{
-    Author, FileVersion, JobId, MediaOutcome, MediaWork, Message, NewSession, Outcome, Run,
-    SessionInfo, SiteOutcome, SiteWork, StoreError, StoreOutcome, StoreWork, Usage, Work,
+    Author, FileVersion, JobId, LISTED_CHARS, Listed, MediaOutcome, MediaWork, Message, NewSession,
+    Outcome, Run, SessionFilter, SessionInfo, SiteOutcome, SiteWork, StoreError, StoreOutcome,
+    StoreWork, Usage, Work,
 };
 
 use crate::connection::{Entropy, Outbox};
@@ -209,14 +228,17 @@ use conn::Conn;
 use core::net::SocketAddr;
 use download::Download;
 use drain::Draining;
+use failures::Failures;
 use idempotency::Idempotency;
 use jobs::Pending;
 use link::Links;
 use load::Loading;
+use logs::Tails;
 use openclaw::OpenClaw;
 use pairing::Pairings;
 use presence::Presence;
-use rate::{Failures, RateLimit};
+use rate::RateLimit;
+use retained::Retained;
 use revocations::Revocations;
 use runs::{Live, WaitId, Waits};
 use send::Cx;
@@ -225,7 +247,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tick::Ticks;
 use upload::Upload;
+use wall_clock::WallClock;
 
 /// The protocol that is spoken.
 const PROTOCOL: u64 = 3;
@@ -304,7 +328,7 @@ pub struct Gateway {
     node: Node,
     entropy: Box<dyn Entropy>,
     start: Instant,
-    unix_ms: u64,
+    clock: WallClock,
     /// Names this start of this node.
     instance: String,
     conns: BTreeMap<ConnId, Conn>,
@@ -317,6 +341,8 @@ pub struct Gateway {
     api_keys: ApiKeys,
     revocations: Revocations,
     pairings: Pairings,
+    /// Connections whose login ends by itself.
+    expiring: BTreeSet<ConnId>,
     /// Connections that wait, by the request that they wait for.
     waiters: BTreeMap<Arc<str>, ConnId>,
     /// When the first request to be let in ends.
@@ -325,6 +351,9 @@ pub struct Gateway {
     gone_before_start: Vec<Arc<str>>,
     presence: Presence,
     openclaw: OpenClaw,
+    retained: Retained,
+    ticks: Ticks,
+    tails: Tails,
     uploads: BTreeMap<ConnId, Upload>,
     downloads: BTreeMap<ConnId, Download>,
     /// Uploads that came to nothing, by their paths, until the host has forgotten them; whose they were.
@@ -366,10 +395,14 @@ enum Timer {
     Drain,
     Presence,
     Said,
+    Tick,
+    Tails,
+    Health,
 }
 
 impl Gateway {
-    /// A gateway that begins at `now`, which is `unix_ms` milliseconds after 1970. `entropy` makes
+    /// A gateway that begins at `now`, which is `unix_ms` milliseconds after 1970; when that is set later,
+    /// tell it by [`Gateway::set_wall_clock`]. `entropy` makes
     /// session keys and nonces: it must be cryptographically strong.
     ///
     /// # Errors
@@ -396,20 +429,24 @@ impl Gateway {
             node,
             entropy,
             start: now,
-            unix_ms,
+            clock: WallClock::new(now, unix_ms),
             instance: String::new(),
             conns: BTreeMap::new(),
             accepted: 0,
             links: Links::default(),
-            budget: Budget::default(),
+            budget: Budget::new(node.count),
             api_keys: ApiKeys::default(),
             revocations: Revocations::default(),
             pairings: Pairings::default(),
+            expiring: BTreeSet::new(),
             waiters: BTreeMap::new(),
             pairing_timer: None,
             gone_before_start: Vec::new(),
             presence: Presence::default(),
             openclaw,
+            retained: Retained::default(),
+            ticks: Ticks::default(),
+            tails: Tails::default(),
             uploads: BTreeMap::new(),
             downloads: BTreeMap::new(),
             ending_uploads: BTreeMap::new(),
@@ -438,11 +475,9 @@ impl Gateway {
     /// A socket was accepted. Everything that its [`Connection`](crate::Connection) says goes to
     /// [`Gateway::handle`] from now on, to the [`Event::Closed`] at its end.
     pub fn connected(&mut self, now: Instant, conn: ConnId, peer: SocketAddr) {
-        let mut state = Conn::new(peer, now, self.ms(now));
-        state.budgeted = true;
-        self.budget.enter(state.address, self.config.bounds());
+        self.conns.insert(conn, Conn::new(peer, now, self.ms(now)));
+        self.set_budgeted(conn, true);
         self.note(Fact::Connected { conn, peer });
-        self.conns.insert(conn, state);
         // Beyond what can be of use to anybody: not even a request is read.
         let bounds = self.config.bounds();
         if self.conns.len() > bounds.connections.saturating_add(bounds.pre_auth.saturating_mul(2)) {
@@ -476,6 +511,7 @@ impl Gateway {
     pub fn handle_flushed(&mut self, now: Instant, conn: ConnId, outbox: &mut Outbox) {
         let cx = &mut Cx { now, direct: Some((conn, outbox)) };
         self.conn_flushed(cx, conn);
+        self.tick_flushed(cx, conn);
     }
 
     /// A job has an outcome. What is not awaited any more is ignored.
@@ -515,6 +551,9 @@ impl Gateway {
                 Timer::Drain => self.drain_due(cx),
                 Timer::Presence => self.presence_due(cx),
                 Timer::Said => self.said_due(cx),
+                Timer::Tick => self.tick_due(cx),
+                Timer::Tails => self.tails_due(cx),
+                Timer::Health => self.health_due(cx),
             }
         }
         self.drain_on(cx);
@@ -555,11 +594,6 @@ impl Gateway {
     /// Runs that are under way or wait, jobs, and calls to other nodes: 0 when nothing is going on.
     pub fn pending(&self) -> usize {
         self.live.len() + self.jobs.len() + self.calls.len()
-    }
-
-    /// The wall clock, as far as it is known: the time of the start and what has passed since.
-    fn ms(&self, now: Instant) -> u64 {
-        self.unix_ms + now.saturating_duration_since(self.start).as_millis() as u64
     }
 }
 

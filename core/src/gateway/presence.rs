@@ -5,6 +5,7 @@ use super::client::Client;
 use super::conn::ConnId;
 use super::json::{self, Object};
 use super::link::Dialect;
+use super::openclaw::Shown;
 use super::principal::{Principal, Role};
 use super::send::Cx;
 use super::{Gateway, Timer};
@@ -30,6 +31,8 @@ pub struct Entry {
     pub(super) peer: SocketAddr,
     /// Its own words.
     pub(super) client: Option<Arc<Client>>,
+    /// What else it shows, in the dialect of OpenClaw.
+    pub(super) openclaw: Option<Arc<Shown>>,
 }
 
 type Key = (NodeId, ConnId);
@@ -141,17 +144,17 @@ impl Gateway {
         let Some(conn) = self.conns.get(&id) else { return };
         let Some(Principal { user, role, .. }) = conn.principal.clone() else { return };
         let (peer, since, client) = (conn.peer, conn.since_ms, conn.client.clone());
-        self.presence
-            .entries
-            .insert(key, Entry { conn: id, user, role, since, active, told: active, peer, client });
+        let openclaw = conn.openclaw.as_ref().map(|peer| peer.shown());
+        let entry =
+            Entry { conn: id, user, role, since, active, told: active, peer, client, openclaw };
+        self.presence.entries.insert(key, entry);
         self.presence_changed(now, key);
     }
 
     pub(super) fn presence_leave(&mut self, now: Instant, conn: ConnId) {
         let key = (self.node.id(), conn);
-        if self.presence.entries.remove(&key).is_some() {
+        if self.presence_gone(now, key) {
             self.presence.touched.remove(&conn);
-            self.presence_changed(now, key);
         }
     }
 
@@ -190,9 +193,7 @@ impl Gateway {
             }
         }
         for conn in gone {
-            if self.presence.entries.remove(&(node, conn)).is_some() {
-                self.presence_changed(cx.now, (node, conn));
-            }
+            self.presence_gone(cx.now, (node, conn));
         }
     }
 
@@ -201,9 +202,16 @@ impl Gateway {
         let range = (node, ConnId(0))..=(node, ConnId(u64::MAX));
         let gone: Vec<_> = self.presence.entries.range(range).map(|(key, _)| *key).collect();
         for key in gone {
-            self.presence.entries.remove(&key);
-            self.presence_changed(now, key);
+            self.presence_gone(now, key);
         }
+    }
+
+    /// Says whether it was there.
+    fn presence_gone(&mut self, now: Instant, key: Key) -> bool {
+        let Some(entry) = self.presence.entries.remove(&key) else { return false };
+        self.presence_left(now, key.0, entry);
+        self.presence_changed(now, key);
+        true
     }
 
     fn presence_changed(&mut self, now: Instant, key: Key) {

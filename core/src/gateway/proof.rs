@@ -10,7 +10,7 @@ use super::send::Cx;
 use super::{Gateway, Timer};
 use crate::frame::CloseCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What a login rests on. It names the credential and is none itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,9 +40,6 @@ pub(super) const REVOKED: &str = "revoked";
 /// The reason of a Close, when a credential's own time is over. Whoever has a new one may come back
 /// for the same events.
 pub(super) const EXPIRED: &str = "credential expired";
-
-/// A timer is set for no longer than this; a later end is looked at again then.
-const FAR: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Proof {
     /// For the store. [`Proof::parse`] reads it.
@@ -155,14 +152,15 @@ impl Gateway {
 
     /// A login that ends by itself, in Unix milliseconds.
     pub(super) fn arm_expiry(&mut self, now: Instant, id: ConnId, expires: Option<u64>) {
-        let left = expires.map(|expires| expires.saturating_sub(self.ms(now)));
+        let at = expires.map(|expires| self.clock.when(now, expires));
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if let Some((at, _)) = conn.expiry.take() {
             self.timers.remove(&(at, Timer::Expiry(id)));
         }
-        if let (Some(expires), Some(left)) = (expires, left) {
-            let at = now + Duration::from_millis(left).min(FAR);
+        self.expiring.remove(&id);
+        if let (Some(expires), Some(at)) = (expires, at) {
             conn.expiry = Some((at, expires));
+            self.expiring.insert(id);
             self.timers.insert((at, Timer::Expiry(id)));
         }
     }
@@ -170,8 +168,12 @@ impl Gateway {
     pub(super) fn expiry_due(&mut self, cx: &mut Cx<'_>, id: ConnId) {
         let expiry = self.conns.get_mut(&id).and_then(|conn| conn.expiry.take());
         let Some((_, expires)) = expiry else { return };
+        self.expiring.remove(&id);
         if self.ms(cx.now) < expires {
             return self.arm_expiry(cx.now, id, Some(expires));
+        }
+        if self.uploads.contains_key(&id) {
+            return self.upload_expired(cx, id);
         }
         self.close(cx, id, CloseCode::POLICY, EXPIRED, None);
     }

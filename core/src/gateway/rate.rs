@@ -1,9 +1,8 @@
-//! Two limiters: how often a user or an address may ask, and how often an address may be wrong.
+//! How often a user or an address may ask.
 
 use super::bounded::Forgetful;
 use super::budget::Address;
 use super::config::Bounds;
-use super::fact::Credential;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,39 +12,32 @@ pub(super) const WHOLE: u64 = 10;
 /// What a request costs that is none, or that nobody knows: as much as one that has an agent work.
 pub(super) const MISTAKE: u64 = WHOLE;
 
-/// Whose budget a request is paid from.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Payer(Purse);
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Purse {
-    User(Arc<str>),
-    Address(Address),
+/// Whose budgets a request is paid from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payers {
+    user: Arc<str>,
+    address: Option<Address>,
 }
 
-impl Payer {
+impl Payers {
     /// A user, wherever the requests come from.
     pub(super) fn user(user: &Arc<str>) -> Self {
-        Self(Purse::User(user.clone()))
+        Self { user: user.clone(), address: None }
     }
 
-    /// An address, for those who chose who they are: another name is no other budget.
-    pub(super) fn address(address: Address) -> Self {
-        Self(Purse::Address(address))
-    }
-
-    pub(super) fn is_address(&self) -> bool {
-        matches!(self.0, Purse::Address(_))
+    /// An address besides, for those who chose who they are: another name is no other budget.
+    pub(super) fn and(self, address: Address) -> Self {
+        Self { address: Some(address), ..self }
     }
 }
 
 /// A budget is spent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
 pub(super) struct Spent {
     /// When there is enough in all of them.
     pub(super) wait: Duration,
-    /// The one that has least.
-    pub(super) payer: Payer,
+    /// It is the address that has least.
+    pub(super) by_address: bool,
 }
 
 /// A token bucket per user, and one of the same size per address.
@@ -58,7 +50,8 @@ pub(super) struct RateLimit {
     rpm: u64,
     /// What a bucket holds, in units of which a tenth of a request is [`TENTH`].
     capacity: u64,
-    buckets: Forgetful<Payer, Bucket>,
+    users: Forgetful<Arc<str>, Bucket>,
+    addresses: Forgetful<Address, Bucket>,
 }
 
 #[derive(Debug, Copy, Clone)]
@@ -76,7 +69,8 @@ impl RateLimit {
         Self {
             rpm: u64::from(rpm),
             capacity: capacity(bounds),
-            buckets: Forgetful::new(bounds.remembered),
+            users: Forgetful::new(bounds.remembered),
+            addresses: Forgetful::new(bounds.remembered),
         }
     }
 
@@ -84,131 +78,65 @@ impl RateLimit {
     pub(super) fn set_limit(&mut self, rpm: u32, bounds: &Bounds) {
         self.rpm = u64::from(rpm);
         self.capacity = capacity(bounds);
-        self.buckets.set_limit(bounds.remembered);
+        self.users.set_limit(bounds.remembered);
+        self.addresses.set_limit(bounds.remembered);
     }
 
     pub(super) fn is_on(&self) -> bool {
         self.rpm > 0
     }
 
-    /// Takes `cost` from each of them, or from none and says when it will be there.
-    pub(super) fn spend(&mut self, now: Instant, payers: &[Payer], cost: u64) -> Result<(), Spent> {
+    /// Takes `cost` from each of them, or from none and says when it will be there. Allocates for payers
+    /// that are not remembered only.
+    pub(super) fn spend(&mut self, now: Instant, payers: &Payers, cost: u64) -> Result<(), Spent> {
         let cost = (cost * TENTH).min(self.capacity);
-        let missing = |payer: &Payer| cost.saturating_sub(self.bucket(now, payer).level);
-        let all = payers.iter().map(missing).zip(payers);
-        let most = all.max_by_key(|(missing, _)| *missing);
-        if let Some((missing, payer)) = most.filter(|(missing, _)| *missing > 0) {
+        let mut most = (0, false);
+        self.each(now, payers, |bucket, by_address| {
+            most = most.max((cost.saturating_sub(bucket.level), by_address));
+        });
+        let (missing, by_address) = most;
+        if missing > 0 {
             let wait = Duration::from_micros(missing.div_ceil(self.rpm * WHOLE));
-            return Err(Spent { wait, payer: payer.clone() });
+            return Err(Spent { wait, by_address });
         }
-        for payer in payers {
-            self.bucket(now, payer).level -= cost;
-        }
+        self.each(now, payers, |bucket, _| bucket.level -= cost);
         Ok(())
     }
 
     /// Another node let these spend.
-    pub(super) fn spent_elsewhere(&mut self, now: Instant, payers: &[Payer], cost: u64) {
+    pub(super) fn spent_elsewhere(&mut self, now: Instant, payers: &Payers, cost: u64) {
         if self.is_on() {
-            for payer in payers {
-                let bucket = self.bucket(now, payer);
-                bucket.level = bucket.level.saturating_sub(cost * TENTH);
-            }
+            let cost = cost * TENTH;
+            self.each(now, payers, |bucket, _| bucket.level = bucket.level.saturating_sub(cost));
         }
     }
 
-    fn bucket(&mut self, now: Instant, payer: &Payer) -> &mut Bucket {
-        let (capacity, rpm) = (self.capacity, self.rpm);
-        let bucket = self.buckets.entry(payer, || Bucket { level: capacity, at: now });
-        let passed = now.saturating_duration_since(bucket.at).as_micros().min(3_600_000_000) as u64;
-        bucket.level =
-            bucket.level.saturating_add(passed.saturating_mul(rpm * WHOLE)).min(capacity);
-        bucket.at = now.max(bucket.at);
-        bucket
+    /// Does this to each bucket, as full as it is now; it is told which is an address's.
+    fn each(&mut self, now: Instant, payers: &Payers, mut f: impl FnMut(&mut Bucket, bool)) {
+        let (capacity, rate) = (self.capacity, self.rpm * WHOLE);
+        let full = || Bucket { level: capacity, at: now };
+        let bucket = self.users.entry(&payers.user, full);
+        bucket.fill(now, rate, capacity);
+        f(bucket, false);
+        if let Some(address) = &payers.address {
+            let bucket = self.addresses.entry(address, full);
+            bucket.fill(now, rate, capacity);
+            f(bucket, true);
+        }
+    }
+}
+
+impl Bucket {
+    /// `rate`: units per microsecond.
+    fn fill(&mut self, now: Instant, rate: u64, capacity: u64) {
+        let passed = now.saturating_duration_since(self.at).as_micros().min(3_600_000_000) as u64;
+        self.level = self.level.saturating_add(passed.saturating_mul(rate)).min(capacity);
+        self.at = now.max(self.at);
     }
 }
 
 fn capacity(bounds: &Bounds) -> u64 {
     u64::from(bounds.burst.max(1)) * WHOLE * TENTH
-}
-
-/// Wrong credentials per address and kind.
-#[derive(Debug)]
-pub(super) struct Failures {
-    limit: u32,
-    lock: Duration,
-    seen: Forgetful<(Guesser, Credential), Seen>,
-}
-
-/// Whose wrong credentials are counted together.
-#[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Guesser {
-    pub(super) address: Address,
-    /// A page in a browser on this host. It is counted apart from the other programs here: a script
-    /// that goes round in circles does not lock it out.
-    pub(super) page_here: bool,
-}
-
-#[derive(Debug, Copy, Clone)]
-struct Seen {
-    count: u32,
-    since: Instant,
-    locked_until: Option<Instant>,
-}
-
-const MINUTE: Duration = Duration::from_secs(60);
-
-impl Failures {
-    pub(super) fn new(bounds: &Bounds) -> Self {
-        Self {
-            limit: bounds.auth_failures,
-            lock: bounds.auth_lock,
-            seen: Forgetful::new(bounds.remembered),
-        }
-    }
-
-    /// Takes other bounds. Who is locked out stays so for as long as was said.
-    pub(super) fn set_bounds(&mut self, bounds: &Bounds) {
-        self.limit = bounds.auth_failures;
-        self.lock = bounds.auth_lock;
-        self.seen.set_limit(bounds.remembered);
-    }
-
-    /// How long the address is locked out for.
-    pub(super) fn locked(&self, now: Instant, who: Guesser, kind: Credential) -> Option<Duration> {
-        let until = self.seen.get(&(who, kind))?.locked_until?;
-        Some(until.saturating_duration_since(now)).filter(|left| !left.is_zero())
-    }
-
-    /// Counts a wrong credential; says for how long the address is locked out now.
-    pub(super) fn count(
-        &mut self,
-        now: Instant,
-        who: Guesser,
-        kind: Credential,
-    ) -> Option<Duration> {
-        let fresh = Seen { count: 0, since: now, locked_until: None };
-        let seen = self.seen.entry(&(who, kind), || fresh);
-        let over = seen.locked_until.is_some_and(|until| until <= now);
-        if over || seen.locked_until.is_none() && now >= seen.since + MINUTE {
-            *seen = fresh;
-        }
-        seen.count += 1;
-        if seen.count > self.limit && seen.locked_until.is_none() {
-            seen.locked_until = Some(now + self.lock);
-        }
-        self.locked(now, who, kind)
-    }
-
-    /// A correct credential came.
-    pub(super) fn forget(&mut self, who: Guesser, kind: Credential) {
-        self.seen.remove(&(who, kind));
-    }
-
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.seen.len()
-    }
 }
 
 #[cfg(test)]
@@ -219,7 +147,7 @@ mod tests {
     #[test]
     fn a_burst_passes_and_the_wait_is_exact() {
         let now = epoch();
-        let user = &[Payer::user(&Arc::from("u"))];
+        let user = &Payers::user(&Arc::from("u"));
         let mut rate = RateLimit::new(20, &Bounds::default());
         for _ in 0..5 {
             assert_eq!(rate.spend(now, user, WHOLE), Ok(()));
@@ -235,52 +163,28 @@ mod tests {
     #[test]
     fn who_pays_from_two_budgets_needs_both_and_a_refusal_takes_from_none() {
         let now = epoch();
-        let [ann, eve] = ["ann", "eve"].map(|user| Payer::user(&Arc::from(user)));
-        let place = Payer::address(Address::V4(1));
+        let [ann, eve] = ["ann", "eve"].map(|user| Payers::user(&Arc::from(user)));
+        let there = |payers: &Payers| payers.clone().and(Address::V4(1));
         let mut rate = RateLimit::new(20, &Bounds::default());
         for _ in 0..5 {
-            assert_eq!(rate.spend(now, &[ann.clone(), place.clone()], WHOLE), Ok(()));
+            assert_eq!(rate.spend(now, &there(&ann), WHOLE), Ok(()));
         }
-        let spent = rate.spend(now, &[eve.clone(), place.clone()], WHOLE).expect_err("empty");
-        assert_eq!((spent.payer, spent.wait), (place, Duration::from_secs(3)));
-        let left =
-            (0..10).filter(|_| rate.spend(now, std::slice::from_ref(&eve), WHOLE).is_ok()).count();
+        let wait = Duration::from_secs(3);
+        let spent = rate.spend(now, &there(&eve), WHOLE);
+        assert_eq!(spent, Err(Spent { wait, by_address: true }));
+        let left = (0..10).filter(|_| rate.spend(now, &eve, WHOLE).is_ok()).count();
         assert_eq!(left, 5);
     }
 
     #[test]
     fn frequent_asking_does_not_keep_the_bucket_from_filling() {
         let now = epoch();
-        let user = &[Payer::user(&Arc::from("u"))];
+        let user = &Payers::user(&Arc::from("u"));
         let mut rate = RateLimit::new(1, &Bounds::default());
         while rate.spend(now, user, WHOLE).is_ok() {}
         let passed = (0..60_001u32)
             .filter(|ms| rate.spend(now + Duration::from_millis(u64::from(*ms)), user, 10).is_ok())
             .count();
         assert_eq!(passed, 1);
-    }
-
-    #[test]
-    fn the_eleventh_wrong_credential_locks_for_five_minutes() {
-        let now = epoch();
-        let mut failures = Failures::new(&Bounds::default());
-        let from = |address| Guesser { address, page_here: false };
-        let (address, kind) = (from(Address::V4(1)), Credential::Token);
-        for _ in 0..10 {
-            assert_eq!(failures.count(now, address, kind), None);
-        }
-        let lock = Some(Duration::from_secs(300));
-        assert_eq!(failures.count(now, address, kind), lock);
-        assert_eq!(failures.locked(now, address, kind), lock);
-        assert_eq!(failures.locked(now, from(Address::V4(2)), kind), None);
-        assert_eq!(failures.locked(now, address, Credential::ApiKey), None);
-        let page = Guesser { page_here: true, ..address };
-        assert_eq!(failures.locked(now, page, kind), None);
-        assert_eq!(failures.locked(now + Duration::from_secs(300), address, kind), None);
-        assert_eq!(failures.count(now + Duration::from_secs(301), address, kind), None);
-        for n in 0..50_000 {
-            failures.count(now, from(Address::V6(n)), kind);
-        }
-        assert!(failures.len() <= 10_000);
     }
 }

@@ -31,12 +31,14 @@ impl Gateway {
         config.listen = self.config.raw.listen;
         self.config = Checked::new(config)?;
         let bounds = self.config.bounds();
-        self.budget.set_bounds(bounds);
+        let addresses = self.budget.set_bounds(bounds);
         self.failures.set_bounds(bounds);
         self.rate.set_limit(self.config.raw.rate_limit_rpm, bounds);
         self.idempotency.set_bounds(bounds);
         self.waits.set_bounds(bounds);
-
+        for address in addresses {
+            self.tell_budget(address);
+        }
         self.judge_logins(&mut Cx::at(now));
         Ok(())
     }

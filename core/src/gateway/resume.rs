@@ -141,7 +141,8 @@ impl Gateway {
     fn begin(&mut self, cx: &mut Cx<'_>, conn: ConnId, who: &Principal, to: ReplyTo, gap: bool) {
         let token = self.random();
         let named = (self.node.id(), token);
-        let link = self.links.insert(who.clone(), named, super::ring::Ring::default());
+        let ring = super::ring::Ring::default();
+        let link = self.links.insert(who.clone(), named, ring, &mut self.retained);
         self.attach(cx.now, link, Attached::Here(conn));
         let token = self.link_token(link);
         if gap {

@@ -15,6 +15,7 @@ use super::json::{self, Object};
 use super::principal::Principal;
 use super::refusal::{Code, Refusal, SOON};
 use super::request::Mark;
+use super::retained::{ENTRY, Held};
 use super::ring::{Event, RunName};
 use super::send::{Body, Cx, ReplyTo};
 use super::session::{Op, Session};
@@ -71,6 +72,8 @@ pub(super) struct Turn {
     /// It had to wait for another run; its request was answered then.
     pub(super) queued: bool,
     pub(super) to: Option<ReplyTo>,
+    /// What is kept of it.
+    pub(super) held: Option<Held>,
     /// What to answer those with who ask again, until the request has its answer.
     pub(super) key: Option<Key>,
     /// What the store is told of the request, if it has a key.
@@ -78,6 +81,11 @@ pub(super) struct Turn {
 }
 
 impl Turn {
+    /// What it costs to keep it.
+    fn bytes(&self) -> usize {
+        ENTRY + self.text.len() + self.media.iter().map(|path| path.len()).sum::<usize>()
+    }
+
     /// What its run is called.
     fn name(&self) -> Name<'_> {
         Name { run: &self.run, key: self.once.as_ref().map(|once| &*once.key.1) }
@@ -123,6 +131,7 @@ struct RunState {
     seq: u64,
     /// What it has said so far, for who comes later.
     text: String,
+    held: Held,
 }
 
 #[derive(Debug, Copy, Clone, PartialEq)]
@@ -140,6 +149,12 @@ enum Ending {
 }
 
 impl Ending {
+    /// It failed for something that may be otherwise in a moment.
+    fn is_passing(&self) -> bool {
+        let passing = [Code::Unavailable, Code::ResourceExhausted];
+        matches!(self, Self::Failed { code, .. } if passing.contains(code))
+    }
+
     fn state(&self) -> &'static str {
         match self {
             Self::Completed { .. } => "completed",
@@ -151,7 +166,16 @@ impl Ending {
 
 impl Gateway {
     /// Makes a turn's text durable, if there is room for it.
-    pub(super) fn take_turn(&mut self, cx: &mut Cx<'_>, session: &Session, turn: Turn) {
+    pub(super) fn take_turn(&mut self, cx: &mut Cx<'_>, session: &Session, mut turn: Turn) {
+        // It is all that is kept of its request from now on.
+        if let Some(ReplyTo::Local { held: Some(held), .. }) = &mut turn.to {
+            held.set(ENTRY);
+        }
+        let bytes = turn.bytes();
+        if let Err(refusal) = self.room_for(&turn.user, bytes) {
+            return self.answer_turn(cx, turn, &refusal.into(), false);
+        }
+        turn.held = Some(self.retained.hold(&turn.user, bytes));
         if !self.make_live(session, turn.text.len()) {
             let refusal = Refusal::exhausted("too many turns wait already", SOON);
             return self.answer_turn(cx, turn, &refusal.into(), false);
@@ -287,8 +311,9 @@ impl Gateway {
                 owner: live.owner.clone(),
                 key: turn.once.as_ref().map(|once| once.key.1.clone()),
             });
+            let held = self.retained.hold(&turn.user, 0);
             let (since, text) = (cx.now, String::new());
-            live.run = Some(RunState { turn, stage, job, since, name, seq: 0, text });
+            live.run = Some(RunState { turn, stage, job, since, name, seq: 0, text, held });
         }
         if queued {
             self.turn_event(cx, session, Which::Running, "running");
@@ -366,6 +391,12 @@ impl Gateway {
         if run.text.len() + text.len() > most {
             return self.stop_talking(cx, session);
         }
+        if let Err(refusal) = self.retained.check(&run.turn.user, text.len(), self.config.bounds())
+        {
+            let error = refusal.message().to_string();
+            return self.cut_off(cx, session, refusal.code, error);
+        }
+        run.held.add(text.len());
         run.seq += 1;
         let event = Event::chunk(run.name.clone(), run.seq, run.text.len() as u64, text);
         run.text.push_str(text);
@@ -375,14 +406,19 @@ impl Gateway {
 
     /// The agent says more than a client could be given.
     fn stop_talking(&mut self, cx: &mut Cx<'_>, session: &Arc<str>) {
+        let most = self.config.bounds().answer_bytes;
+        let error = format!("the agent's answer has more than {most} bytes");
+        self.cut_off(cx, session, Code::Internal, error);
+    }
+
+    /// There is no place for more of what the agent says.
+    fn cut_off(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, code: Code, error: String) {
         let job = self.live.get(session).and_then(|live| live.run.as_ref()).map(|run| run.job);
         if let Some(job) = job {
             self.drop_job(job);
             self.actions.push_back(Action::Cancel { job });
         }
-        let most = self.config.bounds().answer_bytes;
-        let error = format!("the agent's answer has more than {most} bytes");
-        self.run_failed(cx, session, Code::Internal, error);
+        self.run_failed(cx, session, code, error);
     }
 
     /// The agent is done: its answer is made durable before anybody is told.
@@ -483,7 +519,7 @@ impl Gateway {
             self.settle(cx, once.key.clone(), &ending);
         }
         // What depends on others may be tried again, with the same key.
-        let keep = !matches!(ending, Ending::Failed { code: Code::Unavailable, .. });
+        let keep = !ending.is_passing();
         let body = ending.body(&turn.name(), session);
         if let Some(once) = turn.once.as_ref().filter(|_| turn.queued && keep) {
             self.idempotency.ended(&once.key, &body);

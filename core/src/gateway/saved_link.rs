@@ -7,6 +7,7 @@ use super::principal::{Principal, Role};
 use super::proof::Proof;
 use super::record::{Record, RecordKind};
 use super::resume::write_token;
+use super::retained::Retained;
 use super::ring::Ring;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -60,11 +61,12 @@ impl Links {
         now: Instant,
         token: (NodeId, ResumeToken),
         value: &str,
+        retained: &mut Retained,
     ) -> Option<LinkId> {
         let saved: Saved<'_> = serde_json::from_str(value).ok()?;
         let proof = Proof::parse(&saved.by?)?;
         let who = Principal { user: saved.user.into(), role: Role::parse(&saved.role)?, proof };
         let ring = Ring::restore(now, saved.seq, &saved.events)?;
-        Some(self.insert(who, token, ring))
+        Some(self.insert(who, token, ring, retained))
     }
 }

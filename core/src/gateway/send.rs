@@ -7,6 +7,7 @@ use super::json;
 use super::openclaw::{self, Then};
 use super::proof::EXPIRED;
 use super::refusal::{Code, Refusal};
+use super::retained::Held;
 use super::{Action, Gateway, NodeId};
 use crate::connection::Outbox;
 use crate::error::SendError;
@@ -34,6 +35,14 @@ impl Cx<'_> {
     }
 }
 
+/// The method of a request.
+#[derive(Debug, Copy, Clone)]
+pub(super) struct Called {
+    pub(super) name: &'static str,
+    /// It only reads, so that it may be called again.
+    pub(super) reads: bool,
+}
+
 /// Where an answer goes. Each is answered once; so is each request.
 #[derive(Debug)]
 pub(super) enum ReplyTo {
@@ -41,8 +50,10 @@ pub(super) enum ReplyTo {
     Local {
         conn: ConnId,
         id: Box<str>,
-        method: &'static str,
+        method: Called,
         since: Instant,
+        /// What is kept of the request until then.
+        held: Option<Held>,
         /// What becomes of the answer in another dialect.
         then: Then,
     },
@@ -54,8 +65,8 @@ impl ReplyTo {
     /// The same place, for an answer that becomes another one.
     pub(super) fn then(self, then: Then) -> Self {
         match self {
-            Self::Local { conn, id, method, since, .. } => {
-                Self::Local { conn, id, method, since, then }
+            Self::Local { conn, id, method, since, held, .. } => {
+                Self::Local { conn, id, method, since, held, then }
             }
             remote => remote,
         }
@@ -163,18 +174,20 @@ impl Gateway {
         fill: impl FnOnce(&Self, &mut String),
     ) {
         match to {
-            ReplyTo::Local { then: Then::AsItIs, conn, id, method, since } => {
+            ReplyTo::Local { then: Then::AsItIs, conn, id, method, since, held } => {
+                drop(held);
                 let duration = cx.now.saturating_duration_since(since);
-                self.note(Fact::Called { conn, method, error, duration });
+                self.note(Fact::Called { conn, method: method.name, error, duration });
                 let Some(state) = self.conns.get_mut(&conn) else { return };
                 state.in_flight = state.in_flight.saturating_sub(1);
                 state.failed += u64::from(error.is_some());
                 self.write_answer(cx, conn, &id, error, fill);
             }
-            ReplyTo::Local { conn, id, method, since, then } => {
+            ReplyTo::Local { conn, id, method, since, held, then } => {
                 let mut json = String::new();
                 fill(self, &mut json);
-                let to = ReplyTo::Local { conn, id, method, since, then: Then::AsItIs };
+                let then_ = Then::AsItIs;
+                let to = ReplyTo::Local { conn, id, method, since, held, then: then_ };
                 self.openclaw_answer(cx, to, then, &Body { json, error });
             }
             ReplyTo::Remote { node, call } => {
@@ -246,11 +259,20 @@ impl Gateway {
             Some(outbox) => {
                 let sent = outbox.text(text);
                 give_up_if_full(outbox, sent);
+                let queued = outbox.queued();
+                let state = self.conns.get_mut(&conn);
+                if let Some(held) = state.and_then(|state| state.queued.as_mut()) {
+                    held.set(queued);
+                }
             }
-            None if self.conns.get(&conn).is_some_and(|conn| conn.closing.is_none()) => {
+            None => {
+                let state = self.conns.get_mut(&conn).filter(|state| state.closing.is_none());
+                let Some(state) = state else { return };
+                if let Some(held) = &mut state.queued {
+                    held.add(text.len());
+                }
                 self.actions.push_back(Action::Send { to: conn, frame: Frame::text(text) });
             }
-            None => {}
         }
     }
 

@@ -3,6 +3,7 @@
 use super::bus::NodeId;
 use super::change::Change;
 use super::conn::ConnId;
+use super::device_pair::Decision;
 use super::idempotency::{Met, Once};
 use super::jobs::Job;
 use super::json;
@@ -11,7 +12,7 @@ use super::refusal::{Code, Refusal, cut};
 use super::request::Fingerprint;
 use super::runs::Turn;
 use super::send::{Body, Cx, ReplyTo};
-use super::work::{Author, NewSession, StoreOutcome, StoreWork};
+use super::work::{NewSession, StoreOutcome, StoreWork};
 use super::{Gateway, Node};
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,12 +69,28 @@ pub enum Op {
         /// What its client is told.
         reason: String,
     },
+    /// `device.pair.approve` and whatever else is decided about a device.
+    Device {
+        /// The device's name.
+        device: Arc<str>,
+        /// What is decided.
+        decision: Decision,
+    },
     /// `sessions.preview`.
     Preview {
         /// The session's key.
         session: Arc<str>,
         /// At most so many messages.
         limit: usize,
+    },
+    /// A session begins before anything is said in it.
+    Create {
+        /// The session's key.
+        session: Arc<str>,
+        /// The agent's id.
+        agent: Arc<str>,
+        /// The name that people see.
+        label: Option<String>,
     },
     /// `sessions.patch` and whatever else changes a session as a whole.
     Change {
@@ -156,11 +173,12 @@ impl Op {
         match self {
             Self::Send(send) => send.session.as_ref(),
             Self::Abort { session, .. } => session.as_ref(),
-            Self::Wait { .. } | Self::Disconnect { .. } => None,
+            Self::Wait { .. } | Self::Disconnect { .. } | Self::Device { .. } => None,
             Self::History { session, .. }
             | Self::Inject { session, .. }
             | Self::Status { session }
             | Self::Preview { session, .. }
+            | Self::Create { session, .. }
             | Self::Change { session, .. } => Some(session),
         }
     }
@@ -176,6 +194,7 @@ impl Op {
                 run_node(run).filter(|home| home.0 < node.count).unwrap_or(node.id())
             }
             (Self::Disconnect { node, .. }, None) => *node,
+            (Self::Device { device, .. }, None) => node.home(device),
             _ => node.id(),
         }
     }
@@ -239,6 +258,7 @@ impl Gateway {
                 Op::Send(send) => self.send_to_new(cx, who, send, to),
                 Op::Wait { run, within } => self.wait_for(cx, who, run, within, to),
                 Op::Disconnect { conn, reason, .. } => self.disconnect(cx, who, conn, reason, to),
+                Op::Device { device, decision } => self.decide(cx, who, (device, decision), to),
                 op => self.abort_by_run(cx, who, &op, to),
             };
         };
@@ -276,6 +296,9 @@ impl Gateway {
                     let agent = send.agent.as_deref().or(agent_of(&key));
                     self.agent(agent).map(|agent| Session::fresh(who, key, agent))
                 }
+                Op::Create { agent, .. } => {
+                    self.agent(Some(agent)).map(|agent| Session::fresh(who, key, agent))
+                }
                 _ => Err(not_found(&key)),
             },
         };
@@ -303,23 +326,13 @@ impl Gateway {
                 self.start_store(cx, work, Job::History { session: session.key, to });
             }
             Op::Abort { run, .. } => self.abort(cx, &session, run.as_deref(), to),
-            Op::Inject { text, label, .. } => {
-                let work = StoreWork::Append {
-                    session: session.key,
-                    create: None,
-                    author: Author::Assistant,
-                    text,
-                    media: Vec::new(),
-                    label,
-                    at: self.ms(cx.now),
-                    mark: None,
-                };
-                self.start_store(cx, work, Job::Inject { to });
-            }
+            Op::Inject { text, label, .. } => self.inject(cx, who, session, text, label, to),
+            Op::Create { label, .. } => self.create(cx, who, session, label, to),
             Op::Status { .. } => self.session_status(cx, &session, to),
             // These name no session.
             Op::Wait { run, within } => self.wait_for(cx, who, run, within, to),
             Op::Disconnect { conn, reason, .. } => self.disconnect(cx, who, conn, reason, to),
+            Op::Device { device, decision } => self.decide(cx, who, (device, decision), to),
             Op::Preview { limit, .. } => {
                 let work = StoreWork::Open { session: session.key };
                 self.start_store(cx, work, Job::Preview { to, limit });
@@ -382,6 +395,7 @@ impl Gateway {
             ack: send.ack,
             queued: false,
             to: Some(to),
+            held: None,
             key: once.as_ref().map(|once| once.key.clone()),
             once,
         };
@@ -403,7 +417,7 @@ impl Gateway {
     }
 
     /// A key that nobody can guess and that lives at this node.
-    fn fresh_key(&mut self, agent: &str) -> Arc<str> {
+    pub(super) fn fresh_key(&mut self, agent: &str) -> Arc<str> {
         let mut bytes = self.random();
         loop {
             let key = format!("agent:{agent}:ws:direct:{}", uuid(bytes));

@@ -10,7 +10,7 @@ use super::principal::Authenticated;
 use super::refusal::Refusal;
 use super::send::{Cx, ReplyTo};
 use super::session::Op;
-use super::work::{SessionInfo, StoreWork};
+use super::work::{Listed, SessionFilter, StoreWork};
 
 type Done = Result<(), Refusal>;
 type To<'t> = &'t mut Option<ReplyTo>;
@@ -19,7 +19,7 @@ type To<'t> = &'t mut Option<ReplyTo>;
 const PREVIEW: u64 = 5;
 
 /// Messages that a compacted session keeps, unless the caller says: as in the base dialect.
-const KEEP: u64 = 4;
+pub(super) const KEEP: u64 = 4;
 
 /// The store is one for all nodes, so this needs no other node.
 pub(super) fn list(
@@ -34,7 +34,8 @@ pub(super) fn list(
     let offset = params.number("offset")?.unwrap_or(0).min(1_000_000) as usize;
     let owner = (!who.role().sees_all()).then(|| who.user().clone());
     if let Some(to) = to.take() {
-        let work = StoreWork::List { owner, agent, limit, offset };
+        let filter = SessionFilter { owner, agent, ..SessionFilter::default() };
+        let work = StoreWork::List { filter, texts: false, limit, offset };
         gateway.start_store(cx, work, Job::Sessions { to, limit, offset });
     }
     Ok(())
@@ -42,14 +43,14 @@ pub(super) fn list(
 
 pub(super) fn write_list(
     out: &mut String,
-    sessions: &[SessionInfo],
+    sessions: &[Listed],
     total: usize,
     limit: usize,
     offset: usize,
 ) {
     Object::new(out)
         .list("sessions", sessions, |out, session| {
-            write_session(Object::new(out), session).end();
+            write_session(Object::new(out), &session.info).end();
         })
         .num("total", total as u64)
         .num("limit", limit as u64)
@@ -81,14 +82,18 @@ pub(super) fn patch(
         ));
     }
     let label = params.text("label")?;
-    let fits =
-        |label: &str| label.chars().count() <= MAX_LABEL && !label.chars().any(char::is_control);
-    if label.as_ref().is_some_and(|label| !fits(label)) {
-        return Err(Refusal::invalid(
-            "label must have at most 100 characters and no control characters",
-        ));
+    if let Some(label) = &label {
+        check_label(label)?;
     }
     change(gateway, cx, who, &params, Change::Patch { label: label.map(Into::into) }, to)
+}
+
+/// Whether people can read this as a name.
+pub(super) fn check_label(label: &str) -> Result<(), Refusal> {
+    if label.chars().count() <= MAX_LABEL && !label.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Refusal::invalid("label must have at most 100 characters and no control characters"))
 }
 
 pub(super) fn delete(

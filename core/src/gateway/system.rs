@@ -9,7 +9,7 @@ use super::presence::conn_name;
 use super::principal::Authenticated;
 use super::refusal::Refusal;
 use super::send::{Cx, ReplyTo};
-use super::work::StoreWork;
+use super::work::{SessionFilter, StoreWork};
 use std::time::Instant;
 
 type Done = Result<(), Refusal>;
@@ -63,7 +63,8 @@ pub(super) fn status(
 ) -> Done {
     let owner = (!who.role().sees_all()).then(|| who.user().clone());
     if let Some(to) = to.take() {
-        let work = StoreWork::List { owner, agent: None, limit: 0, offset: 0 };
+        let filter = SessionFilter { owner, ..SessionFilter::default() };
+        let work = StoreWork::List { filter, texts: false, limit: 0, offset: 0 };
         gateway.start_store(cx, work, Job::Status { to });
     }
     Ok(())

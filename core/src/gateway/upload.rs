@@ -1,34 +1,41 @@
 //! Uploads: a request's body becomes a file of its user, block by block.
 //!
 //! ```text
-//! request -> token, role, room -> Open ─▶ Write ─▶ … ─▶ Finish ─▶ answer with the path
-//!                                   └─ whatever fails, or a client that leaves ─▶ Abort
+//! request -> token, role, rate, places -> Open ─▶ Write ─▶ … ─▶ Finish ─▶ answer with the path
+//!                                            └─ whatever fails, or a client that leaves ─▶ Abort
 //! ```
 //!
 //! Of a file only what the disk has not taken yet is in memory: from [`WINDOW`] bytes on the connection
 //! is not read, until half of them are written.
 
 use super::conn::ConnId;
+use super::cors;
 use super::fact::{Fact, Why};
 use super::http::{HttpAnswer, Refused, bearer, unescape};
 use super::jobs::Job;
 use super::json::Object;
+use super::media_ledger::MediaRoom;
 use super::media_name::{clean, filename_of, media_type, path};
 use super::multipart::{self, Multipart, Piece};
 use super::principal::{Principal, Role};
+use super::rate::WHOLE;
 use super::refusal::{Code, Refusal};
 use super::send::Cx;
 use super::work::{MediaOutcome, MediaWork, StoreError};
 use super::{Action, Gateway};
 use crate::upgrade::{BodyLength, RequestHead};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Where files are sent to; the first is the one that clients are told.
 pub(super) const PATHS: [&str; 2] = ["/api/media/upload", "/v1/media/upload"];
 
 /// What is said to whoever sends a message that is too large.
 pub(super) const HINT: &str = "; use POST /api/media/upload";
+
+/// What an upload costs under a rate limit: as much as a message that has an agent work. The docs
+/// name it.
+const COST: u64 = WHOLE;
 
 /// The header that names the user, for tokens that are not bound to one: so the base dialect calls it.
 const USER_HEADER: &str = "X-GoClaw-User-Id";
@@ -45,18 +52,20 @@ pub(super) struct Upload {
     who: Principal,
     /// `None`: the body is the file.
     form: Option<Multipart>,
+    /// Bytes of the file that the request has announced, or less.
+    sure: u64,
     /// Once the file's name is known: what it is called, what it is, where it is kept.
     file: Option<File>,
     /// Bytes of the file so far.
     size: u64,
-    /// The user's other files take so many bytes, as far as that is known.
-    used: u64,
     /// What is not a block yet.
     block: Vec<u8>,
     /// Bytes that the host has not written yet.
     waiting: usize,
     held: bool,
     since: Instant,
+    /// The page that may read the answer.
+    origin: Option<String>,
 }
 
 struct File {
@@ -75,8 +84,26 @@ pub(super) enum Step {
 }
 
 impl Gateway {
+    /// A request for one of [`PATHS`]: an upload, or a browser that asks whether a page may send one.
+    pub(super) fn upload_request(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        head: &RequestHead<'_>,
+    ) -> Result<(), Refused> {
+        let origin = cors::origin(head);
+        match (&origin, cx.outbox(conn)) {
+            (Some(origin), Some(outbox)) if cors::is_preflight(head) => {
+                // There is a request, the one at hand.
+                let _ = cors::preflight(origin, "POST", |answer| outbox.respond(answer));
+                Ok(())
+            }
+            _ => self.begin_upload(cx, conn, head).map_err(|refused| refused.readable_by(origin)),
+        }
+    }
+
     /// Takes the body of a request, if everything that is known from its head allows that.
-    pub(super) fn begin_upload(
+    fn begin_upload(
         &mut self,
         cx: &mut Cx<'_>,
         conn: ConnId,
@@ -84,16 +111,17 @@ impl Gateway {
     ) -> Result<(), Refused> {
         if head.method() != "POST" {
             let refused = Refused::new(405, Why::Method, "files are sent here with POST");
-            return Err(refused.header("Allow", "POST"));
+            return Err(refused.header("Allow", "POST, OPTIONS"));
         }
         self.check_open(head)?;
         let user = head.header_str(USER_HEADER);
-        let who = self
+        let (who, expires) = self
             .authenticate_request(cx.now, conn, bearer(head), user)
             .map_err(|refusal| unauthorized(&refusal))?;
         if who.role < Role::Operator {
             return Err(Refused::new(403, Why::Role, "an upload requires the operator role"));
         }
+        self.charge(cx, conn, "upload", COST, &who).map_err(|refusal| limited(&refusal))?;
         let content_type = head.header_str("Content-Type").unwrap_or_default();
         let kind = content_type.split(';').next().unwrap_or_default().trim();
         let form = if kind.eq_ignore_ascii_case("multipart/form-data") {
@@ -104,7 +132,9 @@ impl Gateway {
         };
         let most = self.config.raw.max_upload_bytes as u64;
         let overhead = if form.is_some() { multipart::OVERHEAD } else { 0 };
+        let mut sure = 0;
         if let BodyLength::Known(length) = head.body() {
+            sure = length.saturating_sub(overhead);
             if length == 0 {
                 return Err(bad_form("the request has no body"));
             }
@@ -117,13 +147,14 @@ impl Gateway {
         let upload = Upload {
             who,
             form,
+            sure,
             file: None,
             size: 0,
-            used: 0,
             block: Vec::new(),
             waiting: 0,
             held: false,
             since: cx.now,
+            origin: cors::origin(head),
         };
         self.uploads.insert(conn, upload);
         let Some(outbox) = cx.outbox(conn) else { return Ok(()) };
@@ -131,6 +162,7 @@ impl Gateway {
             self.uploads.remove(&conn);
             return Err(too_large(most));
         }
+        self.arm_expiry(cx.now, conn, expires);
         if raw {
             let disposition = head.header_str("Content-Disposition");
             let name = disposition.and_then(filename_of).or_else(|| query_name(head.query()?));
@@ -159,9 +191,11 @@ impl Gateway {
         let Some(upload) = self.uploads.get_mut(&conn) else { return };
         let name = clean(name);
         let path: Arc<str> = path(&upload.who.user, &unique, &name).into();
+        let sure = upload.sure;
         upload.file = Some(File { path: path.clone(), name, mime: media_type(mime) });
+        let room = MediaRoom::of(self.config.bounds());
         let job = Job::Media { conn, path: path.clone(), step: Step::Open };
-        self.start_media(cx, MediaWork::Open { path }, job);
+        self.start_media(cx, MediaWork::Open { path, sure, room }, job);
     }
 
     pub(super) fn upload_piece(&mut self, cx: &mut Cx<'_>, conn: ConnId, piece: &[u8]) {
@@ -245,39 +279,29 @@ impl Gateway {
             self.ending_uploads.remove(path);
             return;
         }
-        let most = self.config.bounds().user_upload_bytes as u64;
         let Some(upload) = self.uploads.get_mut(&conn) else { return };
         if upload.file.as_ref().is_none_or(|file| file.path != *path) {
             return;
         }
         match (step, outcome) {
             (_, MediaOutcome::Failed(error)) => return self.fail_upload(cx, conn, &failed(error)),
-            (Step::Open, MediaOutcome::Opened { used }) => upload.used = used,
+            (_, MediaOutcome::NoRoom(what)) => {
+                let body = format!("{what}; old ones are removed in time");
+                return self.fail_upload(cx, conn, &Refused::new(507, Why::Disk, body));
+            }
             (Step::Write(len), _) => upload.waiting -= len.min(upload.waiting),
             (Step::Finish, _) => return self.uploaded(cx, conn),
             _ => {}
         }
-        // What is uploaded at the same time is in no folder yet.
-        let user = upload.who.user.clone();
-        let (used, more) = (upload.used, upload.held && upload.waiting <= WINDOW / 2);
-        let own = self.uploads.values().filter(|upload| upload.who.user == user);
-        let sizes: u64 = own.map(|upload| upload.size).sum();
-        if used.saturating_add(sizes) > most {
-            let body = format!(
-                "the files of this user take {used} of {most} bytes; old ones are removed in time"
-            );
-            return self.fail_upload(cx, conn, &Refused::new(507, Why::Disk, body));
-        }
-        if more {
-            if let Some(upload) = self.uploads.get_mut(&conn) {
-                upload.held = false;
-            }
+        if upload.held && upload.waiting <= WINDOW / 2 {
+            upload.held = false;
             self.hold_body(cx, conn, false);
         }
     }
 
     fn uploaded(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        let Some(Upload { who, file: Some(file), size, since, .. }) = self.uploads.remove(&conn)
+        let Some(Upload { who, file: Some(file), size, since, origin, .. }) =
+            self.take_out(cx, conn)
         else {
             return;
         };
@@ -288,7 +312,7 @@ impl Gateway {
             .str("filename", &file.name)
             .num("size", size)
             .end();
-        self.respond(cx, conn, HttpAnswer::json(200, body));
+        self.respond(cx, conn, HttpAnswer::json(200, body).readable_by(origin));
         let duration = cx.now.saturating_duration_since(since);
         self.note(Fact::Uploaded { conn, user: who.user, path: file.path, bytes: size, duration });
     }
@@ -304,21 +328,35 @@ impl Gateway {
         }
     }
 
+    /// The time of its credential is over.
+    pub(super) fn upload_expired(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let body = "the token of this request has expired; send the file again with a new one";
+        self.fail_upload(cx, conn, &Refused::new(401, Why::Credential, body));
+    }
+
     /// It comes to nothing, and its client is told why.
     fn fail_upload(&mut self, cx: &mut Cx<'_>, conn: ConnId, refused: &Refused) {
+        let origin = self.uploads.get(&conn).and_then(|upload| upload.origin.clone());
         self.drop_upload(cx, conn);
-        self.respond(cx, conn, refused.answer());
+        self.respond(cx, conn, refused.answer().readable_by(origin));
         self.refused(conn, refused.status, refused.why, None);
     }
 
     /// It comes to nothing: what there is of its file is removed.
     pub(super) fn drop_upload(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        let Some(Upload { who, file: Some(file), .. }) = self.uploads.remove(&conn) else { return };
+        let Some(Upload { who, file: Some(file), .. }) = self.take_out(cx, conn) else { return };
         let path = file.path;
         // What it has given to the disk still waits there: until then its place is taken.
         self.ending_uploads.insert(path.clone(), who.user);
         let job = Job::Media { conn, path: path.clone(), step: Step::Abort };
         self.start_media(cx, MediaWork::Abort { path }, job);
+    }
+
+    /// It is over, one way or the other: so is the time that its credential had.
+    fn take_out(&mut self, cx: &Cx<'_>, conn: ConnId) -> Option<Upload> {
+        let upload = self.uploads.remove(&conn)?;
+        self.arm_expiry(cx.now, conn, None);
+        Some(upload)
     }
 
     fn respond(&mut self, cx: &mut Cx<'_>, conn: ConnId, answer: HttpAnswer) {
@@ -368,10 +406,25 @@ fn unauthorized(refusal: &Refusal) -> Refused {
         _ => "a valid token is needed, as Authorization: Bearer".into(),
     };
     match refusal.wait() {
-        Some(wait) => Refused::new(429, Why::Unauthorized, body)
-            .header("Retry-After", wait.as_millis().div_ceil(1000).to_string()),
+        Some(wait) => {
+            Refused::new(429, Why::Unauthorized, body).header("Retry-After", seconds(wait))
+        }
         None => Refused::new(401, Why::Unauthorized, body).header("WWW-Authenticate", "Bearer"),
     }
+}
+
+/// The user, or the address, has asked too often.
+fn limited(refusal: &Refusal) -> Refused {
+    let refused = Refused::new(429, Why::RateLimit, refusal.message().to_string());
+    match refusal.wait() {
+        Some(wait) => refused.header("Retry-After", seconds(wait)),
+        None => refused,
+    }
+}
+
+/// Whole seconds, for who would come too early otherwise.
+fn seconds(wait: Duration) -> String {
+    wait.as_millis().div_ceil(1000).to_string()
 }
 
 fn bad_form(what: &'static str) -> Refused {

@@ -333,9 +333,9 @@ impl Gateway {
 
     // --- time ----------------------------------------------------------------------------------
 
-    fn arm_pairing(&mut self, now: Instant) {
+    pub(super) fn arm_pairing(&mut self, now: Instant) {
         let Some(end) = self.pairings.next_end() else { return };
-        let at = now + Duration::from_millis(end.saturating_sub(self.ms(now)));
+        let at = self.clock.when(now, end);
         if let Some(old) = self.pairing_timer.replace(at) {
             self.timers.remove(&(old, Timer::Pairing));
         }

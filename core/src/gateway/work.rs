@@ -1,5 +1,7 @@
 //! What needs I/O, as data: the host executes it elsewhere and hands the outcome back.
 
+use super::log_ring::{LogPage, LogQuery};
+use super::media_ledger::{MediaRoom, NoRoom};
 use super::record::{Record, RecordKind};
 use super::request::{Known, Mark, RunEnd};
 use std::path::Path;
@@ -18,6 +20,9 @@ pub enum Work {
     /// For an agent: any number of [`Outcome::Chunk`], then [`Outcome::Done`] or
     /// [`Outcome::Failed`].
     Run(Run),
+    /// For whoever keeps the process's log, in a [`LogRing`](super::LogRing): one outcome,
+    /// [`Outcome::Logs`].
+    Logs(LogQuery),
     /// For the disk: one outcome, [`Outcome::Media`]. Works with one path must be executed in the order in
     /// which they were started.
     Media(MediaWork),
@@ -91,12 +96,19 @@ pub enum SiteOutcome {
 /// `part`, which a host may mark files with that are not whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaWork {
-    /// Begin a file, in a form that is not taken for a whole one: [`MediaOutcome::Opened`].
+    /// Begin a file, in a form that is not taken for a whole one, if there is room for it:
+    /// [`MediaOutcome::Done`] or [`MediaOutcome::NoRoom`]. All gateways of a process must have their
+    /// files counted by one [`MediaLedger`](super::MediaLedger): what several of them let in at once
+    /// would not fit otherwise.
     Open {
         /// Where.
         path: Arc<str>,
+        /// Bytes that will come for sure: room for them is taken now.
+        sure: u64,
+        /// How much may be kept.
+        room: MediaRoom,
     },
-    /// Add bytes to it: [`MediaOutcome::Done`].
+    /// Add bytes to it: [`MediaOutcome::Done`], or [`MediaOutcome::NoRoom`] and nothing is added.
     Write {
         /// Where.
         path: Arc<str>,
@@ -124,13 +136,10 @@ pub enum MediaWork {
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MediaOutcome {
-    /// The file was begun.
-    Opened {
-        /// Bytes of all whole files in the same folder.
-        used: u64,
-    },
     /// It was done.
     Done,
+    /// It would be more than may be kept; the file is as it was.
+    NoRoom(NoRoom),
     /// Whether all of them are there.
     Found(bool),
     /// Nothing more can be done with the file but [`MediaWork::Abort`].
@@ -166,6 +175,8 @@ pub enum Outcome {
     Media(MediaOutcome),
     /// What came of work on the files of a site.
     Site(SiteOutcome),
+    /// Lines of the log.
+    Logs(LogPage),
     /// A piece of an agent's answer. More follows.
     Chunk(String),
     /// An agent's whole answer.
@@ -244,16 +255,33 @@ pub enum StoreWork {
         /// At most so many bytes of text; one message is always given.
         bytes: usize,
     },
+    /// Create a session in which nothing was said yet: [`StoreOutcome::Opened`] with what is there now,
+    /// which is left as it is if it was there before, or [`StoreOutcome::Taken`].
+    Create {
+        /// The session's key.
+        session: Arc<str>,
+        /// Whose it will be.
+        new: NewSession,
+        /// The name that people see.
+        label: Option<String>,
+        /// When.
+        at: u64,
+    },
     /// List sessions, the one used last first: [`StoreOutcome::List`].
     List {
-        /// Only this user's.
-        owner: Option<Arc<str>>,
-        /// Only this agent's.
-        agent: Option<String>,
+        /// Which ones.
+        filter: SessionFilter,
+        /// With the beginnings of what was said first and last.
+        texts: bool,
         /// At most so many.
         limit: usize,
         /// Leave out so many.
         offset: usize,
+    },
+    /// Count sessions by their agents: [`StoreOutcome::Counted`].
+    Count {
+        /// Only this user's.
+        owner: Option<Arc<str>>,
     },
     /// Change what is shown of a session: [`StoreOutcome::Opened`] as it is now, or
     /// [`StoreOutcome::Absent`].
@@ -325,6 +353,37 @@ pub struct NewSession {
     /// The agent it talks to.
     pub agent: Arc<str>,
 }
+
+/// Which sessions are listed: those that fit all that is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionFilter {
+    /// Only this user's.
+    pub owner: Option<Arc<str>>,
+    /// Only this agent's.
+    pub agent: Option<String>,
+    /// Only the one with this key.
+    pub key: Option<Arc<str>>,
+    /// Only those with exactly this label.
+    pub label: Option<String>,
+    /// Only those with this in their key or label. ASCII letters in it must be in lower case and stand for
+    /// both cases.
+    pub search: Option<String>,
+}
+
+/// A session of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The session.
+    pub info: SessionInfo,
+    /// How the oldest message of the user begins, if that was asked for and it has a text: at most
+    /// [`LISTED_CHARS`] characters.
+    pub first: Option<Arc<str>>,
+    /// The same of the newest message, whoever spoke.
+    pub last: Option<Arc<str>>,
+}
+
+/// Characters of a message in a list: two or three lines.
+pub const LISTED_CHARS: usize = 240;
 
 /// Who speaks.
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
@@ -417,10 +476,12 @@ pub enum StoreOutcome {
     /// Sessions.
     List {
         /// The sessions.
-        sessions: Vec<SessionInfo>,
+        sessions: Vec<Listed>,
         /// How many there are without limit and offset.
         total: usize,
     },
+    /// How many sessions each agent has, by the agents' ids; those without any are left out.
+    Counted(Vec<(Arc<str>, u64)>),
     /// It is durable.
     Stored,
     /// What was to be forgotten is, durably; `false`: it was not there.

@@ -94,7 +94,8 @@ impl Store {
     /// All messages of a user, by session.
     pub fn said(&mut self, user: &str) -> BTreeMap<Arc<str>, Vec<Message>> {
         let owner = Some(Arc::from(user));
-        let work = StoreWork::List { owner, agent: None, limit: usize::MAX, offset: 0 };
+        let filter = SessionFilter { owner, ..SessionFilter::default() };
+        let work = StoreWork::List { filter, texts: false, limit: usize::MAX, offset: 0 };
         let StoreOutcome::List { sessions, .. } = self.memory.execute(work) else {
             panic!("a list");
         };
@@ -106,7 +107,7 @@ impl Store {
                 other => panic!("a history: {other:?}"),
             }
         };
-        sessions.into_iter().map(history).collect()
+        sessions.into_iter().map(|listed| listed.info).map(history).collect()
     }
 
     /// Records that are left.

@@ -1,6 +1,6 @@
 //! A disk for uploads, as the gateway's tests have one.
 
-use moorline_core::gateway::{MediaOutcome, MediaWork, StoreError};
+use moorline_core::gateway::{MediaLedger, MediaOutcome, MediaWork, StoreError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ pub struct Disk {
     pub mode: DiskMode,
     /// Content, and whether it is whole.
     pub files: BTreeMap<Arc<str>, (Vec<u8>, bool)>,
+    pub ledger: MediaLedger,
 }
 
 impl Disk {
@@ -36,26 +37,34 @@ impl Disk {
                 let is_whole = |path| self.files.get(path).is_some_and(|(_, whole)| *whole);
                 return MediaOutcome::Found(paths.iter().all(is_whole));
             }
-            (MediaWork::Abort { path }, _) => {
-                self.files.remove(&path);
-            }
-            (MediaWork::Open { path }, _) => {
-                let folder = path.rsplit_once('/').expect("a folder").0;
-                let whole = self
-                    .files
-                    .iter()
-                    .filter(|(other, (_, whole))| *whole && other.starts_with(folder));
-                let used = whole.map(|(_, (bytes, _))| bytes.len() as u64).sum();
+            (MediaWork::Abort { path }, _) => match self.files.remove(&path) {
+                Some((content, true)) => self.ledger.removed(&path, content.len() as u64),
+                _ => self.ledger.abort(&path),
+            },
+            (MediaWork::Open { path, sure, room }, _) => {
+                if let Err(what) = self.ledger.open(&path, sure, room) {
+                    return MediaOutcome::NoRoom(what);
+                }
                 assert!(self.files.insert(path, (Vec::new(), false)).is_none(), "a new file");
-                return MediaOutcome::Opened { used };
             }
             (_, Some(error)) => return MediaOutcome::Failed(error),
             (MediaWork::Write { path, bytes }, None) => match self.files.get_mut(&path) {
-                Some((content, false)) => content.extend_from_slice(&bytes),
-                other => panic!("{path}: {other:?}"),
+                Some((content, false)) => {
+                    if let Err(what) = self.ledger.write(&path, bytes.len() as u64) {
+                        return MediaOutcome::NoRoom(what);
+                    }
+                    content.extend_from_slice(&bytes);
+                }
+                // It was not begun for lack of room, and more was on its way.
+                None => return MediaOutcome::Failed(StoreError::Unavailable),
+                other @ Some(_) => panic!("{path}: {other:?}"),
             },
             (MediaWork::Finish { path }, None) => match self.files.get_mut(&path) {
-                Some((_, whole @ false)) => *whole = true,
+                Some((_, whole @ false)) => {
+                    *whole = true;
+                    self.ledger.finish(&path);
+                }
+                None => return MediaOutcome::Failed(StoreError::Unavailable),
                 other => panic!("{path}: {other:?}"),
             },
         }

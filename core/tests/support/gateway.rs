@@ -4,6 +4,8 @@
 
 #[path = "disk.rs"]
 mod disk;
+#[path = "envelope.rs"]
+pub mod envelope;
 #[path = "epoch.rs"]
 mod epoch;
 #[path = "files.rs"]
@@ -56,12 +58,17 @@ pub struct World {
     pub disk: Disk,
     /// The folder of the site.
     pub files: Files,
+    /// The process's log, or nobody who keeps one.
+    pub log: Option<LogRing>,
     /// When a slow disk is done with what it has.
     disk_busy: Instant,
     /// Messages that went over the bus.
     pub published: usize,
     /// Nodes that the bus does not reach.
     pub cut_off: Vec<usize>,
+    /// From which node to which the bus is late, and what it has not brought yet.
+    late: Option<(usize, usize)>,
+    on_the_way: Vec<BusMessage>,
     /// Runs that agents were given, and those that were cancelled.
     pub runs: Vec<Run>,
     pub cancelled: usize,
@@ -80,6 +87,8 @@ pub struct Client {
     pub closed: Option<(u16, String)>,
     /// Status and body of an HTTP answer.
     pub answer: Option<(u16, String)>,
+    /// Its headers.
+    pub headers: Vec<(String, String)>,
     /// Everything that the server has said.
     pub heard: Vec<u8>,
     pub client: Connection,
@@ -93,6 +102,8 @@ pub struct Client {
     pub seq: u64,
     /// For the next resume.
     pub resume: String,
+    /// It speaks the dialect of OpenClaw: each message to it must be one that the clients take.
+    pub openclaw: bool,
     request: u64,
 }
 
@@ -167,9 +178,12 @@ impl World {
             slow,
             disk: Disk::default(),
             files: Files::default(),
+            log: Some(LogRing::new("log-1", LogRing::LIMIT)),
             disk_busy: now,
             published: 0,
             cut_off: Vec::new(),
+            late: None,
+            on_the_way: Vec::new(),
             runs: Vec::new(),
             cancelled: 0,
             limits,
@@ -178,6 +192,20 @@ impl World {
         };
         world.settle();
         world
+    }
+
+    /// What one node says to another is on its way until [`World::bring`].
+    pub fn make_late(&mut self, from: usize, to: usize) {
+        self.late = Some((from, to));
+    }
+
+    /// The bus brings what was late, in its order.
+    pub fn bring(&mut self) {
+        let to = self.late.take().map_or(0, |(_, to)| to);
+        for message in std::mem::take(&mut self.on_the_way) {
+            self.nodes[to].handle_message(self.now, message);
+        }
+        self.settle();
     }
 
     /// From now on the store takes a second for each work of this node.
@@ -204,6 +232,7 @@ impl World {
             closed: None,
             answer: None,
             heard: Vec::new(),
+            headers: Vec::new(),
             client: Connection::client(request, entropy, self.limits.clone(), self.now),
             server: Connection::server(self.limits.clone(), self.now),
             stalled: false,
@@ -211,6 +240,7 @@ impl World {
             gone: false,
             seq: 0,
             resume: String::new(),
+            openclaw: false,
             request: 0,
         });
         self.nodes[node].connected(self.now, id, peer);
@@ -443,10 +473,12 @@ impl World {
             closed,
             answer,
             heard,
+            headers,
             stalled,
             mute,
             gone,
             seq,
+            openclaw,
             ..
         } = &mut self.clients[at];
         if *gone {
@@ -483,6 +515,11 @@ impl World {
                 match event {
                     Event::Text(text) => {
                         let message: Value = serde_json::from_str(text).expect("JSON");
+                        *openclaw |= message["payload"]["snapshot"].get("stateVersion").is_some();
+                        if *openclaw {
+                            let checked = envelope::check(&message);
+                            checked.unwrap_or_else(|what| panic!("{what}: {message}"));
+                        }
                         if message["payload"]["type"] == "hello-ok"
                             && message["payload"]["resume"]["resumed"] == false
                         {
@@ -504,6 +541,7 @@ impl World {
                     Event::Response(head) => {
                         let body = String::from_utf8_lossy(head.body()).into_owned();
                         *answer = Some((head.status(), body));
+                        *headers = texts(head.headers());
                     }
                     _ => {}
                 }
@@ -517,6 +555,7 @@ impl World {
                 if let Event::Response(head) = event {
                     let body = String::from_utf8_lossy(head.body()).into_owned();
                     *answer = Some((head.status(), body));
+                    *headers = texts(head.headers());
                 }
             }
             for _ in 0..2 {
@@ -601,6 +640,12 @@ impl World {
                 let outcome = self.files.execute(work);
                 self.later(wait, node, job, Outcome::Site(outcome));
             }
+            Action::Start { job, work: Work::Logs(query) } => {
+                if let Some(log) = &self.log {
+                    let page = log.read(query);
+                    self.later(Duration::ZERO, node, job, Outcome::Logs(page));
+                }
+            }
             Action::Start { job, work: Work::Run(run) } => {
                 let step = Duration::from_millis(20);
                 let mut wait = step;
@@ -630,7 +675,12 @@ impl World {
                         Route::Node(id) => usize::from(id.0) == other,
                         Route::Others => other != node,
                     };
-                    if meant && !self.cut_off.contains(&other) && !self.cut_off.contains(&node) {
+                    if meant && self.late == Some((node, other)) {
+                        self.on_the_way.push(message.clone());
+                    } else if meant
+                        && !self.cut_off.contains(&other)
+                        && !self.cut_off.contains(&node)
+                    {
                         bus.push_back((other, message.clone()));
                     }
                 }
@@ -658,6 +708,11 @@ fn output(connection: &mut Connection, now: Instant) -> Vec<u8> {
         connection.outbox(now).written(now, all.len() - before);
     }
     all
+}
+
+fn texts<'h>(headers: impl Iterator<Item = (&'h str, &'h [u8])>) -> Vec<(String, String)> {
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    headers.map(|(name, value)| (name.into(), text(value))).collect()
 }
 
 /// The code of an error answer, or `ok`.

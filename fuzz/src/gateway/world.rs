@@ -176,6 +176,10 @@ impl World {
                 self.later(Duration::ZERO, job, Outcome::Store(outcome));
             }
             Action::Start { job, work: Work::Run(run) } => self.run(job, &run),
+            Action::Start { job, work: Work::Logs(query) } => {
+                let page = LogRing::new("log", LogRing::LIMIT).read(query);
+                self.later(Duration::ZERO, job, Outcome::Logs(page));
+            }
             Action::Cancel { job } => self.due.retain(|_, (other, _)| *other != job),
             Action::Publish { .. } => panic!("there is no other node"),
             Action::Start { work: Work::Media(_) | Work::Site(_), .. }

@@ -1,4 +1,7 @@
 use super::*;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use ring::hmac;
 use serde_json::json;
 
 /// When the tokens of the vectors were issued, and a second in the hour that they are valid.
@@ -120,7 +123,12 @@ fn each_claim_is_looked_at() {
         (json!({"exp": 1_700_003_600.5}), None),
         (json!({"iss": null}), Some(Refused::Issuer)),
         (json!({"iss": "https://id.example.com/"}), Some(Refused::Issuer)),
+        (json!({"iss": ["https://id.example.com"]}), Some(Refused::Issuer)),
+        (json!({"iss": 7}), Some(Refused::Issuer)),
         (json!({"aud": null}), Some(Refused::Audience)),
+        (json!({"aud": 7}), Some(Refused::Audience)),
+        (json!({"aud": ["moorline", 7]}), Some(Refused::Audience)),
+        (json!({"iss": null, "aud": null, "exp": null}), Some(Refused::Audience)),
         (json!({"aud": "moor"}), Some(Refused::Audience)),
         (json!({"aud": []}), Some(Refused::Audience)),
         (json!({"exp": null}), Some(Refused::Claims)),
@@ -144,6 +152,17 @@ fn each_claim_is_looked_at() {
     }
     assert_eq!(hs256(&json!([])), Err(Refused::Malformed));
     assert_eq!(hs256(&claims(&json!({}))).map(|proved| proved.issued), Ok(0));
+}
+
+/// Two readers of one text must not see different claims in it.
+#[test]
+fn a_claim_that_is_there_twice_proves_nothing() {
+    let text = claims(&json!({})).to_string().replacen('{', "{\"exp\":1,", 1);
+    let signed =
+        format!("{}.{}", encode(&json!({"alg": "HS256"})), BASE64_URL_SAFE_NO_PAD.encode(text));
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes()), signed.as_bytes());
+    let token = format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(tag));
+    assert_eq!(verify(&[verifier(JwtAlg::Hs256, SECRET)], &token, AT), Err(Refused::Malformed));
 }
 
 #[test]

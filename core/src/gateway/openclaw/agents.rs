@@ -1,7 +1,7 @@
 //! The methods about agents.
 
 use super::super::Gateway;
-use super::super::json::Object;
+use super::super::json::{self, Object};
 use super::super::refusal::Refusal;
 use super::super::send::Cx;
 use super::super::session::agent_of;
@@ -44,7 +44,6 @@ pub(super) fn identity(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'
             Object::new(out)
                 .str("agentId", gateway.agent_shown(&agent.id))
                 .str("name", &agent.name)
-                .str("avatar", "")
                 .end();
         });
     }
@@ -55,20 +54,45 @@ pub(super) fn identity(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'
 pub(super) fn models(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
     if let Some(to) = call.to.take() {
         gateway.reply_ok(cx, to, |gateway, out| {
-            Object::new(out)
-                .list("models", &gateway.config.raw.agents, |out, agent| {
-                    Object::new(out)
-                        .str("id", &agent.id)
-                        .str("name", &agent.name)
-                        .str("provider", PROVIDER)
-                        .bool("available", true)
-                        .list("input", ["text"], super::super::json::string)
-                        .end();
-                })
-                .end();
+            let mut object = Object::new(out);
+            gateway.write_models(object.key("models"));
+            object.end();
         });
     }
     Ok(())
+}
+
+impl Gateway {
+    pub(super) fn write_models(&self, out: &mut String) {
+        json::list(out, &self.config.raw.agents, |out, agent| {
+            Object::new(out)
+                .str("id", &agent.id)
+                .str("name", &agent.name)
+                .str("provider", PROVIDER)
+                .bool("available", true)
+                .list("input", ["text"], json::string)
+                .end();
+        });
+    }
+
+    /// What the default agent is called: clients know it as `main`, unless another one is called so.
+    pub(in crate::gateway) fn default_agent(&self) -> &str {
+        self.agent_shown(&self.config.raw.agents[0].id)
+    }
+
+    /// What an agent is called.
+    pub(in crate::gateway) fn agent_shown<'a>(&self, id: &'a str) -> &'a str {
+        let is_default = self.config.raw.agents[0].id == id;
+        if is_default && self.config.agent(MAIN).is_none() { MAIN } else { id }
+    }
+
+    /// The agent that is called so.
+    pub(in crate::gateway) fn agent_called<'a>(&'a self, name: &'a str) -> &'a str {
+        if name == MAIN && self.config.agent(MAIN).is_none() {
+            return &self.config.raw.agents[0].id;
+        }
+        name
+    }
 }
 
 fn model_of(agent: &str) -> String {

@@ -8,6 +8,7 @@ use super::super::refusal::Code;
 use super::super::send::{Body, Cx, ReplyTo};
 use super::super::session::Op;
 use super::history::History;
+use super::sessions::Changed;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -34,6 +35,15 @@ pub(in crate::gateway) enum Then {
     Aborted,
     /// A part of a conversation was read.
     History(Box<History>),
+    /// It was done.
+    Done,
+    /// A session has changed.
+    Changed {
+        /// Its key.
+        session: Arc<str>,
+        /// How.
+        what: Box<Changed>,
+    },
 }
 
 /// The answer to what makes a run.
@@ -158,9 +168,27 @@ impl Gateway {
         if let Then::History(history) = then {
             return self.history_read(cx, conn, to, *history, body);
         }
-        let Some(payload) = body.payload() else { return self.reply_body(cx, to, body) };
+        if let Then::Changed { session, what } = then {
+            return self.session_changed(cx, to, session, *what, body);
+        }
+        let Some(payload) = body.payload() else {
+            if matches!(then, Then::Aborted) && body.error == Some(Code::NotFound) {
+                // Where nothing was said, nothing is under way.
+                return self.reply_ok(cx, to, |_, out| {
+                    Object::new(out)
+                        .bool("ok", true)
+                        .bool("aborted", false)
+                        .raw("runIds", "[]")
+                        .end();
+                });
+            }
+            return self.reply_body(cx, to, body);
+        };
         match then {
-            Then::AsItIs | Then::History(_) => self.reply_body(cx, to, body),
+            Then::AsItIs | Then::History(_) | Then::Changed { .. } => {
+                self.reply_body(cx, to, body);
+            }
+            Then::Done => self.reply_ok(cx, to, |_, out| out.push_str(r#"{"ok":true}"#)),
             Then::Sent { key, agent } => match serde_json::from_str::<Sent<'_>>(payload) {
                 Ok(sent) => self.openclaw_sent(cx, conn, to, &key, agent.as_deref(), &sent),
                 Err(_) => self.reply_body(cx, to, body),

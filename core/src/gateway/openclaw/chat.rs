@@ -4,10 +4,13 @@ use super::super::Gateway;
 use super::super::chat::MAX_KEY;
 use super::super::refusal::Refusal;
 use super::super::request::Fingerprint;
-use super::super::send::Cx;
+use super::super::send::{Cx, ReplyTo};
 use super::super::session::{Op, Send, agent_of};
+use super::super::sessions::check_label;
 use super::agents::unknown_agent;
 use super::answers::Then;
+use super::attachments::{self, Attachment};
+use super::commands::is_stop;
 use super::dispatch::{Call, Done};
 use super::history::{History, Read};
 use super::session_key::{MAIN, canonical, main_of};
@@ -24,8 +27,32 @@ const WAIT_MS: i64 = 30_000;
 const MAX_AWAITED: usize = 64;
 
 pub(super) fn send(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
-    let (key, op) = gateway.openclaw_send(call)?;
+    if call.values.text("message").is_some_and(|text| is_stop(&text)) {
+        let session = gateway.openclaw_session(call, None)?;
+        if let Some(to) = call.take(Then::Aborted) {
+            let op = Op::Abort { session: Some(session), run: None };
+            gateway.openclaw_route(cx, call.conn, op, to);
+        }
+        return Ok(());
+    }
+    let (key, op, files) = gateway.openclaw_send(call)?;
     if let Some(to) = call.take(Then::Sent { key, agent: None }) {
+        gateway.say_with(cx, call, op, files, to);
+    }
+    Ok(())
+}
+
+/// Puts a message of the assistant into a session, without a run.
+pub(super) fn inject(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let session = gateway.openclaw_session(call, None)?;
+    let label = call.values.text("label").map(String::from);
+    if let Some(label) = &label {
+        check_label(label)?;
+    }
+    let text = call.values.text("message").unwrap_or_default();
+    gateway.check_length(&text)?;
+    let op = Op::Inject { session, text: Arc::from(&*text), label };
+    if let Some(to) = call.take(Then::AsItIs) {
         gateway.openclaw_route(cx, call.conn, op, to);
     }
     Ok(())
@@ -38,11 +65,11 @@ pub(super) fn agent(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>)
         let text = "too many runs of this connection have not ended yet";
         return Err(Refusal::exhausted(text, super::super::refusal::SOON));
     }
-    let (key, op) = gateway.openclaw_send(call)?;
+    let (key, op, files) = gateway.openclaw_send(call)?;
     let session = op.session().map(|session| &**session);
     let agent = session.and_then(agent_of).unwrap_or(MAIN).into();
     if let Some(to) = call.take(Then::Sent { key, agent: Some(agent) }) {
-        gateway.openclaw_route(cx, call.conn, op, to);
+        gateway.say_with(cx, call, op, files, to);
     }
     Ok(())
 }
@@ -90,23 +117,42 @@ impl Gateway {
         agent: Option<&str>,
     ) -> Result<Arc<str>, Refusal> {
         let named = call.values.text("sessionKey");
-        let name = named.as_deref().unwrap_or(MAIN);
         let agent = agent.unwrap_or_else(|| self.default_agent());
-        canonical(name, agent, &main_of(call.who.user())).ok_or_else(|| {
-            Refusal::invalid(format!("sessionKey is empty or longer than {MAX_KEY} bytes"))
-        })
+        named_session(call, named.as_deref().unwrap_or(MAIN), agent, "sessionKey")
+    }
+
+    /// The session that a parameter names.
+    ///
+    /// # Errors
+    /// The name is no name of a session.
+    pub(super) fn openclaw_key(&self, call: &Call<'_>, param: &str) -> Result<Arc<str>, Refusal> {
+        let named = call.values.text(param).unwrap_or_default();
+        named_session(call, &named, self.default_agent(), param)
+    }
+
+    /// Says something, after its files were stored.
+    fn say_with(
+        &mut self,
+        cx: &mut Cx<'_>,
+        call: &Call<'_>,
+        op: Op,
+        files: Vec<Attachment>,
+        to: ReplyTo,
+    ) {
+        if files.is_empty() {
+            return self.openclaw_route(cx, call.conn, op, to);
+        }
+        self.store_files(cx, call.who.principal().clone(), op, files, to);
     }
 
     /// What a client says to an agent.
-    fn openclaw_send(&self, call: &Call<'_>) -> Result<(Arc<str>, Op), Refusal> {
+    fn openclaw_send(&self, call: &Call<'_>) -> Result<(Arc<str>, Op, Vec<Attachment>), Refusal> {
         let text = call.values.text("message").unwrap_or_default();
-        if text.trim().is_empty() {
+        let files = attachments::read(call, self.max_attachment())?;
+        if text.trim().is_empty() && files.is_empty() {
             return Err(Refusal::invalid("message or attachment required"));
         }
-        let most = self.config.raw.max_message_chars;
-        if text.chars().nth(most).is_some() {
-            return Err(Refusal::invalid(format!("message has more than {most} characters")));
-        }
+        self.check_length(&text)?;
         let named = call.values.text("agentId");
         let session = self.openclaw_session(call, named.as_deref())?;
         let name = named.as_deref().or(agent_of(&session)).unwrap_or(MAIN);
@@ -115,10 +161,11 @@ impl Gateway {
             return Err(unknown_agent(name));
         }
         let key: Arc<str> = Arc::from(&*call.values.text("idempotencyKey").unwrap_or_default());
+        let prints: Vec<_> = files.iter().map(Attachment::print).collect();
         let op = Op::Send(Send {
             session: Some(session.clone()),
             agent: Some(agent.into()),
-            print: Some(Fingerprint::of(&text)),
+            print: Some(Fingerprint::of_all(&text, &prints)),
             text: Arc::from(&*text),
             media: Vec::new(),
             key: Some(key.clone()),
@@ -126,6 +173,16 @@ impl Gateway {
             latest: true,
             create: true,
         });
-        Ok((key, op))
+        Ok((key, op, files))
     }
+}
+
+fn named_session(
+    call: &Call<'_>,
+    name: &str,
+    agent: &str,
+    param: &str,
+) -> Result<Arc<str>, Refusal> {
+    canonical(name, agent, &main_of(call.who.user()))
+        .ok_or_else(|| Refusal::invalid(format!("{param} is empty or longer than {MAX_KEY} bytes")))
 }

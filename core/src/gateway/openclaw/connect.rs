@@ -19,6 +19,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes of a Close's reason: clients of this dialect cut there, too.
@@ -261,9 +262,12 @@ impl Gateway {
         let client = Client::named(info.id, &info.version, &info.platform);
         self.log_in(cx, conn, principal.clone(), Some(client), false);
         self.arm_expiry(cx.now, conn, expires);
+        // These clients take a connection without ticks for dead, whatever pings it answers.
+        self.set_ticks(cx.now, conn, true);
         let peer = Peer {
             protocol,
             role,
+            client: Arc::new(info.clone()),
             scopes,
             tools: params.has_cap("tool-events"),
             device: device.map(|device| device.id),
@@ -276,6 +280,7 @@ impl Gateway {
         if let Some(state) = self.conns.get_mut(&conn) {
             state.openclaw = Some(Box::new(peer));
         }
+        self.presence_enter(cx.now, conn);
         let link = self.openclaw_link(cx.now, conn, &principal, view);
         let now = cx.now;
         self.write_answer(cx, conn, id, None, |gateway, out| {
@@ -283,5 +288,9 @@ impl Gateway {
             gateway.write_openclaw_hello(out, now, conn);
         });
         self.catch_up(cx, link);
+        if role == PeerRole::Operator {
+            let viewer = (!principal.role.sees_all()).then(|| principal.user.clone());
+            self.health_soon(cx.now, viewer);
+        }
     }
 }

@@ -23,12 +23,14 @@ pub(in crate::gateway) struct ConnectParams {
     /// What it understands beyond the least.
     pub(in crate::gateway) caps: Vec<Box<str>>,
     /// What a node can be told to do.
+    #[allow(dead_code, reason = "nodes come next")]
     pub(in crate::gateway) commands: Vec<Box<str>>,
     /// Its proof to be a certain device.
     pub(in crate::gateway) device: Option<DeviceParams>,
     /// Its credentials.
     pub(in crate::gateway) auth: AuthParams,
     /// What it calls itself in HTTP.
+    #[allow(dead_code, reason = "for the log, which comes next")]
     pub(in crate::gateway) user_agent: Option<Box<str>>,
 }
 

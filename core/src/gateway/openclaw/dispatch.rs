@@ -6,7 +6,7 @@ use super::super::conn::ConnId;
 use super::super::intake::Request;
 use super::super::principal::Authenticated;
 use super::super::refusal::{Code, Refusal, SOON, cut};
-use super::super::send::{Cx, ReplyTo};
+use super::super::send::{Called, Cx, ReplyTo};
 use super::answers::Then;
 use super::connect_params::PeerRole;
 use super::methods::{self, Method};
@@ -121,17 +121,20 @@ impl Gateway {
         let to = ReplyTo::Local {
             conn: id,
             id: Box::from(&*request.id),
-            method: method.name,
+            method: Called { name: method.name, reads: method.scope == Scopes::READ },
             since: cx.now,
+            held: None,
             then: Then::AsItIs,
         };
         let done = if crowded {
             let text = "too many requests of this connection have no answer yet";
-            Err((Some(to), Refusal::exhausted(text, SOON)))
+            Err(Box::new((Some(to), Refusal::exhausted(text, SOON))))
         } else {
             self.openclaw_call(cx, id, method, who, scopes, request, to)
         };
-        if let Err((Some(to), refusal)) = done {
+        if let Err(refused) = done
+            && let (Some(to), refusal) = *refused
+        {
             self.reply_error(cx, to, &refusal);
         }
     }
@@ -146,22 +149,29 @@ impl Gateway {
         scopes: Scopes,
         request: &Request<'_>,
         to: ReplyTo,
-    ) -> Result<(), (Option<ReplyTo>, Refusal)> {
-        if let Err(refusal) = self.charge(cx, conn, method.name, method.cost, &who) {
-            return Err((Some(to), refusal));
+    ) -> Result<(), Box<(Option<ReplyTo>, Refusal)>> {
+        let mut to = Some(to);
+        let done = self.charge(cx, conn, method.name, method.cost, who.principal());
+        let done = done.and_then(|()| match method.cost {
+            // What is free ends things: it must always work.
+            0 => Ok(()),
+            _ => self.hold_request(who.principal(), request, &mut to),
+        });
+        if let Err(refusal) = done {
+            return Err(Box::new((to, refusal)));
         }
         if self.draining.is_some() {
-            return Err((Some(to), shutting_down()));
+            return Err(Box::new((to, shutting_down())));
         }
         let values = match Values::read(request.params, method.params) {
             Ok(values) => values,
             Err(what) => {
                 let text = format!("invalid {} params: {what}", method.name);
-                return Err((Some(to), Refusal::invalid(text)));
+                return Err(Box::new((to, Refusal::invalid(text))));
             }
         };
-        let mut call = Call { who, conn, scopes, values, to: Some(to) };
-        (method.handler)(self, cx, &mut call).map_err(|refusal| (call.to.take(), refusal))
+        let mut call = Call { who, conn, scopes, values, to };
+        (method.handler)(self, cx, &mut call).map_err(|refusal| Box::new((call.to.take(), refusal)))
     }
 
     fn count_refused(&mut self, cx: &mut Cx<'_>, id: ConnId, refusal: &Refusal) {

@@ -7,14 +7,19 @@
 use super::super::bounded::Forgetful;
 use super::super::bus::NodeId;
 use super::super::conn::ConnId;
-use super::super::json::{self, Object};
+use super::super::json::Object;
 use super::super::link::{Dialect, LinkId};
+use super::super::retained::Held;
 use super::super::ring::{Chunk, Event, Kind, Next, RunName, Stream};
 use super::super::send::Cx;
 use super::super::{Gateway, Timer};
 use super::answers::Final;
+use super::attachments::Attachings;
+use super::health::Pulse;
 use super::history::write_content;
 use super::peer::{Protocol, View};
+use super::presence::Left;
+use super::session_events::{Spoken, Updated};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -29,7 +34,6 @@ const GATHER: Duration = Duration::from_millis(75);
 const REPEATED: usize = 4096;
 
 /// What this node knows for the connections of this dialect.
-#[derive(Debug)]
 pub(in crate::gateway) struct OpenClaw {
     said: BTreeMap<Arc<str>, Said>,
     due: BTreeSet<(Instant, Arc<str>)>,
@@ -40,6 +44,12 @@ pub(in crate::gateway) struct OpenClaw {
     /// How often what was told of who is connected has changed, and how it was told that all is well.
     presence: u64,
     health: u64,
+    /// Those who have just left.
+    pub(super) left: Left,
+    /// When the next one is told that all is well, and who.
+    pub(super) pulse: Pulse,
+    /// Messages whose files are being stored.
+    pub(super) attachings: Attachings,
 }
 
 /// What a run has said.
@@ -48,6 +58,8 @@ struct Said {
     run: Arc<RunName>,
     users: Vec<Arc<str>>,
     text: String,
+    /// What is kept of it.
+    held: Held,
     /// So much of it was told.
     told: usize,
     /// When the next piece may be told.
@@ -104,14 +116,6 @@ struct TurnEvent<'a> {
 }
 
 #[derive(Deserialize)]
-struct SessionEvent<'a> {
-    #[serde(rename = "sessionKey", borrow)]
-    session: Cow<'a, str>,
-    #[serde(borrow)]
-    change: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
 struct Shutdown {
     #[serde(rename = "restartExpectedMs")]
     expected: Option<u64>,
@@ -119,7 +123,7 @@ struct Shutdown {
 
 /// Who gets an event.
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
-enum To<'a> {
+pub(super) enum To<'a> {
     /// Everybody who sees conversations.
     Readers,
     /// Those of them who want to know of every session.
@@ -137,6 +141,9 @@ impl OpenClaw {
             names: Forgetful::new(names),
             presence: 1,
             health: 1,
+            left: Left::default(),
+            pulse: Pulse::default(),
+            attachings: Attachings::default(),
         }
     }
 
@@ -146,6 +153,16 @@ impl OpenClaw {
 
     pub(in crate::gateway) fn presence_changed(&mut self) {
         self.presence += 1;
+    }
+
+    pub(super) fn health_told(&mut self) {
+        self.health += 1;
+    }
+
+    /// What clients call the runs of a session that are under way, as far as anybody here reads them.
+    pub(super) fn runs_of(&self, session: &str) -> Vec<&str> {
+        let runs = self.said.values().map(|said| &said.run);
+        runs.filter(|run| *run.session == *session).map(|run| run.shown()).collect()
     }
 
     /// The run that a user calls so.
@@ -174,11 +191,11 @@ impl RunName {
         self.key.as_deref().unwrap_or(&self.run)
     }
 
-    fn agent_shown(&self) -> &str {
+    pub(super) fn agent_shown(&self) -> &str {
         super::super::session::agent_of(&self.session).unwrap_or(&self.agent)
     }
 
-    fn write_chat<'o>(&self, out: &'o mut String, seq: u64, state: &str) -> Object<'o> {
+    pub(super) fn write_chat<'o>(&self, out: &'o mut String, seq: u64, state: &str) -> Object<'o> {
         Object::new(out)
             .str("runId", self.shown())
             .str("sessionKey", &self.session)
@@ -210,12 +227,15 @@ pub(in crate::gateway) fn write_next(
     let Some(Event(kind)) = next.event else { return };
     match kind {
         Kind::Plain { name, payload, .. } => {
-            Object::new(out)
+            let mut object = Object::new(out)
                 .str("type", "event")
                 .str("event", name)
                 .raw("payload", payload)
-                .num("seq", next.to)
-                .end();
+                .num("seq", next.to);
+            if *name == "health" {
+                object = object.object("stateVersion", |o| openclaw.versions(o));
+            }
+            object.end();
         }
         Kind::Chunk(chunk) => {
             let text = openclaw.said.get(&chunk.run.run).map(|said| said.text.as_str());
@@ -270,7 +290,7 @@ fn write_chunk(
     object.num("seq", seq).end();
 }
 
-fn write_message<'o>(mut object: Object<'o>, text: &str, now_ms: u64) -> Object<'o> {
+pub(super) fn write_message<'o>(mut object: Object<'o>, text: &str, now_ms: u64) -> Object<'o> {
     let mut message = Object::new(object.key("message")).str("role", "assistant");
     write_content(message.key("content"), text);
     message.num("timestamp", now_ms).end();
@@ -299,8 +319,8 @@ impl Gateway {
                 }
             }
             Kind::Plain { name: "session.updated", payload, .. } => {
-                if let Ok(event) = serde_json::from_str::<SessionEvent<'_>>(payload) {
-                    self.sessions_changed(cx, from, users, &event.session, &event.change);
+                if let Ok(event) = serde_json::from_str::<Updated<'_>>(payload) {
+                    self.session_updated(cx, from, users, &event);
                 }
             }
             Kind::Plain { .. } => {}
@@ -308,7 +328,7 @@ impl Gateway {
     }
 
     /// Gives an event to the connections that want it.
-    fn tell(
+    pub(super) fn tell(
         &mut self,
         cx: &mut Cx<'_>,
         from: NodeId,
@@ -377,6 +397,7 @@ impl Gateway {
             return;
         }
         said.text.push_str(&chunk.text);
+        said.held.add(chunk.text.len());
         if said.due.is_some() {
             return;
         }
@@ -390,10 +411,12 @@ impl Gateway {
 
     fn said(&mut self, cx: &Cx<'_>, run: &Arc<RunName>, users: &[Arc<str>]) {
         let started = self.ms(cx.now);
+        let held = self.retained.hold(&run.owner, 0);
         self.openclaw.said.entry(run.run.clone()).or_insert_with(|| Said {
             run: run.clone(),
             users: users.to_vec(),
             text: String::new(),
+            held,
             told: 0,
             next: cx.now,
             due: None,
@@ -479,7 +502,8 @@ impl Gateway {
                 let start = self.lifecycle_start(run);
                 self.tell(cx, from, users, To::Readers, &start);
                 if let Some(text) = &inner.message {
-                    self.session_message(cx, from, users, run, "user", text, None);
+                    let spoken = Spoken { role: "user", text, id: None };
+                    self.session_message(cx, from, users, run, &spoken);
                 }
                 self.sessions_changed(cx, from, users, &run.session, "run.started");
             }
@@ -572,7 +596,9 @@ impl Gateway {
         self.tell(cx, from, users, To::Readers, &end);
         self.tell(cx, from, users, To::Readers, &chat);
         if let Some(content) = &inner.content {
-            self.session_message(cx, from, users, run, "assistant", content, inner.id.as_deref());
+            let id = inner.id.as_deref();
+            let spoken = Spoken { role: "assistant", text: content, id };
+            self.session_message(cx, from, users, run, &spoken);
         }
         self.sessions_changed(cx, from, users, &run.session, "run.ended");
     }
@@ -622,58 +648,6 @@ impl Gateway {
             };
             self.write_answer(cx, conn, &id, None, |_, out| done.write(out));
         }
-    }
-
-    // --- sessions ------------------------------------------------------------------------------------
-
-    #[expect(clippy::too_many_arguments, reason = "what an event says")]
-    fn session_message(
-        &mut self,
-        cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
-        run: &Arc<RunName>,
-        role: &str,
-        text: &str,
-        id: Option<&str>,
-    ) {
-        let now = self.ms(cx.now);
-        let mut payload = String::new();
-        Object::new(&mut payload)
-            .str("sessionKey", &run.session)
-            .str("agentId", run.agent_shown())
-            .object("message", |mut o| {
-                o = o.str("role", role);
-                match role {
-                    "user" => json::string(o.key("content"), text),
-                    _ => write_content(o.key("content"), text),
-                }
-                o.num("timestamp", now)
-            })
-            .maybe_str("messageId", id)
-            .end();
-        let event = Event::named_of_run("session.message", run, &payload, false);
-        self.tell(cx, from, users, To::Listeners(&run.session), &event);
-    }
-
-    fn sessions_changed(
-        &mut self,
-        cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
-        session: &str,
-        reason: &str,
-    ) {
-        let now = self.ms(cx.now);
-        let mut payload = String::new();
-        Object::new(&mut payload)
-            .str("sessionKey", session)
-            .maybe_str("agentId", super::super::session::agent_of(session))
-            .str("reason", reason)
-            .num("ts", now)
-            .end();
-        let event = Event::plain("sessions.changed", &payload);
-        self.tell(cx, from, users, To::Watchers, &event);
     }
 
     /// The payload of an event that tells who is connected.
@@ -735,6 +709,7 @@ impl Gateway {
                 let Some(said) = self.openclaw.said.get_mut(&chunk.run.run) else { return };
                 if said.text.len() < chunk.text.len() {
                     said.text.clone_from(&chunk.text);
+                    said.held.set(said.text.len());
                     said.told = said.text.len();
                 }
                 let (name, text) = (said.run.clone(), said.text.clone());

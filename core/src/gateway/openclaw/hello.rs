@@ -4,13 +4,11 @@ use super::super::Gateway;
 use super::super::conn::ConnId;
 use super::super::json::{self, Object};
 use super::super::presence::conn_name;
+use super::super::tick;
 use super::methods::{EVENTS, METHODS};
+use super::peer::Protocol;
 use super::session_key::main_of;
 use std::time::Instant;
-
-/// How often clients hear a `tick`: those of this dialect take a connection without one for dead, whatever
-/// pings it answers.
-const TICK_MS: u64 = 30_000;
 
 impl Gateway {
     pub(super) fn write_openclaw_hello(&self, out: &mut String, now: Instant, id: ConnId) {
@@ -19,7 +17,7 @@ impl Gateway {
         let limits = &self.config.raw.limits;
         let role = peer.role;
         let reads = peer.view().reads;
-        Object::new(out)
+        let mut object = Object::new(out)
             .str("type", "hello-ok")
             .num("protocol", peer.protocol.number())
             .object("server", |o| {
@@ -27,7 +25,7 @@ impl Gateway {
                     .str("connId", &conn_name(self.node.id(), id))
             })
             .object("features", |o| {
-                let own = METHODS.iter().filter(|method| method.role == role);
+                let own = METHODS.iter().filter(|method| method.role == role && method.listed);
                 o.list("methods", own, |out, method| json::string(out, method.name))
                     .list("events", EVENTS, |out, event| json::string(out, event))
                     .list("capabilities", ["published-model-catalog"], json::string)
@@ -49,16 +47,28 @@ impl Gateway {
                             .str("mainSessionKey", &format!("agent:{agent}:{main}"))
                             .str("scope", "per-sender")
                     })
-            })
-            .object("auth", |mut o| {
+            });
+        if peer.protocol == Protocol::V4 {
+            // Older clients take it for the place of a device token.
+            object = object.object("auth", |mut o| {
                 o = o.str("role", role.as_str());
                 peer.scopes.write(o.key("scopes"));
                 o
-            })
+            });
+        }
+        object
             .object("policy", |o| {
-                o.num("maxPayload", u64::from(limits.message))
+                let o = o
+                    .num("maxPayload", u64::from(limits.message))
                     .num("maxBufferedBytes", u64::from(limits.outbox))
-                    .num("tickIntervalMs", TICK_MS)
+                    .num("tickIntervalMs", tick::EVERY.as_millis() as u64);
+                match peer.protocol {
+                    Protocol::V3 => o,
+                    Protocol::V4 => o.object("attachments", |o| {
+                        let most = self.max_attachment() as u64;
+                        o.num("maxBytes", most).num("maxImageBytes", most)
+                    }),
+                }
             })
             .end();
     }

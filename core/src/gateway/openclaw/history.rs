@@ -76,6 +76,8 @@ struct Message<'a> {
     role: Cow<'a, str>,
     #[serde(borrow)]
     content: Cow<'a, str>,
+    #[serde(borrow)]
+    label: Option<Cow<'a, str>>,
     ts: u64,
 }
 
@@ -172,13 +174,22 @@ impl Message<'_> {
         if self.role == "user" {
             json::string(object.key("content"), &self.content);
         } else {
-            write_content(object.key("content"), &self.content);
+            let text = labelled(&self.content, self.label.as_deref());
+            write_content(object.key("content"), &text);
             object = object.str("stopReason", "stop");
         }
         object
             .num("timestamp", self.ts)
             .object("__openclaw", |o| o.str("id", &self.id).raw("seq", &self.id))
             .end();
+    }
+}
+
+/// A text that was put in by hand, with its label where clients look for it.
+pub(super) fn labelled<'t>(text: &'t str, label: Option<&str>) -> Cow<'t, str> {
+    match label {
+        Some(label) => Cow::Owned(format!("[{label}]\n\n{text}")),
+        None => Cow::Borrowed(text),
     }
 }
 

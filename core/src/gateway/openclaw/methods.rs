@@ -5,9 +5,10 @@ use super::super::Gateway;
 use super::super::send::Cx;
 use super::connect_params::PeerRole;
 use super::dispatch::{Call, Done};
-use super::schema::{Field, Kind};
+use super::method_params as params;
+use super::schema::Field;
 use super::scopes::Scopes;
-use super::{agents, chat, system};
+use super::{agents, chat, commands, config, health, nothing, presence, sessions, wake};
 
 /// A method that clients of this dialect can call.
 pub(in crate::gateway) struct Method {
@@ -22,6 +23,10 @@ pub(in crate::gateway) struct Method {
     /// Its parameters, and no others.
     pub(in crate::gateway) params: &'static [Field],
     pub(in crate::gateway) handler: fn(&mut Gateway, &mut Cx<'_>, &mut Call<'_>) -> Done,
+    /// Clients are told that there is such a method: they show what they can do by that.
+    pub(in crate::gateway) listed: bool,
+    /// What it does, in a sentence.
+    pub(in crate::gateway) summary: &'static str,
 }
 
 /// The events that clients of this dialect can see.
@@ -41,17 +46,6 @@ pub(in crate::gateway) fn find(name: &str) -> Option<&'static Method> {
     METHODS.iter().find(|method| method.name == name)
 }
 
-/// Names of agents, sessions and runs.
-const NAME: Kind = Kind::Text { min: 1, max: 512 };
-/// What makes a request have its effect once.
-const KEY: Kind = Kind::Text { min: 1, max: 128 };
-const FLAG: Kind = Kind::Boolean;
-const ANY: Kind = Kind::Any;
-const COUNT: Kind = Kind::Integer { min: 0, max: 1_000_000 };
-/// What people say.
-const TEXT: Kind = Kind::Text { min: 0, max: 25 * 1024 * 1024 };
-const MS: Kind = Kind::Integer { min: 0, max: 1 << 53 };
-
 const fn operator(
     name: &'static str,
     scope: Scopes,
@@ -59,72 +53,131 @@ const fn operator(
     params: &'static [Field],
     handler: fn(&mut Gateway, &mut Cx<'_>, &mut Call<'_>) -> Done,
 ) -> Method {
-    Method { name, role: PeerRole::Operator, scope, cost, params, handler }
+    let (role, listed) = (PeerRole::Operator, true);
+    Method { name, role, scope, cost, params, handler, listed, summary: "" }
 }
 
+impl Method {
+    const fn about(mut self, summary: &'static str) -> Self {
+        self.summary = summary;
+        self
+    }
+
+    /// For methods about what there is not: who knows of them asks in vain.
+    const fn unlisted(mut self) -> Self {
+        self.listed = false;
+        self
+    }
+}
+
+const NOTHING: Scopes = Scopes::NONE;
+const READ: Scopes = Scopes::READ;
+const WRITE: Scopes = Scopes::WRITE;
+const ADMIN: Scopes = Scopes::ADMIN;
+
 pub(in crate::gateway) static METHODS: &[Method] = &[
-    operator("health", Scopes::NONE, 1, &[Field::optional("probe", FLAG)], system::health),
-    operator("status", Scopes::READ, 1, &[], system::status),
-    operator("system-presence", Scopes::READ, 1, &[], system::presence),
-    operator("last-heartbeat", Scopes::READ, 1, &[], system::last_heartbeat),
-    operator("models.list", Scopes::READ, 1, &[Field::optional("view", ANY)], agents::models),
-    operator("agents.list", Scopes::READ, 1, &[], agents::list),
-    operator(
-        "agent.identity.get",
-        Scopes::READ,
-        1,
-        &[Field::optional("agentId", NAME), Field::optional("sessionKey", NAME)],
-        agents::identity,
-    ),
-    operator("chat.send", Scopes::WRITE, 10, CHAT_SEND, chat::send),
-    operator("chat.history", Scopes::READ, 2, CHAT_HISTORY, chat::history),
-    operator("chat.startup", Scopes::READ, 2, CHAT_HISTORY, chat::history),
-    operator(
-        "chat.abort",
-        Scopes::WRITE,
-        0,
-        &[
-            Field::required("sessionKey", NAME),
-            Field::optional("runId", NAME),
-            Field::optional("agentId", NAME),
-            Field::optional("preserveSideRuns", FLAG),
-        ],
-        chat::abort,
-    ),
-    operator("agent", Scopes::WRITE, 10, AGENT, chat::agent),
-    operator(
-        "agent.wait",
-        Scopes::WRITE,
-        2,
-        &[Field::required("runId", NAME), Field::optional("timeoutMs", MS)],
-        chat::wait,
-    ),
-];
-
-const ATTACHMENTS: Kind = Kind::List(&ANY, 16);
-
-/// Clients send more with a message than an agent can use here: all of that is ignored.
-const CHAT_SEND: &[Field] = &[
-    Field::required("sessionKey", NAME),
-    Field::required("message", TEXT),
-    Field::required("idempotencyKey", KEY),
-    Field::optional("agentId", NAME),
-    Field::optional("attachments", ATTACHMENTS),
-    Field::OTHERS,
-];
-
-const CHAT_HISTORY: &[Field] = &[
-    Field::required("sessionKey", NAME),
-    Field::optional("limit", Kind::Integer { min: 1, max: 1000 }),
-    Field::optional("offset", COUNT),
-    Field::OTHERS,
-];
-
-const AGENT: &[Field] = &[
-    Field::required("message", TEXT),
-    Field::required("idempotencyKey", KEY),
-    Field::optional("agentId", NAME),
-    Field::optional("sessionKey", NAME),
-    Field::optional("attachments", ATTACHMENTS),
-    Field::OTHERS,
+    operator("health", NOTHING, 1, params::HEALTH, health::health)
+        .about("Whether all is well, and how many sessions the caller has."),
+    operator("status", READ, 1, params::IGNORED, health::status)
+        .about("Sessions that were used last, by agents."),
+    operator("system-presence", READ, 1, params::IGNORED, presence::list)
+        .about("Who is connected, and who has left in the last five minutes."),
+    operator("last-heartbeat", READ, 1, params::IGNORED, nothing::last_heartbeat)
+        .about("Null: agents do not speak by themselves."),
+    operator("models.list", READ, 1, params::MODELS, agents::models)
+        .about("Each agent as a model: which one it asks is its own affair."),
+    operator("agents.list", READ, 1, params::IGNORED, agents::list)
+        .about("The agents; the default one is called main."),
+    operator("agent.identity.get", READ, 1, params::IDENTITY, agents::identity)
+        .about("What an agent is called."),
+    operator("config.get", READ, 1, params::IGNORED, config::get)
+        .about("The configuration that holds, without secrets; all of it for admins."),
+    operator("commands.list", READ, 1, params::IGNORED, commands::list)
+        .about("What a text can be instead of a message."),
+    operator("chat.send", WRITE, 10, params::CHAT_SEND, chat::send)
+        .about("Says something to an agent; events tell the answer. `/stop` stops it."),
+    operator("chat.history", READ, 2, params::CHAT_HISTORY, chat::history)
+        .about("What was said, and what is being said."),
+    operator("chat.startup", READ, 2, params::CHAT_HISTORY, chat::history)
+        .about("The same, as the first thing that a page asks."),
+    operator("chat.metadata", READ, 1, params::IGNORED, commands::metadata)
+        .about("The models and commands of a session."),
+    operator("chat.abort", WRITE, 0, params::CHAT_ABORT, chat::abort)
+        .about("Stops what is under way in a session, or one run of it."),
+    operator("chat.inject", ADMIN, 5, params::CHAT_INJECT, chat::inject)
+        .about("Adds a message of the assistant without a run."),
+    operator("agent", WRITE, 10, params::AGENT, chat::agent)
+        .about("Says something to an agent, and has two answers: accepted, and what came of it."),
+    operator("agent.wait", WRITE, 2, params::AGENT_WAIT, chat::wait)
+        .about("Waits for the end of a run."),
+    operator("wake", WRITE, 10, params::WAKE, wake::wake)
+        .about("Tells the default agent something in the caller's main session; `now` only."),
+    operator("sessions.list", READ, 2, params::SESSIONS_LIST, sessions::list)
+        .about("The caller's sessions, or everybody's for admins; the one used last first."),
+    operator("sessions.describe", READ, 1, params::SESSION, sessions::describe)
+        .about("One session, or null."),
+    operator("sessions.resolve", READ, 2, params::SESSIONS_RESOLVE, sessions::resolve)
+        .about("The key of a session by its key, its id or its label."),
+    operator("sessions.subscribe", READ, 1, params::SESSIONS_LIST, sessions::subscribe)
+        .about("From now on `sessions.changed` and `session.message` tell of all sessions."),
+    operator("sessions.unsubscribe", READ, 1, params::IGNORED, sessions::unsubscribe)
+        .about("The end of that."),
+    operator("sessions.messages.subscribe", READ, 1, params::SESSION, sessions::listen)
+        .about("From now on `session.message` tells what is said in this one."),
+    operator("sessions.messages.unsubscribe", READ, 1, params::SESSION, sessions::unlisten)
+        .about("The end of that."),
+    operator("sessions.patch", WRITE, 2, params::SESSIONS_PATCH, sessions::patch)
+        .about("Changes the label of a session; other settings keep their defaults."),
+    operator("sessions.create", WRITE, 5, params::SESSIONS_CREATE, sessions::create)
+        .about("Makes a session, and says something in it if there is a message."),
+    operator("sessions.reset", ADMIN, 5, params::SESSION, sessions::reset)
+        .about("Forgets all that was said in a session."),
+    operator("sessions.delete", WRITE, 5, params::SESSIONS_DELETE, sessions::delete)
+        .about("Removes a session with all that was said in it."),
+    operator("sessions.compact", ADMIN, 5, params::SESSIONS_COMPACT, sessions::compact)
+        .about("Forgets what was said first; the newest `maxLines` messages stay, or 4."),
+    operator("channels.status", READ, 1, params::IGNORED, nothing::channels)
+        .about("No channels.")
+        .unlisted(),
+    operator("cron.list", READ, 1, params::IGNORED, nothing::cron).about("No jobs.").unlisted(),
+    operator("cron.status", READ, 1, params::IGNORED, nothing::cron_status)
+        .about("No jobs.")
+        .unlisted(),
+    operator("tasks.list", READ, 1, params::IGNORED, nothing::tasks).about("No tasks.").unlisted(),
+    operator("question.list", Scopes::QUESTIONS, 1, params::IGNORED, nothing::questions)
+        .about("No questions.")
+        .unlisted(),
+    operator("exec.approval.list", Scopes::APPROVALS, 1, params::IGNORED, nothing::approvals)
+        .about("Nothing to approve.")
+        .unlisted(),
+    operator("plugin.approval.list", Scopes::APPROVALS, 1, params::IGNORED, nothing::approvals)
+        .about("Nothing to approve.")
+        .unlisted(),
+    operator("openclaw.approval.list", Scopes::APPROVALS, 1, params::IGNORED, nothing::approvals)
+        .about("Nothing to approve.")
+        .unlisted(),
+    operator("taskSuggestions.list", READ, 1, params::IGNORED, nothing::suggestions)
+        .about("No suggestions.")
+        .unlisted(),
+    operator("sessions.groups.list", READ, 1, params::IGNORED, nothing::groups)
+        .about("No groups.")
+        .unlisted(),
+    operator("progressCard.get", READ, 1, params::IGNORED, nothing::progress)
+        .about("No card.")
+        .unlisted(),
+    operator("users.prefs.get", READ, 1, params::IGNORED, nothing::preferences)
+        .about("No preferences are kept.")
+        .unlisted(),
+    operator("update.status", ADMIN, 1, params::IGNORED, nothing::update)
+        .about("Nothing to update: whoever has installed the gateway does that.")
+        .unlisted(),
+    operator("send", WRITE, 1, params::CHANNEL, nothing::channel)
+        .about("Refused: there is no channel.")
+        .unlisted(),
+    operator("message.action", WRITE, 1, params::CHANNEL, nothing::channel)
+        .about("Refused: there is no channel.")
+        .unlisted(),
+    operator("system-event", ADMIN, 1, params::SYSTEM_EVENT, nothing::system_event)
+        .about("Refused: there is no heartbeat that it could wait for.")
+        .unlisted(),
 ];

@@ -17,14 +17,20 @@
 //! | `device_proof` | whether a device is the one that it says |
 //! | `devices` `device_request` `paired_device` `device_tokens` | which devices were let in, and for what |
 //! | `scopes` | what a connection may do, as a set of words |
-//! | `dispatch` `methods` `schema` | a message as a request: one table of methods, and what parameters may be |
-//! | `chat` `history` `agents` `system` `session_key` | the methods |
-//! | `answers` `events` | what leaves |
+//! | `dispatch` `methods` `method_params` `schema` `table` | a message as a request: one table of methods, and what parameters may be |
+//! | `chat` `attachments` `commands` `history` | talking to agents, and what was said |
+//! | `sessions` `browse` `session_row` `session_key` | sessions: found, shown, changed, and what they are called |
+//! | `agents` `config` `health` `presence` `wake` `nothing` | the gateway itself, and what it does not have |
+//! | `answers` `events` `session_events` | what leaves |
 
 mod agents;
 mod answers;
+mod attachments;
+mod browse;
 mod chat;
 mod client_info;
+mod commands;
+mod config;
 mod connect;
 mod connect_params;
 mod device_proof;
@@ -36,19 +42,30 @@ mod device_tokens;
 mod devices;
 mod dispatch;
 mod events;
+mod health;
 mod hello;
 mod history;
+mod method_params;
 mod methods;
+mod nothing;
 #[allow(dead_code, reason = "built from below: pairing comes next")]
 mod paired_device;
 mod peer;
+mod presence;
 #[allow(dead_code, reason = "more methods come next")]
 mod schema;
 mod scopes;
+mod session_events;
 mod session_key;
-mod system;
+mod session_row;
+mod sessions;
+mod table;
+mod wake;
 
 pub(super) use answers::{Then, code};
+pub(super) use browse::Browse;
 pub(super) use connect::is_connect;
 pub(super) use events::{OpenClaw, write_next};
 pub(super) use peer::{Peer, View};
+pub(super) use presence::Shown;
+pub use table::{OpenClawMethod, openclaw_methods, openclaw_methods_markdown};

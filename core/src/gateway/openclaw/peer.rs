@@ -1,7 +1,9 @@
 //! What the gateway knows about a connection that speaks this dialect.
 
 use super::super::principal::Role;
+use super::client_info::ClientInfo;
 use super::connect_params::PeerRole;
+use super::presence::Shown;
 use super::scopes::Scopes;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -36,9 +38,12 @@ impl Protocol {
 pub(in crate::gateway) struct Peer {
     pub(in crate::gateway) protocol: Protocol,
     pub(in crate::gateway) role: PeerRole,
+    /// What it says it is.
+    pub(in crate::gateway) client: Arc<ClientInfo>,
     /// What it has got of what it asked for.
     pub(in crate::gateway) scopes: Scopes,
     /// It shows what tools do.
+    #[allow(dead_code, reason = "agents tell nothing of their tools yet")]
     pub(in crate::gateway) tools: bool,
     /// Its proven device.
     pub(in crate::gateway) device: Option<Arc<str>>,
@@ -65,6 +70,12 @@ impl Peer {
     pub(in crate::gateway) fn narrow(&mut self, role: Role) -> Role {
         self.scopes = self.scopes.within(Scopes::of_role(role));
         self.scopes.role(role).unwrap_or(Role::Viewer)
+    }
+
+    /// What others may see of it.
+    pub(in crate::gateway) fn shown(&self) -> Arc<Shown> {
+        let (client, device) = (self.client.clone(), self.device.clone());
+        Arc::new(Shown { client, role: self.role, scopes: self.scopes, device })
     }
 
     pub(in crate::gateway) fn view(&self) -> View {

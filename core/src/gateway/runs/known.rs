@@ -138,7 +138,8 @@ impl Gateway {
     /// not the user who stopped it, and a retry begins it again.
     pub(super) fn settle(&mut self, cx: &Cx<'_>, key: Key, ending: &Ending) {
         let end = match ending {
-            Ending::Failed { code: Code::Unavailable, .. } | Ending::Completed { .. } => return,
+            Ending::Completed { .. } => return,
+            ending if ending.is_passing() => return,
             Ending::Failed { code, error } => {
                 let (timeout, error) = (*code == Code::AgentTimeout, error.as_str().into());
                 RunEnd::Failed { timeout, error }
@@ -181,9 +182,14 @@ impl Ending {
                     .object("usage", |o| super::write_usage(o, usage))
                     .str("messageId", &message.to_string())
             }),
-            Self::Failed { code, error } => Refusal::new(code, format!("run failed: {error}"))
-                .details(|o| run.write(o).str("sessionKey", session))
-                .into(),
+            Self::Failed { code, error } => {
+                let text = format!("run failed: {error}");
+                let refusal = match code {
+                    Code::ResourceExhausted => Refusal::exhausted(text, SOON),
+                    code => Refusal::new(code, text),
+                };
+                refusal.details(|o| run.write(o).str("sessionKey", session)).into()
+            }
             Self::Cancelled => {
                 Body::ok(|o| run.write(o).str("sessionKey", session).bool("cancelled", true))
             }

@@ -1,7 +1,8 @@
-//! What must not run on a loop thread: the store, the agents, the files of uploads and those of a site,
-//! each on a thread of its own.
+//! What must not run on a loop thread: the store, the agents, the files of uploads, those of a site and
+//! the log in memory, each on a thread of its own.
 
 mod echo_agent;
+mod logs;
 mod media;
 pub(crate) mod site;
 mod store;
@@ -9,6 +10,7 @@ mod store;
 pub(crate) use media::MediaDir;
 pub(crate) use store::Store;
 
+use crate::log_tail::LogTail;
 use moorline_core::gateway::{BusMessage, JobId, Outcome, Work};
 use moorline_mio::Handle;
 use std::io;
@@ -99,6 +101,7 @@ pub(crate) struct Jobs {
     agent: Sender<echo_agent::Task>,
     media: Sender<media::Task>,
     site: Sender<site::Task>,
+    logs: Sender<logs::Task>,
 }
 
 impl Jobs {
@@ -108,12 +111,14 @@ impl Jobs {
         mailboxes: &[Mailbox],
         store: Store,
         media: MediaDir,
+        log: LogTail,
     ) -> io::Result<(Self, [JoinHandle<()>; 2])> {
         let (store, store_thread) = store::start(store, mailboxes.to_vec())?;
         let (media, media_thread) = media::start(media, mailboxes.to_vec())?;
         let agent = echo_agent::start(mailboxes.to_vec())?;
         let site = site::start(mailboxes.to_vec())?;
-        Ok((Self { store, agent, media, site }, [store_thread, media_thread]))
+        let logs = logs::start(log, mailboxes.to_vec())?;
+        Ok((Self { store, agent, media, site, logs }, [store_thread, media_thread]))
     }
 
     /// Takes on a piece of work of the loop `node`.
@@ -129,6 +134,9 @@ impl Jobs {
             }
             Work::Site(work) => {
                 let _ = self.site.send(site::Task { job, work });
+            }
+            Work::Logs(query) => {
+                let _ = self.logs.send(logs::Task { job, query });
             }
             Work::Run(run) => {
                 let _ = self.agent.send(echo_agent::Task::Start(job, run));

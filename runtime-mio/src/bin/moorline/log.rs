@@ -1,13 +1,17 @@
-//! Log lines on stderr, as text for people or one JSON object per line.
+//! Log lines on stderr, as text for people or one JSON object per line; the last of them in memory, too.
 
 use crate::cli::LogFormat;
 use crate::failure::Failure;
+use crate::log_tail::LogTail;
 use std::io::IsTerminal as _;
+use tracing::Subscriber;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::reload::{Handle, Layer};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Registry};
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 /// Lines that may wait for whoever reads them. More are dropped: a log that nobody reads must not stop
 /// the gateway.
@@ -26,27 +30,49 @@ impl LogLevel {
 
 /// Sets up logging at a level such as `debug`, or by directives. Lines are written by a thread of
 /// their own, the last of them when the guard is dropped.
-pub(crate) fn init(format: LogFormat, level: &str) -> Result<(WorkerGuard, LogLevel), Failure> {
+pub(crate) fn init(
+    format: LogFormat,
+    level: &str,
+) -> Result<(WorkerGuard, LogLevel, LogTail), Failure> {
     let filter = EnvFilter::try_new(level)
         .map_err(|error| Failure::Config(format!("the log level cannot be used: {error}")))?;
-    let (filter, handle) = Layer::new(filter);
+    let (filter, handle) = reload::Layer::new(filter);
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(WAITING)
         .finish(std::io::stderr());
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
-        // A line that cannot be written is not worth a panic.
-        .log_internal_errors(false)
-        .with_target(false);
-    let log = tracing_subscriber::registry().with(filter);
+    let tail = LogTail::new();
+    let log = tracing_subscriber::registry().with(filter).with(json_layer(tail.clone()));
     match format {
-        LogFormat::Text => log.with(lines.with_ansi(std::io::stderr().is_terminal())).init(),
-        LogFormat::Json => {
-            log.with(lines.json().flatten_event(true).with_current_span(false)).init();
+        LogFormat::Text => {
+            let lines = fmt::layer()
+                .with_writer(writer)
+                // A line that cannot be written is not worth a panic.
+                .log_internal_errors(false)
+                .with_target(false)
+                .with_ansi(std::io::stderr().is_terminal());
+            log.with(lines).init();
         }
+        LogFormat::Json => log.with(json_layer(writer)).init(),
     }
-    Ok((guard, LogLevel(handle)))
+    Ok((guard, LogLevel(handle), tail))
+}
+
+/// Writes one JSON object per line.
+pub(crate) fn json_layer<S, W>(writer: W) -> impl Layer<S>
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+    W: for<'w> MakeWriter<'w> + 'static,
+{
+    fmt::layer()
+        .with_writer(writer)
+        .log_internal_errors(false)
+        .with_target(false)
+        // Spans are written with fields of their own, which must not be those that terminals get.
+        .with_ansi(false)
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
 }
 
 /// Whether this can be a level.

@@ -12,6 +12,7 @@ mod echo;
 mod failure;
 mod jobs;
 mod log;
+mod log_tail;
 mod open_files;
 mod peer_text;
 mod port_holder;

@@ -19,13 +19,13 @@ use reload::{Reload, Reloader};
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Mutex;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let sources = Sources::of_process(args);
     let loaded = sources.load()?;
     let settings = &loaded.settings;
-    let (_log, log_level) = log::init(settings.log_format, &settings.log_level)?;
+    let (_log, log_level, log_tail) = log::init(settings.log_format, &settings.log_level)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
 
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Mailbox::new).unzip();
-    let (jobs, threads) = Jobs::start(&mailboxes, store, media)?;
+    let (jobs, threads) = Jobs::start(&mailboxes, store, media, log_tail)?;
     let (reloads, reload_inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Reload::channel).unzip();
     let nodes: Vec<_> = gateways
@@ -114,12 +114,11 @@ fn kept_token(settings: &Settings, state: &StateDir) -> Result<Option<KeptToken>
 
 /// One gateway per loop, all made before the first client is served.
 fn gateways(config: &GatewayConfig, count: usize) -> Result<Vec<Gateway>, Failure> {
-    let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let now = Instant::now();
+    let (now, unix_ms) = (Instant::now(), node::unix_ms());
     (0..count)
         .map(|index| {
             let node = Node { index: index as u16, count: count as u16 };
-            Gateway::new(config.clone(), node, Box::new(OsEntropy), now, unix_ms as u64)
+            Gateway::new(config.clone(), node, Box::new(OsEntropy), now, unix_ms)
                 .map_err(|error| Failure::Config(error.to_string()))
         })
         .collect()

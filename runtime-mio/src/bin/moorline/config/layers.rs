@@ -72,7 +72,8 @@ impl Sources {
         let Reading { mut settings, origins, warnings, .. } = reading;
         settings.state_dir = settings.state_dir.or_else(state_dir::default_path);
         if !origins.contains_key("limits.pre_auth") {
-            settings.gateway.bounds.pre_auth = (settings.gateway.bounds.connections / 20).max(64);
+            let connections = settings.gateway.bounds.connections * usize::from(settings.loops);
+            settings.gateway.bounds.pre_auth = (connections / 20).clamp(64, 5_000);
         }
         Ok(Loaded { settings, origins, warnings, file: found.map(|(path, _)| path) })
     }
@@ -227,6 +228,8 @@ mod tests {
             ("gateway.rate_limit_rpm", "3", "--rate-limit-rpm".into()),
             ("gateway.rate_limit_burst", "5", "default".into()),
             ("loops", "2", format!("{path}:3")),
+            // A twentieth of the connections of both loops.
+            ("limits.pre_auth", "1000", "default".into()),
             ("gateway.owner_ids", "[\"ann\",\"bob\"]", "MOORLINE_GATEWAY_OWNER_IDS".into()),
             ("log.level", "\"debug\"", "MOORLINE_LOG_LEVEL".into()),
             ("agents", "[{\"id\":\"a\",\"name\":\"a\"}]", "MOORLINE_AGENTS".into()),

@@ -239,7 +239,7 @@ mod tests {
             let Err(Failure::Config(text)) = check(&base.join(name)) else { panic!("{name}") };
             assert!(text.contains(name) && text.contains(what), "{text}");
         }
-        fs::set_permissions(base.join("ui/index.html"), fs::Permissions::from_mode(0))
+        fs::set_permissions(base.join("ui/index.html"), fs::Permissions::from_mode(0o000))
             .expect("a mode");
         // Root may read everything.
         if !rustix::process::geteuid().is_root() {

@@ -3,6 +3,7 @@
 //! disk takes 6 ms for a commit that was 180 appends per second for one client who waits, 1,400 for 8,
 //! 7,700 for 64 and 23,000 for 512.
 
+mod browse;
 mod file;
 mod records;
 mod requests;

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What clients are told of a restart: a start takes less than a second.
 const RESTART_EXPECTED: Duration = Duration::from_secs(2);
@@ -21,6 +21,13 @@ const RESTART_EXPECTED: Duration = Duration::from_secs(2);
 /// How long a start waits for the store. It goes on without: the store is asked again until it answers,
 /// and clients are told to come back.
 const STORE_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often a loop looks at the wall clock at most: it is set seldom.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often at least, while something ends by it: a loop sleeps as long as the machine does, and would go
+/// on sleeping.
+const CLOCK_WITHIN: Duration = Duration::from_secs(30);
 
 /// Messages of other threads that a loop takes in one turn.
 const INBOX: usize = 64;
@@ -38,6 +45,8 @@ pub(super) struct GatewayNode {
     /// so that every connection gets its events in order.
     later: BTreeMap<ConnId, Vec<Later>>,
     folding: Folding,
+    /// When it last looked at the wall clock.
+    clock_seen: Instant,
 }
 
 enum Later {
@@ -67,6 +76,7 @@ impl GatewayNode {
             mailboxes,
             later: BTreeMap::new(),
             folding: Folding::default(),
+            clock_seen: Instant::now(),
         }
     }
 
@@ -204,6 +214,11 @@ impl GatewayNode {
     }
 }
 
+/// What the wall clock shows, in milliseconds after 1970.
+pub(super) fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
 impl Drop for GatewayNode {
     fn drop(&mut self) {
         facts::log_folded(self.index, self.folding.take_all());
@@ -259,6 +274,10 @@ impl Handler for GatewayNode {
         if more {
             self.mailboxes[self.index].wake();
         }
+        if now.saturating_duration_since(self.clock_seen) >= CLOCK_EVERY {
+            self.clock_seen = now;
+            self.gateway.set_wall_clock(now, unix_ms());
+        }
         self.gateway.handle_deadline(now);
         self.take_actions(None);
         self.say(connections);
@@ -266,7 +285,8 @@ impl Handler for GatewayNode {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.gateway.deadline().into_iter().chain(self.folding.deadline()).min()
+        let clock = self.gateway.needs_wall_clock().then(|| self.clock_seen + CLOCK_WITHIN);
+        self.gateway.deadline().into_iter().chain(self.folding.deadline()).chain(clock).min()
     }
 
     fn stopping(&mut self, now: Instant, connections: &mut Connections<'_>) {

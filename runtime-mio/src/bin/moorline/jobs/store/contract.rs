@@ -194,6 +194,57 @@ const CONTRACT: &[Promise] = &[
             assert_eq!(&*messages[0].text, text);
         }
     }),
+    ("a session can begin empty, and then is as any other", |store| {
+        let create = |owner: &str, label: Option<&str>| StoreWork::Create {
+            session: "s".into(),
+            new: NewSession { owner: owner.into(), agent: "echo".into() },
+            label: label.map(Into::into),
+            at: 5,
+        };
+        let created = store.one(create("ann", Some("plans")));
+        let StoreOutcome::Opened(info) = &created else { panic!("{created:?}") };
+        assert_eq!((info.label.as_deref(), info.messages, info.created), (Some("plans"), 0, 5));
+        assert_eq!(store.one(create("ann", None)), created, "it is left as it is");
+        assert_eq!(store.one(create("eve", None)), StoreOutcome::Taken);
+        assert_eq!(store.one(say("s", "hello", 6, None)), appended(1));
+    }),
+    ("a list is filtered, and tells how conversations begin and end", |store| {
+        let long = "ä".repeat(LISTED_CHARS + 9);
+        for (session, text, at) in [("a", &*long, 1), ("a", "end\0!", 2), ("B-side", "x", 3)] {
+            store.one(say(session, text, at, None));
+        }
+        store.one(StoreWork::Patch { session: "a".into(), label: Some("My Plans".into()) });
+        let mut list = |filter: SessionFilter| {
+            let work = StoreWork::List { filter, texts: true, limit: 9, offset: 0 };
+            let StoreOutcome::List { sessions, total } = store.one(work) else { panic!("a list") };
+            assert_eq!(sessions.len(), total);
+            sessions
+        };
+        let keys = |list: &[Listed]| -> Vec<_> {
+            list.iter().map(|session| session.info.key.to_string()).collect()
+        };
+        let all = list(SessionFilter::default());
+        assert_eq!(keys(&all), ["B-side", "a"]);
+        assert_eq!(all[1].first.as_deref(), Some(&*"ä".repeat(LISTED_CHARS)));
+        assert_eq!(all[1].last.as_deref(), Some("end\0!"));
+        let search =
+            |text: &str| SessionFilter { search: Some(text.into()), ..SessionFilter::default() };
+        assert_eq!(keys(&list(search("plans"))), ["a"]);
+        assert_eq!(keys(&list(search("b-s"))), ["B-side"]);
+        assert!(list(search("%")).is_empty(), "it is no pattern");
+        let label =
+            |text: &str| SessionFilter { label: Some(text.into()), ..SessionFilter::default() };
+        assert_eq!((list(label("My Plans")).len(), list(label("my plans")).len()), (1, 0));
+        let key = SessionFilter { key: Some("a".into()), ..SessionFilter::default() };
+        assert_eq!(list(key).len(), 1);
+        let hers = SessionFilter { owner: Some("eve".into()), ..search("a") };
+        assert!(list(hers).is_empty());
+        let count = |owner: Option<&str>| StoreWork::Count { owner: owner.map(Into::into) };
+        let counted = StoreOutcome::Counted(vec![("echo".into(), 2)]);
+        assert_eq!(store.one(count(Some("ann"))), counted);
+        assert_eq!(store.one(count(None)), counted);
+        assert_eq!(store.one(count(Some("eve"))), StoreOutcome::Counted(vec![]));
+    }),
     ("records are put together, and go when they are told or have expired", |store| {
         let record = |key: &str, expires| Record {
             kind: RecordKind::Link,
@@ -276,7 +327,7 @@ impl Arbitrary for Step {
                 Some(Mark::End { user, key, usage, expires })
             }
         };
-        let work = match pick(g, &(0..24).collect::<Vec<_>>()) {
+        let work = match pick(g, &(0..27).collect::<Vec<_>>()) {
             0..10 => StoreWork::Append {
                 session,
                 create: pick(g, &[None, Some(NewSession { owner: user, agent: key })]),
@@ -299,12 +350,23 @@ impl Arbitrary for Step {
                 limit: small,
                 bytes: pick(g, &[0, 12, 1000]),
             },
-            15 => StoreWork::List {
-                owner: pick(g, &[None, Some(user)]),
-                agent: pick(g, &[None, Some(key.to_string())]),
+            15 | 24 => StoreWork::List {
+                filter: SessionFilter {
+                    owner: pick(g, &[None, Some(user)]),
+                    agent: pick(g, &[None, Some(key.to_string())]),
+                    key: pick(g, &[None, None, Some(session)]),
+                    label: pick(g, &[None, None, Some("label".into())]),
+                    search: pick(g, &[None, None, Some("l".into()), Some("s2".into())]),
+                },
+                texts: bool::arbitrary(g),
                 limit: small,
                 offset: pick(g, &[0, 1]),
             },
+            25 => {
+                let new = NewSession { owner: user, agent: key };
+                StoreWork::Create { session, new, label, at: 0 }
+            }
+            26 => StoreWork::Count { owner: pick(g, &[None, Some(user)]) },
             16 => StoreWork::Patch { session, label },
             17 => StoreWork::Delete { session },
             18 => StoreWork::Reset { session },
@@ -343,6 +405,7 @@ fn timed(mut work: StoreWork, now: u64) -> StoreWork {
         StoreWork::Remove { at, .. } | StoreWork::Clear { at, .. } | StoreWork::Load { at } => {
             *at = now;
         }
+        StoreWork::Create { at, .. } => *at = now,
         _ => {}
     }
     work

@@ -147,43 +147,6 @@ pub(super) fn history(
     Ok(StoreOutcome::History { messages, more })
 }
 
-pub(super) fn list(
-    file: &Connection,
-    owner: Option<&str>,
-    agent: Option<&str>,
-    limit: usize,
-    offset: usize,
-) -> Result<StoreOutcome> {
-    // Two texts, because one for both cases would not use the index of an owner's sessions.
-    let (page, count) = match owner {
-        Some(_) => (
-            concat!(
-                "SELECT ",
-                info_columns!(),
-                " FROM sessions s WHERE owner = ?1 AND (?2 IS NULL OR agent = ?2)
-                 ORDER BY used DESC LIMIT ?3 OFFSET ?4"
-            ),
-            "SELECT count(*) FROM sessions WHERE owner = ?1 AND (?2 IS NULL OR agent = ?2)",
-        ),
-        None => (
-            concat!(
-                "SELECT ",
-                info_columns!(),
-                " FROM sessions s WHERE ?1 IS NULL AND (?2 IS NULL OR agent = ?2)
-                 ORDER BY used DESC LIMIT ?3 OFFSET ?4"
-            ),
-            "SELECT count(*) FROM sessions WHERE ?1 IS NULL AND (?2 IS NULL OR agent = ?2)",
-        ),
-    };
-    let (limit, offset) = (column(limit as u64), column(offset as u64));
-    let sessions = file
-        .prepare_cached(page)?
-        .query_map(params![owner, agent, limit, offset], |row| info(row, 0))?
-        .collect::<Result<_>>()?;
-    let total = file.prepare_cached(count)?.query_row([owner, agent], |row| number(row, 0))?;
-    Ok(StoreOutcome::List { sessions, total: total as usize })
-}
-
 pub(super) fn patch(file: &Connection, session: &str, label: Option<&str>) -> Result<StoreOutcome> {
     file.prepare_cached("UPDATE sessions SET label = ?2 WHERE key = ?1")?
         .execute(params![session, label])?;

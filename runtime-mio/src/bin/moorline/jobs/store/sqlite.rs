@@ -1,6 +1,6 @@
 //! The store in a SQLite file: works, many of them in one transaction.
 
-use super::{file, records, requests, sessions};
+use super::{browse, file, records, requests, sessions};
 use crate::failure::Failure;
 use moorline_core::gateway::{StoreError, StoreOutcome, StoreWork};
 use rusqlite::{Connection, ErrorCode, Result};
@@ -109,9 +109,14 @@ impl SqliteStore {
             StoreWork::History { session, before, limit, bytes } => {
                 sessions::history(file, &session, before, limit, bytes)
             }
-            StoreWork::List { owner, agent, limit, offset } => {
-                sessions::list(file, owner.as_deref(), agent.as_deref(), limit, offset)
+            StoreWork::Create { session, new, label, at } => {
+                self.uses += 1;
+                browse::create(file, &session, &new, label.as_deref(), at, self.uses)
             }
+            StoreWork::List { filter, texts, limit, offset } => {
+                browse::list(file, &filter, texts, limit, offset)
+            }
+            StoreWork::Count { owner } => browse::count(file, owner.as_deref()),
             StoreWork::Patch { session, label } => {
                 sessions::patch(file, &session, label.as_deref())
             }

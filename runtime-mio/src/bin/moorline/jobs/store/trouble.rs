@@ -4,7 +4,7 @@ use super::Store;
 use super::contract::{Folder, say};
 use super::file::NAME;
 use super::sqlite::SqliteStore;
-use moorline_core::gateway::{StoreError, StoreOutcome, StoreWork};
+use moorline_core::gateway::{SessionFilter, StoreError, StoreOutcome, StoreWork};
 use rusqlite::Connection;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -127,7 +127,12 @@ fn flipped_bytes_are_refused_or_do_no_harm() {
             Ok(mut store) => {
                 let outcomes = store.all(vec![
                     say("s", "x", 1, None),
-                    StoreWork::List { owner: None, agent: None, limit: 9, offset: 0 },
+                    StoreWork::List {
+                        filter: SessionFilter::default(),
+                        texts: true,
+                        limit: 9,
+                        offset: 0,
+                    },
                 ]);
                 assert_eq!(outcomes.len(), 2);
             }

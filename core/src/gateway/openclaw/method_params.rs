@@ -1,0 +1,178 @@
+//! What the parameters of methods may be.
+//!
+//! Clients send more than this gateway has a use for, and newer ones more than older ones: where it does
+//! no harm to ignore it, [`Field::OTHERS`] stands at the end.
+
+use super::schema::{Field, Kind};
+
+/// Names of agents, sessions and runs.
+pub(super) const NAME: Kind = Kind::Text { min: 1, max: 512 };
+/// What makes a request have its effect once.
+const KEY: Kind = Kind::Text { min: 1, max: 128 };
+pub(super) const FLAG: Kind = Kind::Boolean;
+pub(super) const ANY: Kind = Kind::Any;
+const COUNT: Kind = Kind::Integer { min: 0, max: 1_000_000 };
+const SOME: Kind = Kind::Integer { min: 1, max: 1_000_000 };
+/// What people say.
+const TEXT: Kind = Kind::Text { min: 0, max: 25 * 1024 * 1024 };
+/// The same, where there must be something.
+const WORDS: Kind = Kind::Text { min: 1, max: 25 * 1024 * 1024 };
+/// A name that people see: at most 100 characters.
+const LABEL: Kind = Kind::Text { min: 0, max: 400 };
+const MS: Kind = Kind::Integer { min: 0, max: 1 << 53 };
+
+/// For methods that answer the same whatever they are asked.
+pub(super) const IGNORED: &[Field] = &[Field::OTHERS];
+
+pub(super) const HEALTH: &[Field] = &[Field::optional("probe", FLAG), Field::OTHERS];
+
+pub(super) const MODELS: &[Field] = &[Field::optional("view", ANY), Field::OTHERS];
+
+pub(super) const IDENTITY: &[Field] =
+    &[Field::optional("agentId", NAME), Field::optional("sessionKey", NAME), Field::OTHERS];
+
+const ATTACHMENT: Kind = Kind::Object(&[
+    Field::optional("content", TEXT),
+    Field::optional("mimeType", Kind::Text { min: 0, max: 256 }),
+    Field::optional("fileName", Kind::Text { min: 0, max: 1024 }),
+    Field::OTHERS,
+]);
+
+const ATTACHMENTS: Kind = Kind::List(&ATTACHMENT, 16);
+
+pub(super) const CHAT_SEND: &[Field] = &[
+    Field::required("sessionKey", NAME),
+    Field::required("message", TEXT),
+    Field::required("idempotencyKey", KEY),
+    Field::optional("agentId", NAME),
+    Field::optional("attachments", ATTACHMENTS),
+    Field::OTHERS,
+];
+
+pub(super) const CHAT_HISTORY: &[Field] = &[
+    Field::required("sessionKey", NAME),
+    Field::optional("limit", Kind::Integer { min: 1, max: 1000 }),
+    Field::optional("offset", COUNT),
+    Field::OTHERS,
+];
+
+pub(super) const CHAT_ABORT: &[Field] = &[
+    Field::required("sessionKey", NAME),
+    Field::optional("runId", NAME),
+    Field::optional("agentId", NAME),
+    Field::optional("preserveSideRuns", FLAG),
+    Field::OTHERS,
+];
+
+pub(super) const CHAT_INJECT: &[Field] = &[
+    Field::required("sessionKey", NAME),
+    Field::required("message", WORDS),
+    Field::optional("label", LABEL),
+    Field::OTHERS,
+];
+
+pub(super) const AGENT: &[Field] = &[
+    Field::required("message", TEXT),
+    Field::required("idempotencyKey", KEY),
+    Field::optional("agentId", NAME),
+    Field::optional("sessionKey", NAME),
+    Field::optional("attachments", ATTACHMENTS),
+    Field::OTHERS,
+];
+
+pub(super) const AGENT_WAIT: &[Field] =
+    &[Field::required("runId", NAME), Field::optional("timeoutMs", MS), Field::OTHERS];
+
+pub(super) const SESSIONS_LIST: &[Field] = &[
+    Field::optional("limit", SOME),
+    Field::optional("offset", COUNT),
+    Field::optional("agentId", NAME),
+    Field::optional("search", Kind::Text { min: 0, max: 512 }),
+    Field::optional("archived", FLAG),
+    Field::optional("includeDerivedTitles", FLAG),
+    Field::optional("includeLastMessage", FLAG),
+    Field::OTHERS,
+];
+
+pub(super) const SESSION: &[Field] = &[Field::required("key", NAME), Field::OTHERS];
+
+pub(super) const SESSIONS_RESOLVE: &[Field] = &[
+    Field::optional("key", NAME),
+    Field::optional("sessionId", NAME),
+    Field::optional("label", LABEL),
+    Field::optional("agentId", NAME),
+    Field::OTHERS,
+];
+
+/// Settings of sessions that clients know and that agents here have not: each keeps its default.
+pub(super) const SETTINGS: &[&str] = &[
+    "thinkingLevel",
+    "fastMode",
+    "verboseLevel",
+    "reasoningLevel",
+    "elevatedLevel",
+    "traceLevel",
+    "responseUsage",
+    "model",
+    "sendPolicy",
+    "groupActivation",
+    "execHost",
+    "execSecurity",
+    "execAsk",
+    "execNode",
+    "archived",
+    "pinned",
+    "unread",
+    "category",
+    "icon",
+];
+
+pub(super) const SESSIONS_PATCH: &[Field] = &[
+    Field::required("key", NAME),
+    Field::optional("agentId", NAME),
+    Field::optional("label", LABEL),
+    Field::optional("thinkingLevel", ANY),
+    Field::optional("fastMode", ANY),
+    Field::optional("verboseLevel", ANY),
+    Field::optional("reasoningLevel", ANY),
+    Field::optional("elevatedLevel", ANY),
+    Field::optional("traceLevel", ANY),
+    Field::optional("responseUsage", ANY),
+    Field::optional("model", ANY),
+    Field::optional("sendPolicy", ANY),
+    Field::optional("groupActivation", ANY),
+    Field::optional("execHost", ANY),
+    Field::optional("execSecurity", ANY),
+    Field::optional("execAsk", ANY),
+    Field::optional("execNode", ANY),
+    Field::optional("archived", ANY),
+    Field::optional("pinned", ANY),
+    Field::optional("unread", ANY),
+    Field::optional("category", ANY),
+    Field::optional("icon", ANY),
+];
+
+pub(super) const SESSIONS_CREATE: &[Field] = &[
+    Field::optional("key", NAME),
+    Field::optional("agentId", NAME),
+    Field::optional("label", LABEL),
+    Field::optional("message", TEXT),
+    Field::OTHERS,
+];
+
+pub(super) const SESSIONS_DELETE: &[Field] =
+    &[Field::required("key", NAME), Field::optional("deleteTranscript", FLAG), Field::OTHERS];
+
+pub(super) const SESSIONS_COMPACT: &[Field] =
+    &[Field::required("key", NAME), Field::optional("maxLines", SOME), Field::OTHERS];
+
+pub(super) const WAKE: &[Field] = &[
+    Field::required("mode", Kind::OneOf(&["now", "next-heartbeat"])),
+    Field::required("text", WORDS),
+    Field::OTHERS,
+];
+
+pub(super) const SYSTEM_EVENT: &[Field] = &[Field::required("text", WORDS), Field::OTHERS];
+
+/// Which channels there could be does not matter where there are none.
+pub(super) const CHANNEL: &[Field] = &[Field::optional("channel", NAME), Field::OTHERS];
