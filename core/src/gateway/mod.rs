@@ -192,7 +192,10 @@ pub use log_ring::{LogLevel, LogLine, LogPage, LogQuery, LogRing};
 pub use media_ledger::{MediaLedger, MediaRoom, NoRoom};
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
-pub use openclaw::{OpenClawMethod, openclaw_methods, openclaw_methods_markdown};
+pub use openclaw::{
+    Change as DeviceChange, DeviceNews, DeviceRequest, OpenClawMethod, PairedDevice, PeerRole,
+    Seen, openclaw_methods, openclaw_methods_markdown,
+};
 pub use pairing::{Device, PairRequest};
 pub use params::Param;
 pub use presence::Entry;
@@ -234,7 +237,7 @@ use jobs::Pending;
 use link::Links;
 use load::Loading;
 use logs::Tails;
-use openclaw::OpenClaw;
+use openclaw::{Devices, OpenClaw};
 use pairing::Pairings;
 use presence::Presence;
 use rate::RateLimit;
@@ -354,6 +357,7 @@ pub struct Gateway {
     retained: Retained,
     ticks: Ticks,
     tails: Tails,
+    devices: Devices,
     uploads: BTreeMap<ConnId, Upload>,
     downloads: BTreeMap<ConnId, Download>,
     /// Uploads that came to nothing, by their paths, until the host has forgotten them; whose they were.
@@ -447,6 +451,7 @@ impl Gateway {
             retained: Retained::default(),
             ticks: Ticks::default(),
             tails: Tails::default(),
+            devices: Devices::default(),
             uploads: BTreeMap::new(),
             downloads: BTreeMap::new(),
             ending_uploads: BTreeMap::new(),

@@ -45,8 +45,17 @@ pub(in crate::gateway) struct Peer {
     /// It shows what tools do.
     #[allow(dead_code, reason = "agents tell nothing of their tools yet")]
     pub(in crate::gateway) tools: bool,
+    /// What it understands beyond the least.
+    #[allow(dead_code, reason = "methods of nodes come next")]
+    pub(in crate::gateway) caps: Vec<Box<str>>,
+    /// What a node can be told to do.
+    #[allow(dead_code, reason = "methods of nodes come next")]
+    pub(in crate::gateway) commands: Vec<Box<str>>,
     /// Its proven device.
     pub(in crate::gateway) device: Option<Arc<str>>,
+    /// When that was let in first, in Unix milliseconds: one that was removed and let in again is another.
+    /// None where nobody needs to be let in.
+    pub(in crate::gateway) paired: Option<u64>,
     /// It wants to know of every session.
     pub(in crate::gateway) all_sessions: bool,
     /// It wants to know what is said in these.

@@ -29,6 +29,13 @@ pub(in crate::gateway) struct Shown {
     pub(super) device: Option<Arc<str>>,
 }
 
+impl Shown {
+    /// Whether it is this device.
+    pub(super) fn is(&self, device: &str) -> bool {
+        self.device.as_deref() == Some(device)
+    }
+}
+
 /// Those who have just left: when, in Unix milliseconds, and what they were.
 #[derive(Debug, Default)]
 pub(super) struct Left(BTreeMap<(NodeId, ConnId), (u64, Entry)>);
