@@ -419,6 +419,8 @@ pub struct Message {
     pub label: Option<String>,
     /// When, in Unix milliseconds.
     pub at: u64,
+    /// The key of its [`Mark`], if it came with one: who sent it knows it by that.
+    pub key: Option<Arc<str>>,
 }
 
 /// A stored session.

@@ -187,7 +187,7 @@ impl OpenClaw {
 
 impl RunName {
     /// What clients of this dialect call the run.
-    fn shown(&self) -> &str {
+    pub(super) fn shown(&self) -> &str {
         self.key.as_deref().unwrap_or(&self.run)
     }
 

@@ -7,7 +7,7 @@ use super::super::json::{self, Object};
 use super::super::ring::{Event, RunName};
 use super::super::send::Cx;
 use super::events::{To, write_message};
-use super::history::{labelled, write_content};
+use super::history::{labelled, sent_as, write_content};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -83,9 +83,12 @@ impl Gateway {
             .str("agentId", run.agent_shown())
             .object("message", |mut o| {
                 o = o.str("role", role);
-                match role {
-                    "user" => json::string(o.key("content"), text),
-                    _ => write_content(o.key("content"), text),
+                if role == "user" {
+                    json::string(o.key("content"), text);
+                    o = o.str("idempotencyKey", &sent_as(run.shown()));
+                } else {
+                    write_content(o.key("content"), text);
+                    o = o.object("__openclaw", |o| o.maybe_str("id", id).str("runId", run.shown()));
                 }
                 o.num("timestamp", now)
             })
