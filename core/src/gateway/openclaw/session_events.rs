@@ -77,6 +77,7 @@ impl Gateway {
     ) {
         let now = self.ms(cx.now);
         let Spoken { role, text, id } = *spoken;
+        let number = id.and_then(|id| id.parse().ok());
         let mut payload = String::new();
         let mut object = Object::new(&mut payload)
             .str("sessionKey", &run.session)
@@ -88,12 +89,18 @@ impl Gateway {
                     o = o.str("idempotencyKey", &sent_as(run.shown()));
                 } else {
                     write_content(o.key("content"), text);
-                    o = o.object("__openclaw", |o| o.maybe_str("id", id).str("runId", run.shown()));
                 }
-                o.num("timestamp", now)
+                let answers = (role != "user").then(|| run.shown());
+                o.num("timestamp", now).object("__openclaw", |mut o| {
+                    o = o.maybe_str("id", id);
+                    if let Some(number) = number {
+                        o = o.num("seq", number);
+                    }
+                    o.maybe_str("runId", answers)
+                })
             })
             .maybe_str("messageId", id);
-        if let Some(number) = id.and_then(|id| id.parse().ok()) {
+        if let Some(number) = number {
             object = object.num("messageSeq", number);
         }
         object.end();
