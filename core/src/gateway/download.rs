@@ -166,7 +166,7 @@ impl Download {
         let (mut size, most) = (version.size, self.site.max_file_bytes);
         if size > most {
             let body = format!("this file has {size} bytes; those over {most} are not served");
-            return Err(Refused::new(403, Why::Disk, body));
+            return Err(Refused::new(403, Why::FileSize, body));
         }
         let mut scripts = Vec::new();
         let mut bytes = bytes;

@@ -51,8 +51,10 @@ impl HttpAnswer {
 
     /// Lets pages of an origin that is allowed read it.
     pub(super) fn readable_by(mut self, origin: Option<String>) -> Self {
-        let cors = origin.iter().flat_map(|origin| cors::headers(origin));
-        self.headers.extend(cors.map(|(name, value)| (name, value.to_string().into())));
+        if let Some(origin) = origin {
+            let cors = cors::headers(&origin);
+            self.headers.extend(cors.map(|(name, value)| (name, value.to_string().into())));
+        }
         self
     }
 

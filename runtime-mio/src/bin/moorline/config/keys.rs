@@ -179,7 +179,7 @@ pub(crate) const KEYS: &[Key] = &[
     live("limits.outbox_bytes", |s| U32(&mut s.gateway.limits.outbox), "What is queued for a client that does not read.").from(1024, 1024 * MIB),
     live("limits.outbox_pause_bytes", |s| U32(&mut s.gateway.limits.outbox_pause), "Queued for a client, from which on no more of its requests are read.").from(1, 1024 * MIB),
     live("limits.handshake_within_ms", |s| Millis(&mut s.gateway.limits.handshake_within), "From the accepted socket to a whole request.").from(100, MONTH),
-    live("limits.body_within_ms", |s| Millis(&mut s.gateway.limits.body_within), "From the request of an upload to the end of its body.").from(100, MONTH),
+    live("limits.body_within_ms", |s| Millis(&mut s.gateway.limits.body_within), "From the request of an upload to the end of its body, or from the beginning to the end of a file that is sent.").from(100, MONTH),
     live("limits.body_silence_ms", |s| Millis(&mut s.gateway.limits.body_silence), "Silence within it.").from(100, MONTH),
     live("limits.ping_every_ms", |s| Millis(&mut s.gateway.limits.ping_every), "Silence after which a Ping is sent.").from(100, MONTH),
     live("limits.pong_within_ms", |s| Millis(&mut s.gateway.limits.pong_within), "From a Ping to any byte of the client.").from(100, MONTH),
