@@ -1,15 +1,20 @@
 //! Who may call what in the dialect of OpenClaw: every method of the table against every kind of caller.
 #![cfg(feature = "gateway")]
 
+#[path = "support/device.rs"]
+mod device;
 #[path = "support/openclaw.rs"]
 mod openclaw;
 #[path = "support/gateway.rs"]
 mod world;
 
+use device::{Hello, TestDevice};
 use moorline_core::gateway::openclaw_methods;
 use openclaw::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+#[allow(unused_imports, reason = "what the devices of tests call it")]
+use world as gateway;
 use world::World;
 
 /// The scope that each method needs; of none, there is none.
@@ -67,18 +72,30 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     ("operator.questions", &["question.list"]),
     (
+        "operator.pairing",
+        &[
+            "device.pair.list",
+            "device.pair.approve",
+            "device.pair.reject",
+            "device.pair.remove",
+            "device.token.rotate",
+            "device.token.revoke",
+        ],
+    ),
+    (
         "operator.approvals",
         &["exec.approval.list", "plugin.approval.list", "openclaw.approval.list"],
     ),
 ];
 
 /// A caller, and the scopes of the table that it may use.
-const CALLERS: [(&str, &[&str], &[&str]); 6] = [
+const CALLERS: [(&str, &[&str], &[&str]); 7] = [
     ("none", &[], &[""]),
     ("read", &["operator.read"], &["", "operator.read"]),
     ("write", &["operator.write"], &["", "operator.read", "operator.write"]),
     ("approvals", &["operator.approvals"], &["", "operator.approvals"]),
     ("questions", &["operator.questions"], &["", "operator.questions"]),
+    ("pairing", &["operator.pairing"], &["", "operator.pairing"]),
     (
         "admin",
         &["operator.admin"],
@@ -89,6 +106,7 @@ const CALLERS: [(&str, &[&str], &[&str]); 6] = [
             "operator.admin",
             "operator.questions",
             "operator.approvals",
+            "operator.pairing",
         ],
     ),
 ];
@@ -125,11 +143,8 @@ fn each_caller_may_do_what_the_table_says_and_nothing_else() {
                 }
             }
             let mut world = World::new(1);
-            let mut node = cli("secret", 4, &[]);
-            node["role"] = "node".into();
-            node["client"]["id"] = "node-host".into();
-            node["client"]["mode"] = "node".into();
-            let at = enter(&mut world, 0, node);
+            let (at, hello) = TestDevice::new(1).connect(&mut world, 0, &Hello::node("secret"));
+            assert_eq!(hello["payload"]["auth"]["role"], "node", "{hello}");
             let answer = world.call(at, name, json!({}));
             assert_eq!(answer["error"]["code"], "FORBIDDEN", "{name} by a node: {answer}");
             let text = answer["error"]["message"].as_str().expect("a message");
