@@ -8,7 +8,7 @@ use super::idempotency::other_text;
 use super::inject::Injection;
 use super::link::ResumeToken;
 use super::log_ring::LogQuery;
-use super::openclaw::Browse;
+use super::openclaw::{Browse, NodeJob};
 use super::pairing::Device;
 use super::principal::Principal;
 use super::record::RecordKind;
@@ -147,6 +147,8 @@ pub(super) enum Job {
         device: Device,
         to: ReplyTo,
     },
+    /// What was approved of a node is made durable, or taken out.
+    Node(NodeJob),
     /// A record is taken out; nobody waits for it.
     Forget,
     /// The files of a message are looked for.
@@ -403,6 +405,7 @@ impl Gateway {
             }
             Job::Ask { name, asked } => self.request_kept(cx, &name, asked, &outcome),
             Job::LetIn { device, to } => self.device_kept(cx, &device, to, &outcome),
+            Job::Node(job) => self.node_job_done(cx, job, &outcome),
             Job::Revoke { to } => self.revocation_kept(cx, to, &outcome),
             Job::Run { .. }
             | Job::Settle

@@ -90,6 +90,7 @@ impl Gateway {
                 RecordKind::Device | RecordKind::Pairing => self.load_pairing(cx, &record),
                 // Stays in the store: nothing is let in by one yet.
                 RecordKind::DeviceKey => {}
+                RecordKind::Node => self.load_node(&record),
             }
         }
         self.gone_before_start = Vec::new();

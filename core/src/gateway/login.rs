@@ -111,6 +111,7 @@ impl Gateway {
         self.detach(cx, id, keep);
         if self.conns.get_mut(&id).and_then(|conn| conn.openclaw.take()).is_some() {
             self.openclaw.forget(id);
+            self.openclaw_left(cx, id);
         }
         if let Some(outbox) = cx.outbox(id) {
             outbox.limit_messages(self.config.bounds().pre_auth_message);

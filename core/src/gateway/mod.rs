@@ -183,6 +183,7 @@ pub use log_ring::{LogLevel, LogLine, LogPage, LogQuery, LogRing};
 pub use media_ledger::{MediaLedger, MediaRoom, NoRoom};
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
+pub use openclaw::{NodeNews, NodeOnline, NodeOp, NodePairing, NodeRequest};
 pub use openclaw::{OpenClawMethod, openclaw_methods, openclaw_methods_markdown};
 pub use pairing::{Device, PairRequest};
 pub use params::Param;
@@ -377,6 +378,7 @@ enum Timer {
     Tick,
     Tails,
     Health,
+    Invokes,
 }
 
 impl Gateway {
@@ -532,6 +534,7 @@ impl Gateway {
                 Timer::Tick => self.tick_due(cx),
                 Timer::Tails => self.tails_due(cx),
                 Timer::Health => self.health_due(cx),
+                Timer::Invokes => self.invokes_due(cx),
             }
         }
         self.drain_on(cx);

@@ -12,6 +12,7 @@ use super::super::refusal::{Code, Refusal, cut};
 use super::super::send::Cx;
 use super::connect_params::{ConnectParams, PeerRole};
 use super::device_proof::{self, Challenge, ProofError, ProvedDevice};
+use super::node_surface::Manifest;
 use super::peer::{Peer, Protocol};
 use super::scopes::Scopes;
 use crate::frame::CloseCode;
@@ -271,6 +272,7 @@ impl Gateway {
             scopes,
             tools: params.has_cap("tool-events"),
             device: device.map(|device| device.id),
+            manifest: (role == PeerRole::Node).then(|| Arc::new(Manifest::of(params))),
             all_sessions: false,
             sessions: BTreeSet::new(),
             refused: 0,
@@ -288,6 +290,7 @@ impl Gateway {
             gateway.write_openclaw_hello(out, now, conn);
         });
         self.catch_up(cx, link);
+        self.node_arrived(cx, conn);
         if role == PeerRole::Operator {
             let viewer = (!principal.role.sees_all()).then(|| principal.user.clone());
             self.health_soon(cx.now, viewer);

@@ -214,7 +214,7 @@ fn admit(
     Err(missing(needed))
 }
 
-fn missing(scope: Scopes) -> Refusal {
+pub(super) fn missing(scope: Scopes) -> Refusal {
     let word = scope.words().next().unwrap_or_default();
     Refusal::new(Code::Forbidden, format!("missing scope: {word}")).details(|mut o| {
         o = o.str("code", "MISSING_SCOPE").str("missingScope", word);

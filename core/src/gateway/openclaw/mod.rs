@@ -20,6 +20,8 @@
 //! | `dispatch` `methods` `method_params` `schema` `table` | a message as a request: one table of methods, and what parameters may be |
 //! | `chat` `attachments` `commands` `history` | talking to agents, and what was said |
 //! | `sessions` `browse` `session_row` `session_key` | sessions: found, shown, changed, and what they are called |
+//! | `nodes` `node_connections` `node_surface` `node_pairing` | nodes: which are there, and what of each was approved |
+//! | `node_methods` `node_invoke` `node_invokes` `node_reports` | nodes: seen, decided about, told what to do, and what they say |
 //! | `agents` `config` `health` `presence` `wake` `nothing` | the gateway itself, and what it does not have |
 //! | `answers` `events` `session_events` | what leaves |
 
@@ -47,6 +49,14 @@ mod hello;
 mod history;
 mod method_params;
 mod methods;
+mod node_connections;
+mod node_invoke;
+mod node_invokes;
+mod node_methods;
+mod node_pairing;
+mod node_reports;
+mod node_surface;
+mod nodes;
 mod nothing;
 #[allow(dead_code, reason = "built from below: pairing comes next")]
 mod paired_device;
@@ -66,6 +76,10 @@ pub(super) use answers::{Then, code};
 pub(super) use browse::Browse;
 pub(super) use connect::is_connect;
 pub(super) use events::{OpenClaw, write_next};
+pub use node_connections::{NodeNews, NodeOnline};
+pub(super) use node_methods::NodeJob;
+pub use node_methods::NodeOp;
+pub use node_pairing::{NodePairing, NodeRequest};
 pub(super) use peer::{Peer, View};
 pub(super) use presence::Shown;
 pub use table::{OpenClawMethod, openclaw_methods, openclaw_methods_markdown};

@@ -3,6 +3,7 @@
 use super::super::principal::Role;
 use super::client_info::ClientInfo;
 use super::connect_params::PeerRole;
+use super::node_surface::Manifest;
 use super::presence::Shown;
 use super::scopes::Scopes;
 use std::collections::BTreeSet;
@@ -47,6 +48,8 @@ pub(in crate::gateway) struct Peer {
     pub(in crate::gateway) tools: bool,
     /// Its proven device.
     pub(in crate::gateway) device: Option<Arc<str>>,
+    /// What it says it can do, if it is a node.
+    pub(in crate::gateway) manifest: Option<Arc<Manifest>>,
     /// It wants to know of every session.
     pub(in crate::gateway) all_sessions: bool,
     /// It wants to know what is said in these.
@@ -76,6 +79,11 @@ impl Peer {
     pub(in crate::gateway) fn shown(&self) -> Arc<Shown> {
         let (client, device) = (self.client.clone(), self.device.clone());
         Arc::new(Shown { client, role: self.role, scopes: self.scopes, device })
+    }
+
+    /// The name and the words of a node that can be told to do something: it must have proved who it is.
+    pub(super) fn as_node(&self) -> Option<(Arc<str>, Arc<Manifest>)> {
+        Some((self.device.clone()?, self.manifest.clone()?))
     }
 
     pub(in crate::gateway) fn view(&self) -> View {
