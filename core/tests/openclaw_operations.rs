@@ -228,7 +228,9 @@ fn the_default_agent_is_woken_with_a_text() {
             ("send", json!({"to": "x", "message": "y"})),
             ("message.action", json!({"channel": "telegram", "action": "send", "params": {}})),
         ] {
-            assert_eq!(world.call(at, method, params)["error"]["code"], "UNAVAILABLE", "{method}");
+            let error = world.call(at, method, params)["error"].take();
+            assert_eq!(error["code"], "UNAVAILABLE", "{method}");
+            assert_eq!(error["retryable"], false, "it will not be otherwise in a while");
         }
     }
 }

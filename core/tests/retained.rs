@@ -134,7 +134,7 @@ fn an_answer_that_outgrows_its_users_budget_fails_its_run_and_may_be_asked_for_a
 
 #[test]
 fn answers_that_nobody_reads_count_on_all_connections_of_a_user() {
-    let mut world = World::with(1, bounded(215_000, 1 << 30));
+    let mut world = World::with(1, bounded(255_500, 1 << 30));
     let at = world.login(0, "operator", "ann");
     let text = "y".repeat(40_000);
     let sent = world.call_slow(at, "chat.send", say(&text, "broken"));

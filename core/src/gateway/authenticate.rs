@@ -30,7 +30,7 @@ pub(super) const MAX_TOKEN: usize = 4096;
 /// Somebody who has proved who they are.
 pub(super) struct Login {
     pub(super) principal: Principal,
-    credential: Credential,
+    pub(super) credential: Credential,
     /// When the proof is over, in Unix milliseconds.
     pub(super) expires: Option<u64>,
 }
@@ -147,6 +147,14 @@ impl Gateway {
         offered: (Option<Secret>, Source),
     ) -> Result<Login, Refusal> {
         self.judge(now, id, DEFAULT_USER, offered, false)
+    }
+
+    /// Whether this credential would do. A wrong one is not counted: whoever asks has another to try.
+    pub(super) fn is_right(&self, now: Instant, id: ConnId, offered: &Secret) -> bool {
+        let Some((guesser, exempt)) = self.guesser(id) else { return false };
+        let guess = Guess { who: guesser, kind: self.kind_of(offered) };
+        let is_locked = self.failures.locked(now, guess).is_some();
+        (exempt || !is_locked) && self.prove(now, offered, DEFAULT_USER).is_ok()
     }
 
     /// Judges a token, or that there is none. `counted`: that it is wrong was counted before.
@@ -316,7 +324,7 @@ impl Gateway {
     /// Whom a wrong credential of this connection is counted to, and whether they are never locked out:
     /// nobody is locked out of their own machine by a retry loop. Pages in a browser on it are: they
     /// may be anybody's.
-    fn guesser(&self, id: ConnId) -> Option<(Guesser, bool)> {
+    pub(super) fn guesser(&self, id: ConnId) -> Option<(Guesser, bool)> {
         let conn = self.conns.get(&id)?;
         let here = conn.peer.ip().to_canonical().is_loopback();
         let page_here = here && conn.from_page;
@@ -325,7 +333,7 @@ impl Gateway {
 
     /// Counts a wrong credential, at all nodes; says for how long the address is locked out now. Of who is
     /// locked out nobody needs to be told more.
-    fn guessed(&mut self, now: Instant, guess: Guess) -> Option<Duration> {
+    pub(super) fn guessed(&mut self, now: Instant, guess: Guess) -> Option<Duration> {
         if self.failures.locked(now, guess).is_none() {
             self.publish(Route::Others, BusMessage::Guessed { guess });
         }
@@ -362,7 +370,7 @@ impl Gateway {
         false
     }
 
-    fn note_login(&mut self, conn: ConnId, login: &Login, source: Source) {
+    pub(super) fn note_login(&mut self, conn: ConnId, login: &Login, source: Source) {
         let Principal { user, role, .. } = login.principal.clone();
         let credential = login.credential;
         self.note(Fact::Authenticated { conn, user, role, credential, source });

@@ -8,7 +8,7 @@ use super::budget::Crowd;
 use super::conn::ConnId;
 use super::failures::Guess;
 use super::link::{Attached, LinkId};
-use super::openclaw::NodeNews;
+use super::openclaw::{DeviceNews, NodeNews};
 use super::pairing::{Device, PairRequest};
 use super::presence::Entry;
 use super::principal::Principal;
@@ -269,6 +269,11 @@ pub enum BusMessage {
         /// Of which kind, from where.
         guess: Guess,
     },
+    /// Something has become of a device of the second dialect.
+    Devices {
+        /// What.
+        news: DeviceNews,
+    },
     /// These have spent some of their rate.
     Spent {
         /// Who.
@@ -314,6 +319,7 @@ impl Gateway {
                     let message = BusMessage::PreAuth { node: self.node.id(), crowd };
                     self.publish(Route::Node(node), message);
                 }
+                self.tell_requests(node);
                 let there = self.presence.of_node(self.node.id());
                 if !there.is_empty() {
                     let (from, gone) = (self.node.id(), Vec::new());
@@ -384,6 +390,7 @@ impl Gateway {
             BusMessage::Guessed { guess } => {
                 self.failures.count(cx.now, guess);
             }
+            BusMessage::Devices { news } => self.device_news(cx, news),
             BusMessage::Spent { payers, cost } => self.rate.spent_elsewhere(cx.now, &payers, cost),
         }
     }

@@ -86,6 +86,10 @@ pub struct GatewayConfig {
     /// Whether whoever has no credential may ask to be let in, for an admin to decide. Default false: on a
     /// gateway that others can reach, anybody could fill the admins' list.
     pub pairing: bool,
+    /// Whether devices of the second dialect are let in without asking anybody that come from this host
+    /// itself, with a shared secret, and neither through a proxy nor from a page. Default true: whoever has
+    /// the secret here could let them in, too. False: each must be approved.
+    pub auto_approve_local: bool,
     /// Users that an admin token makes owners. Empty: only the user `system`.
     pub owner_ids: Vec<String>,
     /// Web pages that may connect: `https://chat.example.com`, `http://10.0.0.5:8080`, or every
@@ -223,17 +227,19 @@ pub struct Bounds {
     pub api_keys: usize,
     /// Revocations that are remembered. Default 10,000. More are refused, never forgotten.
     pub revocations: usize,
-    /// Devices that may ask to be let in at once. Default 64: as many as an admin looks through.
+    /// Devices that may ask to be let in at once, of each dialect. Default 64: as many as an admin looks
+    /// through.
     pub pairings: usize,
     /// How many of them from one address. Default 3: no address fills the list alone.
     pub pairings_per_address: usize,
     /// How long a device may ask. Default 60 minutes. A connection may wait as long without a login; it
     /// takes one of the places of [`Bounds::pre_auth`].
     pub pairing_within: Duration,
-    /// Devices that are let in. Default 1,000. Those that several nodes let in at the same moment may go
-    /// beyond it.
+    /// Devices that are let in, of each dialect. Default 1,000. Those that several nodes let in at the
+    /// same moment may go beyond it.
     pub devices: usize,
-    /// How long a device is let in. Default 30 days.
+    /// How long a device is let in. Default 30 days. Those of the second dialect have keys, and stay until
+    /// they are removed.
     pub device_within: Duration,
     /// Uploads at once. Default 32; each holds at most about 400 KiB that the disk has not taken.
     pub uploads: usize,
@@ -263,6 +269,7 @@ impl GatewayConfig {
             tokens: Vec::new(),
             jwt: Vec::new(),
             pairing: false,
+            auto_approve_local: true,
             owner_ids: Vec::new(),
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),

@@ -4,7 +4,7 @@ use super::budget::Address;
 use super::client::Client;
 use super::config::Secret;
 use super::link::LinkAt;
-use super::openclaw::Peer;
+use super::openclaw::{Joining, Peer};
 use super::principal::Principal;
 use super::resume::Resuming;
 use super::retained::Held;
@@ -54,10 +54,13 @@ pub(super) struct Conn {
     /// What its challenge was made of, and when it was made, in Unix milliseconds.
     pub(super) nonce: [u8; 16],
     pub(super) challenged: u64,
-    /// Its upgrade request says that it came through a proxy.
+    /// Its upgrade request says that it came through a proxy, or is for another host than this one: then
+    /// something must have passed it on.
     pub(super) forwarded: bool,
     /// It speaks the dialect of OpenClaw.
     pub(super) openclaw: Option<Box<Peer>>,
+    /// It will, when the store has kept its device.
+    pub(super) joining: Option<Box<Joining>>,
     /// A page in a browser has opened it: its upgrade request had an Origin.
     pub(super) from_page: bool,
     /// When its login ends by itself: the timer for it, and Unix milliseconds.
@@ -107,6 +110,7 @@ impl Conn {
             challenged: 0,
             forwarded: false,
             openclaw: None,
+            joining: None,
             from_page: false,
             expiry: None,
             waiting: None,

@@ -90,6 +90,9 @@ impl Gateway {
         if self.conns.get(&id).is_none_or(|conn| conn.closing.is_some()) {
             return;
         }
+        if self.conns.get(&id).is_some_and(|conn| conn.joining.is_some()) {
+            return self.said_while_joining(cx, id, text);
+        }
         if self.conns.get(&id).is_some_and(|conn| conn.openclaw.is_some()) {
             return self.openclaw_message(cx, id, text);
         }

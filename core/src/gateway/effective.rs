@@ -44,6 +44,7 @@ pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
         tokens,
         jwt,
         pairing,
+        auto_approve_local,
         owner_ids,
         allowed_origins,
         allowed_hosts,
@@ -67,6 +68,7 @@ pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
                 .list("tokens", tokens, |out, token| write_token(out, token, mask))
                 .list("jwt", jwt, |out, key| write_jwt(out, key, mask))
                 .bool("pairing", *pairing)
+                .bool("auto_approve_local", *auto_approve_local)
                 .list("owner_ids", owner_ids, |out, text| json::string(out, text))
                 .list("allowed_origins", allowed_origins, |out, text| json::string(out, text))
                 .list("allowed_hosts", allowed_hosts, |out, text| json::string(out, text))

@@ -130,9 +130,11 @@ const QUERY_CREDENTIALS: [&str; 7] =
 impl Gateway {
     pub(super) fn request(&mut self, cx: &mut Cx<'_>, conn: ConnId, head: &RequestHead<'_>) {
         self.find_client(conn, head);
+        let host = head.header_str("Host").and_then(Host::parse);
+        let is_for_this_host = host.is_some_and(|host| host.name.is_loopback());
         if let Some(conn) = self.conns.get_mut(&conn) {
             conn.from_page = head.header("Origin").is_some();
-            conn.forwarded = forwarded::is_forwarded(head);
+            conn.forwarded = forwarded::is_forwarded(head) || !is_for_this_host;
         }
         let checked = self.check_request(head).and_then(|()| {
             if head.is_upgrade() {

@@ -8,7 +8,7 @@ use super::idempotency::other_text;
 use super::inject::Injection;
 use super::link::ResumeToken;
 use super::log_ring::LogQuery;
-use super::openclaw::{Browse, NodeJob};
+use super::openclaw::{Browse, DeviceJob, NodeJob};
 use super::pairing::Device;
 use super::principal::Principal;
 use super::record::RecordKind;
@@ -147,9 +147,11 @@ pub(super) enum Job {
         device: Device,
         to: ReplyTo,
     },
+    /// A device of the second dialect is made durable, or taken out.
+    Device(DeviceJob),
     /// What was approved of a node is made durable, or taken out.
     Node(NodeJob),
-    /// A record is taken out; nobody waits for it.
+    /// A record is put in or taken out; nobody waits for it.
     Forget,
     /// The files of a message are looked for.
     FindMedia {
@@ -356,7 +358,7 @@ impl Gateway {
             }
             Job::Create { session, by, to } => self.created(cx, &session, &by, to, outcome),
             Job::Browse { to, browse } => self.browsed(cx, to, browse, outcome),
-            Job::Health { viewer } => self.health_counted(cx, viewer, outcome.ok()),
+            Job::Health { viewer } => self.health_counted(cx, &viewer, outcome.ok()),
             Job::History { session, to } => match outcome {
                 Ok(outcome @ StoreOutcome::History { .. }) => {
                     let Some(to) = self.room_to_answer(cx, to, bytes(&outcome)) else { return };
@@ -405,6 +407,7 @@ impl Gateway {
             }
             Job::Ask { name, asked } => self.request_kept(cx, &name, asked, &outcome),
             Job::LetIn { device, to } => self.device_kept(cx, &device, to, &outcome),
+            Job::Device(job) => self.device_job_done(cx, job, &outcome),
             Job::Node(job) => self.node_job_done(cx, job, &outcome),
             Job::Revoke { to } => self.revocation_kept(cx, to, &outcome),
             Job::Run { .. }

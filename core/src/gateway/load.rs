@@ -88,8 +88,7 @@ impl Gateway {
                 RecordKind::Revocation => self.load_revocation(&record),
                 RecordKind::Link => taken.push(record),
                 RecordKind::Device | RecordKind::Pairing => self.load_pairing(cx, &record),
-                // Stays in the store: nothing is let in by one yet.
-                RecordKind::DeviceKey => {}
+                RecordKind::DeviceKey => self.load_device(&record),
                 RecordKind::Node => self.load_node(&record),
             }
         }

@@ -6,6 +6,7 @@ use super::client::Client;
 use super::conn::ConnId;
 use super::json::{self, Object};
 use super::methods::{EVENTS, methods};
+use super::openclaw::Seen;
 use super::params::Params;
 use super::presence::conn_name;
 use super::principal::{Principal, Role};
@@ -109,8 +110,12 @@ impl Gateway {
         self.arm_expiry(cx.now, id, None);
         self.stop_resuming(cx, id);
         self.detach(cx, id, keep);
-        if self.conns.get_mut(&id).and_then(|conn| conn.openclaw.take()).is_some() {
+        if let Some(peer) = self.conns.get_mut(&id).and_then(|conn| conn.openclaw.take()) {
             self.openclaw.forget(id);
+            if let Some(device) = peer.device.filter(|_| peer.paired.is_some()) {
+                let at = self.ms(cx.now);
+                self.device_seen(&device, Seen::Disconnect, None, at);
+            }
             self.openclaw_left(cx, id);
         }
         if let Some(outbox) = cx.outbox(id) {

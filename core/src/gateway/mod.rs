@@ -183,8 +183,11 @@ pub use log_ring::{LogLevel, LogLine, LogPage, LogQuery, LogRing};
 pub use media_ledger::{MediaLedger, MediaRoom, NoRoom};
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
-pub use openclaw::{NodeNews, NodeOnline, NodeOp, NodePairing, NodeRequest};
-pub use openclaw::{OpenClawMethod, openclaw_methods, openclaw_methods_markdown};
+pub use openclaw::{
+    Change as DeviceChange, DeviceNews, DeviceRequest, NodeNews, NodeOnline, NodeOp, NodePairing,
+    NodeRequest, OpenClawMethod, PairedDevice, PeerRole, Seen, openclaw_methods,
+    openclaw_methods_markdown,
+};
 pub use pairing::{Device, PairRequest};
 pub use params::Param;
 pub use presence::Entry;
@@ -222,7 +225,7 @@ use jobs::Pending;
 use link::Links;
 use load::Loading;
 use logs::Tails;
-use openclaw::OpenClaw;
+use openclaw::{Devices, OpenClaw};
 use pairing::Pairings;
 use presence::Presence;
 use rate::RateLimit;
@@ -335,6 +338,7 @@ pub struct Gateway {
     retained: Retained,
     ticks: Ticks,
     tails: Tails,
+    devices: Devices,
     uploads: BTreeMap<ConnId, Upload>,
     /// Uploads that came to nothing, by their paths, until the host has forgotten them; whose they were.
     ending_uploads: BTreeMap<Arc<str>, Arc<str>>,
@@ -428,6 +432,7 @@ impl Gateway {
             retained: Retained::default(),
             ticks: Ticks::default(),
             tails: Tails::default(),
+            devices: Devices::default(),
             uploads: BTreeMap::new(),
             ending_uploads: BTreeMap::new(),
             live: BTreeMap::new(),

@@ -4,7 +4,8 @@ use super::api_keys::ApiKey;
 use super::config::TokenId;
 use super::conn::ConnId;
 use super::jwt::JwtKeyId;
-use super::link::LinkId;
+use super::link::{Dialect, LinkId};
+use super::openclaw::{AUTH_CHANGED, DEVICE_REMOVED, NOT_VALID, PeerRole, Scopes};
 use super::principal::{Principal, Role};
 use super::send::Cx;
 use super::{Gateway, Timer};
@@ -32,6 +33,15 @@ pub enum Proof {
     },
     /// The paired device with this name.
     Device(Arc<str>),
+    /// The token of a device of the second dialect, which is known by its key.
+    DeviceKey {
+        /// The hash of its key.
+        device: Arc<str>,
+        /// What it logs in as.
+        role: PeerRole,
+        /// When the token was made, in Unix milliseconds.
+        token: u64,
+    },
 }
 
 /// The reason of a Close, when a credential is valid no more.
@@ -49,6 +59,9 @@ impl Proof {
             Self::Token(id) => format!("token:{id}"),
             Self::ApiKey(id) => format!("key:{id}"),
             Self::Device(name) => format!("device:{name}"),
+            Self::DeviceKey { device, role, token } => {
+                format!("device-key:{}:{token}:{device}", role.as_str())
+            }
             Self::Jwt { key, id, issued } => match id {
                 None => format!("jwt:{key}:{issued}"),
                 Some(id) => format!("jwt:{key}:{issued}:{id}"),
@@ -62,6 +75,12 @@ impl Proof {
             Some(("token", id)) => Self::Token(TokenId::parse(id)?),
             Some(("key", id)) => Self::ApiKey(id.into()),
             Some(("device", name)) => Self::Device(name.into()),
+            Some(("device-key", rest)) => {
+                let (role, rest) = rest.split_once(':')?;
+                let (token, device) = rest.split_once(':')?;
+                let (role, token) = (PeerRole::parse(role)?, token.parse().ok()?);
+                Self::DeviceKey { device: device.into(), role, token }
+            }
             Some(("jwt", rest)) => {
                 let (key, rest) = rest.split_once(':')?;
                 let (issued, id) =
@@ -87,6 +106,16 @@ impl Gateway {
             }
             Proof::ApiKey(id) => self.api_keys.get(id).map(ApiKey::role),
             Proof::Device(name) => self.pairings.device_named(name).map(|_| Role::Operator),
+            Proof::DeviceKey { device, role, token } => {
+                let device = self.devices.get(device).filter(|device| *device.user == *who.user)?;
+                let grant = device.grant(*role).filter(|_| device.is_valid(*role, *token))?;
+                let most =
+                    if self.config.is_owner(&device.user) { Role::Owner } else { Role::Admin };
+                // The lowest that has all that it was let in for: pairing is less than reading, and is
+                // for admins nevertheless.
+                let fits = |role: &Role| Scopes::of_role(*role).allows(grant.scopes);
+                Some([Role::Viewer, Role::Operator].into_iter().find(fits).unwrap_or(most))
+            }
             Proof::Jwt { key, id, issued } => {
                 let known = self.config.jwt.iter().any(|known| known.id == *key);
                 let revoked = self.revocations.has_jwt(id.as_deref(), &who.user, *issued);
@@ -103,7 +132,7 @@ impl Gateway {
                 self.config.token_named(*id).is_some_and(|token| token.user.is_some())
             }
             Proof::ApiKey(id) => self.api_keys.get(id).is_some_and(|key| key.user().is_some()),
-            Proof::Device(_) | Proof::Jwt { .. } => true,
+            Proof::Device(_) | Proof::DeviceKey { .. } | Proof::Jwt { .. } => true,
         }
     }
 
@@ -123,7 +152,10 @@ impl Gateway {
             match role {
                 None => self.drop_link(id),
                 Some(role) => {
-                    if let Some(link) = self.links.get_mut(id) {
+                    // In the second dialect what was asked for narrows the role; its connection has it.
+                    if let Some(link) =
+                        self.links.get_mut(id).filter(|link| link.dialect == Dialect::Base)
+                    {
                         link.who.role = role;
                     }
                 }
@@ -131,10 +163,20 @@ impl Gateway {
         }
     }
 
-    fn judge_conn(&mut self, cx: &mut Cx<'_>, id: ConnId) {
+    /// The same for one connection.
+    pub(super) fn judge_conn(&mut self, cx: &mut Cx<'_>, id: ConnId) {
         let Some(conn) = self.conns.get(&id) else { return };
         let Some(principal) = &conn.principal else { return };
-        let Some(role) = self.role_now(principal) else {
+        let role = self.role_now(principal);
+        if let Some(peer) = &conn.openclaw {
+            let by_device = matches!(principal.proof, Proof::DeviceKey { .. });
+            if !self.is_let_in(peer, &principal.user) || role.is_none() && by_device {
+                return self.close(cx, id, NOT_VALID, DEVICE_REMOVED, None);
+            } else if role.is_none() {
+                return self.close(cx, id, NOT_VALID, AUTH_CHANGED, None);
+            }
+        }
+        let Some(role) = role else {
             return self.close(cx, id, CloseCode::POLICY, REVOKED, None);
         };
         let Some(conn) = self.conns.get_mut(&id) else { return };
@@ -194,13 +236,24 @@ mod tests {
             Proof::Token(TokenId([0xA5; 8])),
             Proof::ApiKey("0123456789abcdef".into()),
             Proof::Device("d-0123456789abcdef".into()),
+            Proof::DeviceKey { device: "5a".into(), role: PeerRole::Node, token: 9 },
             Proof::Jwt { key: jwt_key(), id: None, issued: 7 },
             Proof::Jwt { key: jwt_key(), id: Some("a:b".into()), issued: 0 },
             Proof::Jwt { key: jwt_key(), id: Some("".into()), issued: u64::MAX },
         ] {
             assert_eq!(Proof::parse(&proof.write()), Some(proof));
         }
-        for wrong in ["", "token", "token:", "token:x", "else:1", "jwt:5a:1", "jwt:"] {
+        for wrong in [
+            "",
+            "token",
+            "token:",
+            "token:x",
+            "else:1",
+            "device-key:x:1:5a",
+            "device-key:node:5a",
+            "jwt:5a:1",
+            "jwt:",
+        ] {
             assert_eq!(Proof::parse(wrong), None, "{wrong}");
         }
     }

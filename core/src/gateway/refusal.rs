@@ -63,13 +63,15 @@ pub(super) struct Refusal {
     /// JSON.
     details: Option<String>,
     retry_after: Option<Duration>,
+    for_good: bool,
 }
 
 impl Refusal {
     /// Anything but [`Code::ResourceExhausted`], which says when to come back.
     pub(super) fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         debug_assert!(code != Code::ResourceExhausted, "see Refusal::exhausted");
-        Self { code, message: message.into(), details: None, retry_after: None }
+        let message = message.into();
+        Self { code, message, details: None, retry_after: None, for_good: false }
     }
 
     pub(super) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
@@ -79,11 +81,17 @@ impl Refusal {
     /// There is too much of something; it can be otherwise after `wait`.
     pub(super) fn exhausted(message: impl Into<Cow<'static, str>>, wait: Duration) -> Self {
         let (code, message) = (Code::ResourceExhausted, message.into());
-        Self { code, message, details: None, retry_after: Some(wait) }
+        Self { code, message, details: None, retry_after: Some(wait), for_good: false }
     }
 
     pub(super) fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
+        self
+    }
+
+    /// Asking again is of no use, whatever the code.
+    pub(super) fn for_good(mut self) -> Self {
+        self.for_good = true;
         self
     }
 
@@ -110,7 +118,8 @@ impl Refusal {
         if let Some(details) = &self.details {
             error = error.raw("details", details);
         }
-        error = error.bool("retryable", self.retry_after.is_some() || self.code.is_retryable());
+        let retryable = self.retry_after.is_some() || self.code.is_retryable();
+        error = error.bool("retryable", retryable && !self.for_good);
         if let Some(after) = self.retry_after {
             // Rounded up: who waits exactly this long must not come too early.
             error = error.num("retryAfterMs", after.as_micros().div_ceil(1000) as u64);

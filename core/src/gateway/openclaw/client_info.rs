@@ -45,6 +45,11 @@ impl ClientInfo {
         matches!(self.id, "openclaw-control-ui" | "clawdbot-control-ui")
     }
 
+    /// Whether somebody looks at it: then that a machine has become another one is theirs to judge.
+    pub(in crate::gateway) fn is_seen(&self) -> bool {
+        self.is_page() || self.mode == "ui"
+    }
+
     /// Whether it runs in a web page, so that a browser says of which origin.
     pub(in crate::gateway) fn is_page(&self) -> bool {
         self.is_control_ui()

@@ -1,18 +1,20 @@
 //! `connect` in this dialect: what is checked, in its order, and what each refusal says.
 
 use super::super::Gateway;
-use super::super::authenticate::Login;
-use super::super::client::Client;
 use super::super::config::Secret;
 use super::super::conn::ConnId;
-use super::super::fact::Source;
 use super::super::intake::{Name, Request};
-use super::super::principal::Role;
+use super::super::json;
 use super::super::refusal::{Code, Refusal, cut};
 use super::super::send::Cx;
 use super::connect_params::{ConnectParams, PeerRole};
-use super::device_proof::{self, Challenge, ProofError, ProvedDevice};
+use super::credentials::{Credentials, Issued};
+use super::device_proof::{self, Challenge, ProofError};
+use super::device_request::Wish;
+use super::devices::DeviceBounds;
+use super::joining::Newcomer;
 use super::node_surface::Manifest;
+use super::paired_device::{About, PairedDevice, Standing, Via};
 use super::peer::{Peer, Protocol};
 use super::scopes::Scopes;
 use crate::frame::CloseCode;
@@ -32,6 +34,14 @@ pub(super) struct Refused {
     close: CloseCode,
 }
 
+impl Refused {
+    /// For now only.
+    pub(super) fn later(text: &'static str, wait: Duration) -> Self {
+        let refusal = Refusal::new(Code::Unavailable, text).retry_after(wait);
+        Self { refusal, close: CloseCode::TRY_AGAIN }
+    }
+}
+
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         Self { refusal, close: CloseCode::POLICY }
@@ -46,11 +56,12 @@ impl From<ProofError> for Refused {
     }
 }
 
-/// Who has come, and what they get.
-pub(super) struct Admitted {
-    pub(super) login: Login,
-    pub(super) scopes: Scopes,
-    pub(super) device: Option<ProvedDevice>,
+/// What comes of a `connect` that is not refused.
+enum Entry {
+    /// It is answered now.
+    Now(Newcomer),
+    /// It is answered when what this makes of its device is durable.
+    WhenKept(Newcomer, Box<PairedDevice>),
 }
 
 /// Whether a `connect` is one of this dialect: it names the protocols that its client speaks.
@@ -87,24 +98,30 @@ impl Gateway {
         }
         let params = ConnectParams::read(request.params)
             .map_err(|what| Refusal::invalid(format!("invalid connect params: {what}")).into());
-        let admitted = params.and_then(|params| {
+        let entry = params.and_then(|params| {
             let (protocol, role) = self.check_offer(conn, &params)?;
-            let admitted = self.admit(cx, conn, &params, protocol, role)?;
-            Ok((params, protocol, role, admitted))
+            self.admit(cx, conn, &id, &params, (protocol, role))
         });
-        match admitted {
-            Ok((params, protocol, role, admitted)) => {
-                self.welcome(cx, conn, &id, &params, protocol, role, admitted);
-            }
-            Err(Refused { refusal, close }) => {
-                if let Some(state) = self.conns.get_mut(&conn) {
-                    state.failed += 1;
-                }
-                self.refuse_frame(cx, conn, &id, &refusal);
-                let reason = cut(refusal.message(), MAX_REASON).to_owned();
-                self.close(cx, conn, close, reason, None);
-            }
+        match entry {
+            Ok(Entry::Now(newcomer)) => self.welcome(cx, conn, newcomer),
+            Ok(Entry::WhenKept(newcomer, device)) => self.join(cx, conn, newcomer, *device),
+            Err(refused) => self.refuse_connect(cx, conn, &id, &refused),
         }
+    }
+
+    pub(super) fn refuse_connect(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        id: &str,
+        Refused { refusal, close }: &Refused,
+    ) {
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.failed += 1;
+        }
+        self.refuse_frame(cx, conn, id, refusal);
+        let reason = cut(refusal.message(), MAX_REASON).to_owned();
+        self.close(cx, conn, *close, reason, None);
     }
 
     /// What needs no credential to be refused.
@@ -113,17 +130,7 @@ impl Gateway {
         conn: ConnId,
         params: &ConnectParams,
     ) -> Result<(Protocol, PeerRole), Refused> {
-        if self.draining.is_some() || !self.has_started() {
-            let text = if self.draining.is_some() {
-                "gateway restart in progress"
-            } else {
-                "gateway starting"
-            };
-            let refusal = Refusal::new(Code::Unavailable, text)
-                .retry_after(Duration::from_millis(500))
-                .details(|o| o.str("reason", "startup-sidecars"));
-            return Err(Refused { refusal, close: CloseCode::TRY_AGAIN });
-        }
+        self.check_begun()?;
         let Some(protocol) = Protocol::agreed(&params.protocols) else {
             let refusal = Refusal::invalid("protocol mismatch").details(|o| {
                 o.str("code", "PROTOCOL_MISMATCH")
@@ -148,54 +155,140 @@ impl Gateway {
         Ok((protocol, role))
     }
 
+    /// Whether the gateway has begun and does not end.
+    fn check_begun(&self) -> Result<(), Refused> {
+        if self.draining.is_none() && self.has_started() {
+            return Ok(());
+        }
+        let text = if self.draining.is_some() {
+            "gateway restart in progress"
+        } else {
+            "gateway starting"
+        };
+        let refused = Refused::later(text, Duration::from_millis(500));
+        let refusal = refused.refusal.details(|o| o.str("reason", "startup-sidecars"));
+        Err(Refused { refusal, ..refused })
+    }
+
     /// Who it is, and what of what was asked for they get.
     fn admit(
         &mut self,
-        cx: &Cx<'_>,
+        cx: &mut Cx<'_>,
         conn: ConnId,
+        id: &str,
         params: &ConnectParams,
-        _: Protocol,
-        role: PeerRole,
-    ) -> Result<Admitted, Refused> {
+        (protocol, role): (Protocol, PeerRole),
+    ) -> Result<Entry, Refused> {
         let Some(state) = self.conns.get(&conn) else {
             return Err(Refusal::new(Code::Internal, "the connection is gone").into());
         };
-        let direct = state.is_direct();
+        let (direct, address) = (state.is_direct(), state.peer.ip());
         let nonce = super::super::session::uuid(state.nonce);
         let challenge = Challenge { nonce: &nonce, ts: state.challenged };
         let device = match &params.device {
             Some(device) => Some(device_proof::verify(device, params, role, challenge)?),
-            None => None,
-        };
-        let secret = params.auth.token.as_ref().or(params.auth.password.as_ref());
-        if device.is_none() {
-            self.check_deviceless(params, secret.is_some())?;
-        }
-        let login = self.shared_secret(cx, conn, secret.cloned())?;
-        let limit = Scopes::of_role(login.principal.role);
-        let (asked, _) = Scopes::of(params.scopes.iter().map(|word| &**word));
-        let own_host = direct
-            && (params.client.id == "cli"
-                || params.client.mode == "cli"
-                || params.client.id == "gateway-client" && params.client.mode == "backend");
-        let scopes = match (role, &device) {
-            (PeerRole::Operator, Some(_)) => asked.within(limit),
-            (PeerRole::Operator, None) if own_host || self.is_user_proved(&login.principal) => {
-                asked.within(limit)
+            None => {
+                self.check_deviceless(params, role)?;
+                None
             }
+        };
+        let asked = match role {
+            PeerRole::Operator => Scopes::of(params.scopes.iter().map(|word| &**word)).0,
             _ => Scopes::NONE,
         };
-        Ok(Admitted { login, scopes, device })
+        let credentials = self.credentials(cx.now, conn, params, device.as_ref(), (role, asked))?;
+        let Credentials { login, limit, by_secret, token } = credentials;
+        let scopes = asked.within(limit);
+        let client = Arc::new(params.client.clone());
+        let peer = |scopes, device| Peer {
+            protocol,
+            role,
+            client,
+            scopes,
+            tools: params.has_cap("tool-events"),
+            device,
+            paired: None,
+            manifest: (role == PeerRole::Node).then(|| Arc::new(Manifest::of(params))),
+            all_sessions: false,
+            sessions: BTreeSet::new(),
+            refused: 0,
+            awaited: 0,
+        };
+        let Some(device) = device else {
+            let client = &params.client;
+            let own_host = direct
+                && (client.id == "cli"
+                    || client.mode == "cli"
+                    || client.id == "gateway-client" && client.mode == "backend");
+            let has_scopes = own_host || self.is_user_proved(&login.principal);
+            let scopes = if has_scopes { scopes } else { Scopes::NONE };
+            let newcomer = Newcomer::new(id, params, login, peer(scopes, None));
+            return Ok(Entry::Now(newcomer));
+        };
+        let peer = peer(scopes, Some(device.id.clone()));
+        let user = login.principal.user.clone();
+        let mut newcomer = Newcomer::new(id, params, login, peer);
+        if self.config.is_open() {
+            // Nobody has to be let in; and who came while that was so must not stay when it is not.
+            return Ok(Entry::Now(newcomer));
+        }
+        let wish =
+            Wish { key: device.key, user, about: About::of(&params.client), role, scopes, address };
+        newcomer.about = device.signs_platform.then(|| wish.about.clone());
+        let standing = self.devices.standing((&device.id, &wish.user), role, scopes, &wish.about);
+        let known = self.devices.get(&device.id).filter(|_| standing == Standing::Known);
+        let at = self.ms(cx.now);
+        let mut paired = match known {
+            Some(known) => {
+                // Whoever knows a token that will do keeps it.
+                let offered = params.auth.device_token.as_ref();
+                let again = offered.and_then(|offered| {
+                    let at = known.prove(role, offered, scopes).ok()?;
+                    Some(Issued { text: offered.clone(), at })
+                });
+                newcomer.peer.paired = Some(known.created);
+                newcomer.token = token.or(again);
+                if newcomer.token.is_some() {
+                    return Ok(Entry::Now(newcomer));
+                }
+                known.clone()
+            }
+            None => {
+                let is_other = standing == Standing::MetadataUpgrade;
+                let silent = by_secret
+                    && direct
+                    && self.config.raw.auto_approve_local
+                    && !(is_other && params.client.is_seen());
+                if !silent {
+                    return Err(self.ask_to_pair(cx, wish, standing));
+                }
+                let bounds = self.device_bounds();
+                let by = (Via::Silent, scopes);
+                self.devices.admit(&wish, by, &bounds, at).map_err(|_| crowded(None))?
+            }
+        };
+        newcomer.peer.paired = Some(paired.created);
+        let random = self.random_token();
+        // As much as this credential may have the device do, and not only what is asked today.
+        let most = paired.grant(role).map_or(Scopes::NONE, |grant| grant.scopes.within(limit));
+        let issued = paired.issue(role, most, &random, at);
+        newcomer.token = issued.map(|(text, at)| Issued { text: Secret::new(&text), at });
+        Ok(Entry::WhenKept(newcomer, Box::new(paired)))
     }
 
     /// Whether this may come without a device.
-    fn check_deviceless(&self, params: &ConnectParams, secret: bool) -> Result<(), Refused> {
-        if params.client.is_control_ui() {
+    fn check_deviceless(&self, params: &ConnectParams, role: PeerRole) -> Result<(), Refused> {
+        let client = &params.client;
+        if client.is_control_ui() {
             return Err(Refusal::invalid("control ui requires device identity")
                 .details(|o| o.str("code", "CONTROL_UI_DEVICE_IDENTITY_REQUIRED"))
                 .into());
         }
-        if !secret && !self.config.is_open() {
+        let has_secret = params.auth.token.is_some() || params.auth.password.is_some();
+        let is_fine = role == PeerRole::Operator
+            && !client.is_page()
+            && (has_secret || self.config.is_open());
+        if !is_fine {
             return Err(Refusal::new(Code::NotPaired, "device identity required")
                 .details(|o| o.str("code", "DEVICE_IDENTITY_REQUIRED"))
                 .into());
@@ -203,97 +296,67 @@ impl Gateway {
         Ok(())
     }
 
-    /// A token, as a token or as a password: a gateway token, an API key or a JWT.
-    fn shared_secret(
-        &mut self,
-        cx: &Cx<'_>,
-        conn: ConnId,
-        secret: Option<Secret>,
-    ) -> Result<Login, Refused> {
-        let given = secret.is_some();
-        let source = if given { Source::Params } else { Source::Nowhere };
-        self.login_by(cx.now, conn, (secret, source)).map_err(|refusal| {
-            let (code, text, next) = match (given, refusal.wait()) {
-                (false, _) => (
-                    "AUTH_TOKEN_MISSING",
-                    "unauthorized: gateway token missing (give it to the client)",
-                    "update_auth_configuration",
-                ),
-                (true, Some(_)) => (
-                    "AUTH_RATE_LIMITED",
-                    "unauthorized: too many failed authentication attempts (retry later)",
-                    "wait_then_retry",
-                ),
-                (true, None) => (
-                    "AUTH_TOKEN_MISMATCH",
-                    "unauthorized: gateway token mismatch (give the client the gateway's token)",
-                    "update_auth_credentials",
-                ),
-            };
-            let wait = refusal.wait();
-            let refused = Refusal::invalid(text).details(|o| {
-                o.str("code", code)
-                    .str("authReason", refusal.message())
-                    .bool("canRetryWithDeviceToken", false)
-                    .str("recommendedNextStep", next)
-            });
-            match wait {
-                Some(wait) => refused.retry_after(wait).into(),
-                None => refused.into(),
-            }
-        })
+    /// Somebody has to decide.
+    fn ask_to_pair(&mut self, cx: &mut Cx<'_>, wish: Wish, standing: Standing) -> Refused {
+        let (id, at, bounds) = (self.uuid(), self.ms(cx.now), self.device_bounds());
+        let (role, scopes) = (wish.role, wish.scopes);
+        let asked = match self.devices.ask(wish, id.into(), &bounds, at) {
+            Ok(asked) => asked,
+            Err(_) => return crowded(self.devices.next_end().map(|end| end.saturating_sub(at))),
+        };
+        let request = asked.request.clone();
+        self.device_asked(cx, asked);
+        let (why, reason) = match standing {
+            Standing::RoleUpgrade => ("it was let in in another role", "role-upgrade"),
+            Standing::ScopeUpgrade => ("it was let in for less", "scope-upgrade"),
+            Standing::MetadataUpgrade => ("it was let in as another machine", "metadata-upgrade"),
+            Standing::NotPaired | Standing::Known => ("it was not let in yet", "not-paired"),
+        };
+        let text = format!("pairing required: {why} (requestId: {})", request.id);
+        let known = self.devices.get(&request.device).filter(|_| standing != Standing::NotPaired);
+        Refusal::new(Code::NotPaired, text)
+            .details(|mut o| {
+                o = o
+                    .str("code", "PAIRING_REQUIRED")
+                    .str("reason", reason)
+                    .str("requestId", &request.id)
+                    .str(
+                        "remediationHint",
+                        "somebody with the scope operator.pairing has to approve this request",
+                    )
+                    .str("deviceId", &request.device)
+                    .str("requestedRole", role.as_str());
+                scopes.write(o.key("requestedScopes"));
+                if let Some(known) = known {
+                    let write = |out: &mut String, role: PeerRole| json::string(out, role.as_str());
+                    o = o.list("approvedRoles", known.roles(), write);
+                    let grant = known.grant(role);
+                    grant.map_or(Scopes::NONE, |grant| grant.scopes).write(o.key("approvedScopes"));
+                }
+                o
+            })
+            .into()
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one caller, and what it has found")]
-    fn welcome(
-        &mut self,
-        cx: &mut Cx<'_>,
-        conn: ConnId,
-        id: &str,
-        params: &ConnectParams,
-        protocol: Protocol,
-        role: PeerRole,
-        admitted: Admitted,
-    ) {
-        let Admitted { login, scopes, device } = admitted;
-        let Login { mut principal, expires, .. } = login;
-        // Claims narrow: what was not asked for is not used by any check further on either.
-        principal.role = scopes.role(principal.role).unwrap_or(Role::Viewer);
-        let info = &params.client;
-        let client = Client::named(info.id, &info.version, &info.platform);
-        self.log_in(cx, conn, principal.clone(), Some(client), false);
-        self.arm_expiry(cx.now, conn, expires);
-        // These clients take a connection without ticks for dead, whatever pings it answers.
-        self.set_ticks(cx.now, conn, true);
-        let peer = Peer {
-            protocol,
-            role,
-            client: Arc::new(info.clone()),
-            scopes,
-            tools: params.has_cap("tool-events"),
-            device: device.map(|device| device.id),
-            manifest: (role == PeerRole::Node).then(|| Arc::new(Manifest::of(params))),
-            all_sessions: false,
-            sessions: BTreeSet::new(),
-            refused: 0,
-            awaited: 0,
-        };
-        let view = peer.view();
-        if let Some(state) = self.conns.get_mut(&conn) {
-            state.openclaw = Some(Box::new(peer));
-        }
-        self.presence_enter(cx.now, conn);
-        let link = self.openclaw_link(cx.now, conn, &principal, view);
-        let now = cx.now;
-        self.write_answer(cx, conn, id, None, |gateway, out| {
-            out.push_str("\"ok\":true,\"payload\":");
-            gateway.write_openclaw_hello(out, now, conn);
-        });
-        self.catch_up(cx, link);
-        self.node_arrived(cx, conn);
-        if role == PeerRole::Operator {
-            let viewer = (!principal.role.sees_all()).then(|| principal.user.clone());
-            self.health_soon(cx.now, viewer);
+    pub(super) fn device_bounds(&self) -> DeviceBounds {
+        let bounds = self.config.bounds();
+        DeviceBounds {
+            requests: bounds.pairings,
+            requests_per_address: bounds.pairings_per_address,
+            devices: bounds.devices,
         }
     }
+
+    /// What nobody can guess.
+    pub(super) fn random_token(&mut self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        self.entropy.fill(&mut bytes);
+        bytes
+    }
+}
+
+/// There is no room for the device, or its request. `wait`: milliseconds until there may be.
+fn crowded(wait: Option<u64>) -> Refused {
+    let text = "too many devices are let in or ask to be";
+    Refused::later(text, Duration::from_millis(wait.unwrap_or_default().max(1000)))
 }

@@ -31,9 +31,6 @@ pub(in crate::gateway) struct ConnectParams {
     pub(in crate::gateway) device: Option<DeviceParams>,
     /// Its credentials.
     pub(in crate::gateway) auth: AuthParams,
-    /// What it calls itself in HTTP.
-    #[allow(dead_code, reason = "for the log, which comes next")]
-    pub(in crate::gateway) user_agent: Option<Box<str>>,
 }
 
 /// What a peer is to the gateway.
@@ -97,7 +94,6 @@ impl ConnectParams {
                 .unwrap_or_default(),
             device: values.object("device").as_ref().map(DeviceParams::of),
             auth: values.object("auth").as_ref().map(AuthParams::of).unwrap_or_default(),
-            user_agent: owned(&values, "userAgent"),
         })
     }
 
@@ -254,7 +250,6 @@ mod tests {
             Some((7, "n".into()))
         );
         assert!(params.auth.password.is_some_and(|secret| secret.expose() == "p"));
-        assert_eq!(params.user_agent.as_deref(), Some("Browser/1"));
     }
 
     #[test]

@@ -25,8 +25,6 @@ pub(in crate::gateway) struct Wish {
     pub(in crate::gateway) role: PeerRole,
     /// For what, within what its credential allows.
     pub(in crate::gateway) scopes: Scopes,
-    /// Whether nobody needs to be asked.
-    pub(in crate::gateway) silent: bool,
     /// Where it comes from.
     pub(in crate::gateway) address: IpAddr,
 }
@@ -85,7 +83,7 @@ impl DeviceRequest {
 
     /// For `device.pair.list`, and the payload of `device.pair.requested`.
     pub(in crate::gateway) fn write(&self, out: &mut String) {
-        let Wish { key, about, role, scopes, silent, .. } = &self.wish;
+        let Wish { key, about, role, scopes, .. } = &self.wish;
         let object = Object::new(out)
             .str("requestId", &self.id)
             .str("deviceId", &self.device)
@@ -97,7 +95,8 @@ impl DeviceRequest {
                 .list("roles", [role], |out, role| json::string(out, role.as_str()));
         scopes.write(object.key("scopes"));
         object
-            .bool("silent", *silent)
+            // Nobody is asked about what is let in silently.
+            .bool("silent", false)
             .bool("isRepair", self.is_repair)
             .num("ts", self.created)
             .end();

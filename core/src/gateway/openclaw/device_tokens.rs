@@ -44,7 +44,7 @@ pub(in crate::gateway) enum TokenError {
     /// It is none of this device's in this role.
     Mismatch,
     /// It is valid, for less than what was asked.
-    Scopes(Scopes),
+    Scopes,
 }
 
 impl TokenError {
@@ -52,15 +52,15 @@ impl TokenError {
     pub(in crate::gateway) const fn code(self) -> &'static str {
         match self {
             Self::Mismatch => "AUTH_DEVICE_TOKEN_MISMATCH",
-            Self::Scopes(_) => "AUTH_SCOPE_MISMATCH",
+            Self::Scopes => "AUTH_SCOPE_MISMATCH",
         }
     }
 
-    /// `error.message`.
+    /// `error.message`, after `unauthorized: `.
     pub(in crate::gateway) const fn message(self) -> &'static str {
         match self {
-            Self::Mismatch => "unauthorized: device token mismatch",
-            Self::Scopes(_) => "unauthorized: device token does not have these scopes",
+            Self::Mismatch => "device token mismatch",
+            Self::Scopes => "device token does not have these scopes",
         }
     }
 }
@@ -85,46 +85,46 @@ impl Grant {
         Some(text)
     }
 
-    /// What a token may do that was offered for `asked`. All are compared, in a time that tells
+    /// When a token was made that was offered for `asked`. All are compared, in a time that tells
     /// nothing about them.
-    pub(super) fn prove(&self, offered: &Secret, asked: Scopes) -> Result<Scopes, TokenError> {
+    pub(super) fn prove(&self, offered: &Secret, asked: Scopes) -> Result<u64, TokenError> {
         use subtle::ConstantTimeEq as _;
         let hash = hash(offered.expose());
         let mut found = None;
         for token in &self.tokens {
             if bool::from(token.hash[..].ct_eq(&hash[..])) {
-                found = Some(token.scopes.within(self.scopes));
+                found = Some((token.created, token.scopes.within(self.scopes)));
             }
         }
-        let scopes = found.ok_or(TokenError::Mismatch)?;
-        if scopes.allows(asked) { Ok(scopes) } else { Err(TokenError::Scopes(scopes)) }
+        let (created, scopes) = found.ok_or(TokenError::Mismatch)?;
+        if scopes.allows(asked) { Ok(created) } else { Err(TokenError::Scopes) }
     }
 
-    /// One new token instead of all there were; with the newest one's scopes if none are named. None
-    /// when they are more than was allowed.
-    pub(super) fn rotate(
-        &mut self,
-        scopes: Option<Scopes>,
-        random: &[u8; 32],
-        at: u64,
-    ) -> Option<(String, Scopes)> {
-        let newest = self.tokens.last().map_or(self.scopes, |token| token.scopes);
-        let scopes = scopes.unwrap_or(newest);
+    /// Whether what was made then has not been taken back. One that made room for newer ones was not.
+    pub(super) fn is_valid(&self, created: u64) -> bool {
+        self.valid_from <= created
+    }
+
+    /// What the newest token may do; without one, what the next may.
+    pub(super) fn newest_scopes(&self) -> Scopes {
+        self.tokens.last().map_or(self.scopes, |token| token.scopes.within(self.scopes))
+    }
+
+    /// One new token instead of all there were. None when the scopes are more than was allowed.
+    pub(super) fn rotate(&mut self, scopes: Scopes, random: &[u8; 32], at: u64) -> Option<String> {
         if !self.scopes.allows(scopes) {
             return None;
         }
         self.revoke(at);
         self.rotated = Some(at);
-        self.issue(scopes, random, at).map(|text| (text, scopes))
+        self.issue(scopes, random, at)
     }
 
-    /// Takes all tokens back. Says whether there was one.
-    pub(super) fn revoke(&mut self, at: u64) -> bool {
+    /// Takes all tokens back.
+    pub(super) fn revoke(&mut self, at: u64) {
         // Beyond the newest, or a token of the same millisecond would come back from another node.
         self.valid_from = at.max(self.newest().saturating_add(1)).max(self.valid_from);
-        let had = !self.tokens.is_empty();
         self.tokens.clear();
-        had
     }
 
     pub(super) fn used(&mut self, at: u64) {
@@ -151,7 +151,8 @@ impl Grant {
         self.tokens.drain(..excess);
     }
 
-    fn newest(&self) -> u64 {
+    /// When the newest was made.
+    pub(super) fn newest(&self) -> u64 {
         self.tokens.last().map_or(0, |token| token.created)
     }
 
@@ -253,10 +254,9 @@ mod tests {
         let text = grant.issue(Scopes::READ, &[7; 32], 10).expect("allowed");
         assert_eq!(text.len(), 43);
         let offered = Secret::new(&text);
-        assert_eq!(grant.prove(&offered, Scopes::READ), Ok(Scopes::READ));
-        assert_eq!(grant.prove(&offered, Scopes::NONE), Ok(Scopes::READ));
-        let beyond = grant.prove(&offered, CHAT);
-        assert_eq!(beyond, Err(TokenError::Scopes(Scopes::READ)));
+        assert_eq!(grant.prove(&offered, Scopes::READ), Ok(10));
+        assert_eq!(grant.prove(&offered, Scopes::NONE), Ok(10));
+        assert_eq!(grant.prove(&offered, CHAT), Err(TokenError::Scopes));
         assert_eq!(grant.issue(Scopes::ADMIN, &[8; 32], 11), None);
         for wrong in ["", "x", &text[1..], &format!("{text} "), &text.replace('B', "C")] {
             assert_eq!(grant.prove(&Secret::new(wrong), Scopes::NONE), Err(TokenError::Mismatch));
@@ -284,17 +284,21 @@ mod tests {
     fn rotation_leaves_one_and_revocation_none() {
         let mut grant = Grant::new(CHAT);
         let old = grant.issue(Scopes::READ, &[1; 32], 5).expect("allowed");
-        let (new, scopes) = grant.rotate(None, &[2; 32], 5).expect("allowed");
-        assert_eq!(scopes, Scopes::READ);
+        assert_eq!((grant.newest(), grant.newest_scopes()), (5, Scopes::READ));
+        let new = grant.rotate(Scopes::READ, &[2; 32], 5).expect("allowed");
         assert!(!proves(&grant, &old) && proves(&grant, &new));
-        assert_eq!(grant.rotate(Some(Scopes::PAIRING), &[3; 32], 6), None);
+        assert!(!grant.is_valid(5) && grant.is_valid(grant.newest()));
+        assert_eq!(grant.rotate(Scopes::PAIRING, &[3; 32], 6), None);
         assert!(proves(&grant, &new), "what was refused has changed nothing");
-        let (wide, _) = grant.rotate(Some(Scopes::WRITE), &[3; 32], 6).expect("allowed");
+        let wide = grant.rotate(Scopes::WRITE, &[3; 32], 6).expect("allowed");
         assert!(grant.prove(&Secret::new(&wide), Scopes::READ).is_ok());
-        assert!(grant.revoke(7) && !grant.revoke(7));
-        assert!(!proves(&grant, &wide));
+        let last = grant.newest();
+        grant.revoke(7);
+        grant.revoke(7);
+        assert!(!proves(&grant, &wide) && !grant.is_valid(last));
+        assert_eq!(grant.newest_scopes(), CHAT);
         let next = grant.issue(CHAT, &[4; 32], 7).expect("allowed");
-        assert!(proves(&grant, &next));
+        assert!(proves(&grant, &next) && grant.is_valid(grant.newest()));
     }
 
     #[test]
@@ -325,7 +329,7 @@ mod tests {
     fn a_grant_is_restored_as_it_was_saved() {
         let mut grant = Grant::new(Scopes::ALL);
         grant.issue(Scopes::NONE, &[1; 32], 5).expect("allowed");
-        grant.rotate(Some(CHAT), &[2; 32], 6).expect("allowed");
+        grant.rotate(CHAT, &[2; 32], 6).expect("allowed");
         grant.used(9);
         for grant in [grant, Grant::new(Scopes::NONE)] {
             let mut text = String::new();

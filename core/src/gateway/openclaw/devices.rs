@@ -1,10 +1,10 @@
 //! The devices of this dialect: who asks to be let in, who was, and by which tokens they come back.
 //!
 //! ```text
-//!  signed device ── standing ──▶ Known ──────────────────────────────▶ in, with a token
-//!                      │                                                  ▲
-//!                      └─ anything else ──▶ ask ──▶ request ── approve ───┤
-//!                                                     │                   └─ remove ──▶ gone
+//!  signed device ── standing ──▶ Known ────────────────────────────────────▶ in, with a token
+//!                      │                                                        ▲
+//!                      └─ anything else ──▶ ask ──▶ request ── admit, learn ────┤
+//!                                                     │                         └─ remove ──▶ gone
 //!                                                     └─ reject, expire, another wish ──▶ gone
 //! ```
 //!
@@ -13,11 +13,10 @@
 
 use super::super::bounded::Forgetful;
 use super::super::budget::Address;
-use super::super::config::Secret;
 use super::super::json::Object;
 use super::connect_params::PeerRole;
 use super::device_request::{DeviceRequest, Wish};
-use super::device_tokens::{Grant, TokenError};
+use super::device_tokens::Grant;
 use super::paired_device::{About, PairedDevice, Standing, Via};
 use super::scopes::Scopes;
 use std::collections::BTreeMap;
@@ -57,24 +56,13 @@ pub(in crate::gateway) enum Crowded {
     Devices,
 }
 
-/// Why a request cannot be approved.
+/// Why a device cannot be let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::gateway) enum ApproveError {
-    /// There is no such request, or not any more.
-    Unknown,
+pub(in crate::gateway) enum AdmitError {
     /// Nobody lets others do what they may not do themselves: these are missing.
     Scopes(Scopes),
     /// There are too many devices.
     Crowded(Crowded),
-}
-
-/// Why a token cannot be changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::gateway) enum ChangeError {
-    /// There is no such device, or not in this role.
-    Unknown,
-    /// The device was not let in for these scopes.
-    Scopes,
 }
 
 /// All of them, the same at all nodes.
@@ -86,6 +74,9 @@ pub(in crate::gateway) struct Devices {
     decided: Forgetful<Arc<str>, ()>,
     /// Devices that were removed, with the time at which they were first let in.
     removed: Forgetful<Arc<str>, u64>,
+    /// When this node has written a device to the store, or out of it: news of another node may be
+    /// older than that there, and newer than what was written.
+    written: Forgetful<Arc<str>, u64>,
 }
 
 /// How many that are gone are remembered: as many as may go while news are under way.
@@ -98,6 +89,7 @@ impl Default for Devices {
             devices: BTreeMap::new(),
             decided: Forgetful::new(REMEMBERED),
             removed: Forgetful::new(REMEMBERED),
+            written: Forgetful::new(REMEMBERED),
         }
     }
 }
@@ -113,9 +105,9 @@ impl Devices {
         self.devices.get_mut(device)
     }
 
-    /// Those that were let in, by their names.
-    pub(in crate::gateway) fn iter(&self) -> impl Iterator<Item = &PairedDevice> {
-        self.devices.values()
+    /// Requests, as another node is told that has just begun.
+    pub(in crate::gateway) fn requests(&self) -> impl Iterator<Item = &DeviceRequest> {
+        self.requests.values()
     }
 
     /// A request that still waits.
@@ -123,15 +115,16 @@ impl Devices {
         self.requests.get(id).filter(|request| !request.is_expired(at))
     }
 
-    /// What a device that has proved its name is to whom asks for this.
+    /// What a device that has proved its name is to whom asks for this on behalf of this user. One that
+    /// is let in is one user's: for others it is as if it were not.
     pub(in crate::gateway) fn standing(
         &self,
-        device: &str,
+        (device, user): (&str, &str),
         role: PeerRole,
         scopes: Scopes,
         about: &About,
     ) -> Standing {
-        let known = self.devices.get(device);
+        let known = self.devices.get(device).filter(|known| *known.user == *user);
         known.map_or(Standing::NotPaired, |device| device.standing(role, scopes, about))
     }
 
@@ -170,56 +163,70 @@ impl Devices {
         Ok(Asked { request, is_new: true, superseded })
     }
 
-    /// Lets a device in, for what it has asked for in addition to what it had. `by` are the scopes of
-    /// who decides.
+    /// The device that a wish would make, in addition to what it was let in for before. `by` are the
+    /// scopes of who decides. Whoever has made it durable lets it in with [`Devices::learn`].
     ///
     /// # Errors
-    /// [`ApproveError`]; then the request still waits.
-    pub(in crate::gateway) fn approve(
-        &mut self,
-        id: &str,
+    /// [`AdmitError`].
+    pub(in crate::gateway) fn admit(
+        &self,
+        wish: &Wish,
         (via, by): (Via, Scopes),
         bounds: &DeviceBounds,
         at: u64,
-    ) -> Result<(DeviceRequest, &PairedDevice), ApproveError> {
-        let request = self.request(id, at).ok_or(ApproveError::Unknown)?;
-        let missing = request.wish.scopes.implied().without(by.implied());
+    ) -> Result<PairedDevice, AdmitError> {
+        let missing = wish.scopes.implied().without(by.implied());
         if !missing.is_empty() {
-            return Err(ApproveError::Scopes(missing));
+            return Err(AdmitError::Scopes(missing));
         }
-        let (device, is_full) = (request.device.clone(), self.devices.len() >= bounds.devices);
-        if is_full && !self.devices.contains_key(&device) {
-            return Err(ApproveError::Crowded(Crowded::Devices));
+        let id = wish.key.id();
+        let known = self.devices.get(&id);
+        if known.is_none() && self.devices.len() >= bounds.devices {
+            return Err(AdmitError::Crowded(Crowded::Devices));
         }
-        let request = self.decide(id).ok_or(ApproveError::Unknown)?;
-        let Wish { key, user, about, role, scopes, .. } = request.wish.clone();
-        let earlier = [
-            self.removed.get(&device).copied(),
-            self.devices.get(&device).map(|known| known.created),
-        ];
-        let paired = match self.devices.remove(&device).filter(|known| known.user == user) {
-            Some(known) => PairedDevice { about, via, approved: at, ..known },
+        let Wish { key, user, about, role, scopes, .. } = wish.clone();
+        let mut device = match known.filter(|known| known.user == user).cloned() {
+            Some(known) => {
+                // What was let in later counts, in whatever order nodes learn of it.
+                let approved = at.max(known.approved.saturating_add(1));
+                PairedDevice { about, via, approved, ..known }
+            }
             // Of another user it is another device: its tokens were for the one that it belonged to. It
             // must not be taken for that one, whatever the clock says.
-            None => PairedDevice {
-                id: device.clone(),
-                key,
-                user,
-                about,
-                via,
-                created: earlier
-                    .into_iter()
-                    .flatten()
-                    .fold(at, |at, old| at.max(old.saturating_add(1))),
-                approved: at,
-                seen: None,
-                grants: BTreeMap::new(),
-            },
+            None => {
+                let gone = self.removed.get(&id).copied();
+                let earlier = [gone, known.map(|known| known.created)].into_iter().flatten();
+                PairedDevice {
+                    created: earlier.fold(at, |at, old| at.max(old.saturating_add(1))),
+                    approved: at,
+                    seen: None,
+                    grants: BTreeMap::new(),
+                    id,
+                    key,
+                    user,
+                    about,
+                    via,
+                }
+            }
         };
-        let paired = self.devices.entry(device).or_insert(paired);
-        let grant = paired.grants.entry(role).or_insert_with(|| Grant::new(scopes));
+        let grant = device.grants.entry(role).or_insert_with(|| Grant::new(scopes));
         grant.scopes = grant.scopes.or(scopes);
-        Ok((request, paired))
+        Ok(device)
+    }
+
+    /// Takes out the requests for what a device is let in for by now. They count as approved.
+    pub(in crate::gateway) fn settled(&mut self, device: &str) -> Vec<DeviceRequest> {
+        let of_device = self.requests.values().filter(|request| *request.device == *device);
+        let settled: Vec<_> = of_device
+            .filter(|request| self.is_settled(request))
+            .map(|request| request.id.clone())
+            .collect();
+        settled.iter().filter_map(|id| self.decide(id)).collect()
+    }
+
+    fn is_settled(&self, request: &DeviceRequest) -> bool {
+        let Wish { user, about, role, scopes, .. } = &request.wish;
+        self.standing((&request.device, user), *role, *scopes, about) == Standing::Known
     }
 
     /// Takes a request out that was decided against.
@@ -245,111 +252,83 @@ impl Devices {
     ) -> Option<(PairedDevice, Vec<DeviceRequest>)> {
         let gone = self.devices.remove(device)?;
         *self.removed.entry(device, || 0) = gone.created;
-        let open = self.requests.values().filter(|request| *request.device == *device);
-        let open: Vec<_> = open.map(|request| request.id.clone()).collect();
-        let open = open.iter().filter_map(|id| self.decide(id)).collect();
+        let open = self.reject_all(device);
         Some((gone, open))
     }
 
-    /// A new token for a device, of random bytes. None if it was not let in for that.
-    pub(in crate::gateway) fn issue(
-        &mut self,
-        (device, role): (&str, PeerRole),
-        scopes: Scopes,
-        random: &[u8; 32],
-        at: u64,
-    ) -> Option<String> {
-        self.grant(device, role)?.issue(scopes, random, at)
+    fn reject_all(&mut self, device: &str) -> Vec<DeviceRequest> {
+        let open = self.requests.values().filter(|request| *request.device == *device);
+        let open: Vec<_> = open.map(|request| request.id.clone()).collect();
+        open.iter().filter_map(|id| self.decide(id)).collect()
     }
 
-    /// The scopes of a token that a device offers for `asked`.
-    ///
-    /// # Errors
-    /// [`TokenError`].
-    pub(in crate::gateway) fn prove(
-        &mut self,
-        (device, role): (&str, PeerRole),
-        offered: &Secret,
-        asked: Scopes,
-        at: u64,
-    ) -> Result<Scopes, TokenError> {
-        let grant = self.grant(device, role).ok_or(TokenError::Mismatch)?;
-        let scopes = grant.prove(offered, asked)?;
-        grant.used(at);
-        Ok(scopes)
+    /// This node writes a device to the store, or out of it.
+    pub(in crate::gateway) fn written(&mut self, device: &str, at: u64) {
+        *self.written.entry(device, || at) = at;
     }
 
-    /// One new token instead of all that a device has in a role, and its scopes; without `scopes`, those
-    /// of the newest.
-    ///
-    /// # Errors
-    /// [`ChangeError`]; then nothing has changed.
-    pub(in crate::gateway) fn rotate(
-        &mut self,
-        (device, role): (&str, PeerRole),
-        scopes: Option<Scopes>,
-        random: &[u8; 32],
-        at: u64,
-    ) -> Result<(String, Scopes), ChangeError> {
-        let grant = self.grant(device, role).ok_or(ChangeError::Unknown)?;
-        grant.rotate(scopes, random, at).ok_or(ChangeError::Scopes)
+    /// Whether this node has written a device since then.
+    pub(in crate::gateway) fn has_written(&self, device: &str, since: u64) -> bool {
+        self.written.get(device).is_some_and(|at| *at >= since)
     }
 
-    /// Takes back all tokens that a device has in a role. It is still let in.
-    ///
-    /// # Errors
-    /// [`ChangeError::Unknown`].
-    pub(in crate::gateway) fn revoke(
-        &mut self,
-        (device, role): (&str, PeerRole),
-        at: u64,
-    ) -> Result<(), ChangeError> {
-        self.grant(device, role).ok_or(ChangeError::Unknown)?.revoke(at);
-        Ok(())
-    }
-
-    /// Another node, or the store, has a request.
-    pub(in crate::gateway) fn learn_request(&mut self, request: DeviceRequest) {
+    /// Another node has a request. Says whether it was news.
+    pub(in crate::gateway) fn learn_request(&mut self, request: DeviceRequest) -> bool {
         let (device, role) = (&*request.device, request.wish.role);
         let rival = self.requests.values().find(|other| other.is_rival(device, role));
         let age = |request: &DeviceRequest| (request.created, request.id.clone());
         let is_older = rival.is_some_and(|rival| age(rival) > age(&request));
-        if self.decided.get(&request.id).is_some() || is_older {
-            return;
+        let is_known = self.requests.contains_key(&request.id);
+        if self.decided.get(&request.id).is_some()
+            || is_known
+            || is_older
+            || self.is_settled(&request)
+        {
+            return false;
         }
         let rival = rival.map(|rival| rival.id.clone());
         rival.and_then(|rival| self.requests.remove(&rival));
         self.requests.insert(request.id.clone(), request);
+        true
     }
 
-    /// Another node has decided on a request.
-    pub(in crate::gateway) fn learn_decided(&mut self, id: &str) {
-        self.decide(id);
+    /// Another node has decided against a request.
+    pub(in crate::gateway) fn learn_rejected(&mut self, id: &str) -> Option<DeviceRequest> {
+        self.decide(id)
     }
 
-    /// Another node, or the store, has a device.
-    pub(in crate::gateway) fn learn(&mut self, device: PairedDevice) {
+    /// This node, another one, or the store has a device. Says whether it is in: it may have been
+    /// removed since.
+    pub(in crate::gateway) fn learn(&mut self, device: PairedDevice) -> bool {
         if self.removed.get(&device.id).is_some_and(|gone| device.created <= *gone) {
-            return;
+            return false;
         }
         // Let in for two users in the same millisecond it is one of them, the same everywhere.
         let which = |device: &PairedDevice| (device.created, device.user.clone());
         match self.devices.get_mut(&device.id) {
-            Some(known) if which(known) > which(&device) => {}
+            Some(known) if which(known) > which(&device) => return false,
             Some(known) if which(known) == which(&device) => known.merge(device),
             _ => {
                 self.devices.insert(device.id.clone(), device);
             }
         }
+        true
     }
 
-    /// Another node has removed the device that was first let in at `created`.
-    pub(in crate::gateway) fn learn_removed(&mut self, device: &str, created: u64) {
+    /// Another node has removed the device that was first let in at `created`. Gives its requests, which
+    /// count as rejected.
+    pub(in crate::gateway) fn learn_removed(
+        &mut self,
+        device: &str,
+        created: u64,
+    ) -> Vec<DeviceRequest> {
         let gone = self.removed.entry(device, || created);
         *gone = created.max(*gone);
-        if self.devices.get(device).is_some_and(|known| known.created <= created) {
-            self.devices.remove(device);
+        if self.devices.get(device).is_some_and(|known| known.created > created) {
+            return Vec::new();
         }
+        self.devices.remove(device);
+        self.reject_all(device)
     }
 
     /// The payload of `device.pair.list`.
@@ -362,12 +341,10 @@ impl Devices {
         let open = self.requests.values().filter(|request| !request.is_expired(at));
         Object::new(out)
             .list("pending", open, |out, request| request.write(out))
-            .list("paired", self.iter(), |out, device| device.write(is_connected(&device.id), out))
+            .list("paired", self.devices.values(), |out, device| {
+                device.write(is_connected(&device.id), out);
+            })
             .end();
-    }
-
-    fn grant(&mut self, device: &str, role: PeerRole) -> Option<&mut Grant> {
-        self.devices.get_mut(device)?.grants.get_mut(&role)
     }
 
     fn decide(&mut self, id: &str) -> Option<DeviceRequest> {

@@ -128,11 +128,13 @@ impl Gateway {
         };
         let done = if crowded {
             let text = "too many requests of this connection have no answer yet";
-            Err((Some(to), Refusal::exhausted(text, SOON)))
+            Err(Box::new((Some(to), Refusal::exhausted(text, SOON))))
         } else {
             self.openclaw_call(cx, id, method, who, scopes, request, to)
         };
-        if let Err((Some(to), refusal)) = done {
+        if let Err(refused) = done
+            && let (Some(to), refusal) = *refused
+        {
             self.reply_error(cx, to, &refusal);
         }
     }
@@ -147,7 +149,7 @@ impl Gateway {
         scopes: Scopes,
         request: &Request<'_>,
         to: ReplyTo,
-    ) -> Result<(), (Option<ReplyTo>, Refusal)> {
+    ) -> Result<(), Box<(Option<ReplyTo>, Refusal)>> {
         let mut to = Some(to);
         let done = self.charge(cx, conn, method.name, method.cost, who.principal());
         let done = done.and_then(|()| match method.cost {
@@ -156,20 +158,20 @@ impl Gateway {
             _ => self.hold_request(who.principal(), request, &mut to),
         });
         if let Err(refusal) = done {
-            return Err((to, refusal));
+            return Err(Box::new((to, refusal)));
         }
         if self.draining.is_some() {
-            return Err((to, shutting_down()));
+            return Err(Box::new((to, shutting_down())));
         }
         let values = match Values::read(request.params, method.params) {
             Ok(values) => values,
             Err(what) => {
                 let text = format!("invalid {} params: {what}", method.name);
-                return Err((to, Refusal::invalid(text)));
+                return Err(Box::new((to, Refusal::invalid(text))));
             }
         };
         let mut call = Call { who, conn, scopes, values, to };
-        (method.handler)(self, cx, &mut call).map_err(|refusal| (call.to.take(), refusal))
+        (method.handler)(self, cx, &mut call).map_err(|refusal| Box::new((call.to.take(), refusal)))
     }
 
     fn count_refused(&mut self, cx: &mut Cx<'_>, id: ConnId, refusal: &Refusal) {

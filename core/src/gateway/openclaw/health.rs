@@ -269,7 +269,7 @@ impl Gateway {
     pub(in crate::gateway) fn health_counted(
         &mut self,
         cx: &mut Cx<'_>,
-        viewer: Viewer,
+        viewer: &Viewer,
         outcome: Option<StoreOutcome>,
     ) {
         self.openclaw.pulse.counting = false;
@@ -284,7 +284,7 @@ impl Gateway {
         self.openclaw.health_told();
         let event = Event::plain("health", &payload);
         let links: Vec<_> =
-            self.operators().filter(|(_, own)| *own == viewer).map(|(link, _)| link).collect();
+            self.operators().filter(|(_, own)| own == viewer).map(|(link, _)| link).collect();
         for link in links {
             self.push_event(cx, link, event.clone());
         }

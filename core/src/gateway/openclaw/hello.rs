@@ -5,13 +5,20 @@ use super::super::conn::ConnId;
 use super::super::json::{self, Object};
 use super::super::presence::conn_name;
 use super::super::tick;
+use super::credentials::Issued;
 use super::methods::{EVENTS, METHODS};
 use super::peer::Protocol;
 use super::session_key::main_of;
 use std::time::Instant;
 
 impl Gateway {
-    pub(super) fn write_openclaw_hello(&self, out: &mut String, now: Instant, id: ConnId) {
+    pub(super) fn write_openclaw_hello(
+        &self,
+        out: &mut String,
+        now: Instant,
+        id: ConnId,
+        token: Option<&Issued>,
+    ) {
         let Some(conn) = self.conns.get(&id) else { return };
         let Some(peer) = &conn.openclaw else { return };
         let limits = &self.config.raw.limits;
@@ -53,18 +60,27 @@ impl Gateway {
             object = object.object("auth", |mut o| {
                 o = o.str("role", role.as_str());
                 peer.scopes.write(o.key("scopes"));
-                o
+                match token {
+                    Some(token) => {
+                        o.str("deviceToken", token.text.expose()).num("issuedAtMs", token.at)
+                    }
+                    None => o,
+                }
             });
         }
         object
             .object("policy", |o| {
-                o.num("maxPayload", u64::from(limits.message))
+                let o = o
+                    .num("maxPayload", u64::from(limits.message))
                     .num("maxBufferedBytes", u64::from(limits.outbox))
-                    .num("tickIntervalMs", tick::EVERY.as_millis() as u64)
-                    .object("attachments", |o| {
+                    .num("tickIntervalMs", tick::EVERY.as_millis() as u64);
+                match peer.protocol {
+                    Protocol::V3 => o,
+                    Protocol::V4 => o.object("attachments", |o| {
                         let most = self.max_attachment() as u64;
                         o.num("maxBytes", most).num("maxImageBytes", most)
-                    })
+                    }),
+                }
             })
             .end();
     }

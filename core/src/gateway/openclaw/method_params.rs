@@ -215,3 +215,16 @@ pub(super) const SYSTEM_EVENT: &[Field] = &[Field::required("text", WORDS), Fiel
 
 /// Which channels there could be does not matter where there are none.
 pub(super) const CHANNEL: &[Field] = &[Field::optional("channel", NAME), Field::OTHERS];
+
+pub(super) const REQUEST: &[Field] = &[Field::required("requestId", NAME)];
+
+pub(super) const DEVICE: &[Field] = &[Field::required("deviceId", NAME)];
+
+pub(super) const DEVICE_ROLE: &[Field] =
+    &[Field::required("deviceId", NAME), Field::required("role", NAME)];
+
+pub(super) const DEVICE_ROTATE: &[Field] = &[
+    Field::required("deviceId", NAME),
+    Field::required("role", NAME),
+    Field::optional("scopes", Kind::List(&NAME, 64)),
+];

@@ -8,8 +8,10 @@ use super::dispatch::{Call, Done};
 use super::method_params as params;
 use super::schema::Field;
 use super::scopes::Scopes;
-use super::{agents, chat, commands, config, health, nothing, presence, sessions, wake};
-use super::{node_invoke, node_methods as nodes, node_reports as reports};
+use super::{
+    agents, chat, commands, config, device_methods as devices, health, node_invoke,
+    node_methods as nodes, node_reports as reports, nothing, presence, sessions, wake,
+};
 
 /// A method that clients of this dialect can call.
 pub(in crate::gateway) struct Method {
@@ -38,6 +40,9 @@ pub(in crate::gateway) const EVENTS: &[&str] = &[
     "session.message",
     "sessions.changed",
     "presence",
+    "device.pair.requested",
+    "device.pair.resolved",
+    "device.pair.changed",
     "node.pair.requested",
     "node.pair.resolved",
     "node.invoke.request",
@@ -225,4 +230,16 @@ pub(in crate::gateway) static METHODS: &[Method] = &[
     operator("system-event", ADMIN, 1, params::SYSTEM_EVENT, nothing::system_event)
         .about("Refused: there is no heartbeat that it could wait for.")
         .unlisted(),
+    operator("device.pair.list", PAIRING, 1, params::IGNORED, devices::list)
+        .about("Devices that ask to be let in, and those that are."),
+    operator("device.pair.approve", PAIRING, 2, params::REQUEST, devices::approve)
+        .about("Lets a device in, for no more than the caller may do."),
+    operator("device.pair.reject", PAIRING, 2, params::REQUEST, devices::reject)
+        .about("Does not let a device in."),
+    operator("device.pair.remove", PAIRING, 2, params::DEVICE, devices::remove)
+        .about("Takes back that a device was let in; its connections are closed."),
+    operator("device.token.rotate", PAIRING, 2, params::DEVICE_ROTATE, devices::rotate)
+        .about("Gives a device one new token instead of all that it has in a role."),
+    operator("device.token.revoke", PAIRING, 2, params::DEVICE_ROLE, devices::revoke)
+        .about("Takes all tokens of a device in a role back."),
 ];

@@ -12,10 +12,11 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `connect` `hello` `peer` | a login, what it is answered with, and what is known of who has logged in |
+//! | `connect` `credentials` `joining` `hello` `peer` | a login, what it is answered with, and what is known of who has logged in |
 //! | `connect_params` `client_info` | what a client says and shows when it connects |
 //! | `device_proof` | whether a device is the one that it says |
 //! | `devices` `device_request` `paired_device` `device_tokens` | which devices were let in, and for what |
+//! | `device_methods` `device_jobs` `device_news` | who decides about them, the store, and who is told |
 //! | `scopes` | what a connection may do, as a set of words |
 //! | `dispatch` `methods` `method_params` `schema` `table` | a message as a request: one table of methods, and what parameters may be |
 //! | `chat` `attachments` `commands` `history` | talking to agents, and what was said |
@@ -35,18 +36,20 @@ mod commands;
 mod config;
 mod connect;
 mod connect_params;
+mod credentials;
+mod device_jobs;
+mod device_methods;
+mod device_news;
 mod device_proof;
-#[allow(dead_code, reason = "built from below: pairing comes next")]
 mod device_request;
-#[allow(dead_code, reason = "built from below: pairing comes next")]
 mod device_tokens;
-#[allow(dead_code, reason = "built from below: pairing comes next")]
 mod devices;
 mod dispatch;
 mod events;
 mod health;
 mod hello;
 mod history;
+mod joining;
 mod method_params;
 mod methods;
 mod node_connections;
@@ -58,7 +61,6 @@ mod node_reports;
 mod node_surface;
 mod nodes;
 mod nothing;
-#[allow(dead_code, reason = "built from below: pairing comes next")]
 mod paired_device;
 mod peer;
 mod presence;
@@ -75,11 +77,20 @@ mod wake;
 pub(super) use answers::{Then, code};
 pub(super) use browse::Browse;
 pub(super) use connect::is_connect;
+pub use connect_params::PeerRole;
+pub(super) use device_jobs::DeviceJob;
+pub(super) use device_news::{AUTH_CHANGED, DEVICE_REMOVED, NOT_VALID};
+pub use device_news::{Change, DeviceNews};
+pub use device_request::DeviceRequest;
+pub(super) use devices::Devices;
 pub(super) use events::{OpenClaw, write_next};
+pub(super) use joining::Joining;
 pub use node_connections::{NodeNews, NodeOnline};
 pub(super) use node_methods::NodeJob;
 pub use node_methods::NodeOp;
 pub use node_pairing::{NodePairing, NodeRequest};
+pub use paired_device::{PairedDevice, Seen};
 pub(super) use peer::{Peer, View};
 pub(super) use presence::Shown;
+pub(super) use scopes::Scopes;
 pub use table::{OpenClawMethod, openclaw_methods, openclaw_methods_markdown};

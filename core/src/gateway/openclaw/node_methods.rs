@@ -293,6 +293,17 @@ impl Gateway {
         }
     }
 
+    /// A device is not let in any more: nothing of it is approved either, should it be let in again. Every
+    /// loop does this for itself; the one that decides about the node tells the store.
+    pub(super) fn node_thrown_out(&mut self, cx: &mut Cx<'_>, node: &Arc<str>) {
+        let Some(known) = self.openclaw.nodes.pairings.get(node) else { return };
+        let at = self.ms(cx.now).max(known.approved);
+        self.node_unpaired(cx, node, at);
+        if self.node.home(node) == self.node.id() {
+            self.forget_record(cx, RecordKind::Node, node.clone());
+        }
+    }
+
     /// Gives the store what is known of a node here; nobody waits for that.
     fn write_node_again(&mut self, cx: &Cx<'_>, node: &Arc<str>) {
         match self.openclaw.nodes.pairings.get(node) {

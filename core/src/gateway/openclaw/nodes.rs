@@ -93,6 +93,10 @@ impl Nodes {
         self.online.retain(|_, online| online.at.0 != of);
     }
 
+    pub(super) fn is_online(&self, node: &str) -> bool {
+        self.online.contains_key(node)
+    }
+
     /// Those of this loop.
     pub(super) fn online_here(&self, own: NodeId) -> Vec<(Arc<str>, Online)> {
         let here = self.online.iter().filter(|(_, online)| online.at.0 == own);

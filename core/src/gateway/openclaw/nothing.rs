@@ -58,10 +58,10 @@ pub(super) fn channels(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'
 
 pub(super) fn channel(_: &mut Gateway, _: &mut Cx<'_>, _: &mut Call<'_>) -> Done {
     let text = "no channel: this gateway reaches nobody but its clients; say it with chat.send";
-    Err(Refusal::new(Code::Unavailable, text))
+    Err(Refusal::new(Code::Unavailable, text).for_good())
 }
 
 pub(super) fn system_event(_: &mut Gateway, _: &mut Cx<'_>, _: &mut Call<'_>) -> Done {
     let text = "agents here have no heartbeat that events could wait for; use wake with mode now";
-    Err(Refusal::new(Code::Unavailable, text))
+    Err(Refusal::new(Code::Unavailable, text).for_good())
 }

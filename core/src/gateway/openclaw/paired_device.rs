@@ -1,11 +1,12 @@
 //! A device that was let in: by its key, in one role or more, each with scopes and tokens of its own.
 
+use super::super::config::Secret;
 use super::super::json::{self, Object};
 use super::super::record::{Record, RecordKind};
 use super::client_info::ClientInfo;
 use super::connect_params::PeerRole;
 use super::device_proof::{DeviceKey, normal};
-use super::device_tokens::{Grant, SavedGrant};
+use super::device_tokens::{Grant, SavedGrant, TokenError};
 use super::scopes::Scopes;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -59,7 +60,7 @@ pub(in crate::gateway) enum Via {
 
 /// What a device was seen doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::gateway) enum Seen {
+pub enum Seen {
     /// It came.
     Connect,
     /// It went.
@@ -79,19 +80,6 @@ pub(in crate::gateway) enum Standing {
     ScopeUpgrade,
     /// It says it is another machine than the one that was let in.
     MetadataUpgrade,
-}
-
-impl Standing {
-    /// `error.details.reason`; none for a device that may come in.
-    pub(in crate::gateway) const fn reason(self) -> Option<&'static str> {
-        match self {
-            Self::Known => None,
-            Self::NotPaired => Some("not-paired"),
-            Self::RoleUpgrade => Some("role-upgrade"),
-            Self::ScopeUpgrade => Some("scope-upgrade"),
-            Self::MetadataUpgrade => Some("metadata-upgrade"),
-        }
-    }
 }
 
 impl Via {
@@ -195,6 +183,68 @@ impl PairedDevice {
             if !platform.is_empty() {
                 self.about.platform = platform;
             }
+        }
+    }
+
+    /// A new token for a role, of random bytes, and when it was made. None if the device was not let in
+    /// for that.
+    pub(in crate::gateway) fn issue(
+        &mut self,
+        role: PeerRole,
+        scopes: Scopes,
+        random: &[u8; 32],
+        at: u64,
+    ) -> Option<(String, u64)> {
+        // A device that was removed and let in again within a millisecond is younger than the clock.
+        let at = at.max(self.created);
+        let grant = self.grants.get_mut(&role)?;
+        let text = grant.issue(scopes, random, at)?;
+        Some((text, grant.newest()))
+    }
+
+    /// When a token was made that is offered for `asked`.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub(in crate::gateway) fn prove(
+        &self,
+        role: PeerRole,
+        offered: &Secret,
+        asked: Scopes,
+    ) -> Result<u64, TokenError> {
+        self.grants.get(&role).ok_or(TokenError::Mismatch)?.prove(offered, asked)
+    }
+
+    /// One new token instead of all there are in a role, and when it was made. None if the device was
+    /// not let in for that; then nothing has changed.
+    pub(in crate::gateway) fn rotate(
+        &mut self,
+        role: PeerRole,
+        scopes: Scopes,
+        random: &[u8; 32],
+        at: u64,
+    ) -> Option<(String, u64)> {
+        let grant = self.grants.get_mut(&role)?;
+        let text = grant.rotate(scopes, random, at)?;
+        Some((text, grant.newest()))
+    }
+
+    /// Takes back all tokens that there are in a role; says whether the device was let in for it, which
+    /// it still is.
+    pub(in crate::gateway) fn revoke(&mut self, role: PeerRole, at: u64) -> bool {
+        let grant = self.grants.get_mut(&role);
+        grant.map(|grant| grant.revoke(at)).is_some()
+    }
+
+    /// Whether a token that was made then still counts.
+    pub(in crate::gateway) fn is_valid(&self, role: PeerRole, token: u64) -> bool {
+        self.created <= token && self.grants.get(&role).is_some_and(|grant| grant.is_valid(token))
+    }
+
+    /// A token was offered, and was right.
+    pub(in crate::gateway) fn used(&mut self, role: PeerRole, at: u64) {
+        if let Some(grant) = self.grants.get_mut(&role) {
+            grant.used(at);
         }
     }
 

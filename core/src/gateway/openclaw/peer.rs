@@ -48,6 +48,9 @@ pub(in crate::gateway) struct Peer {
     pub(in crate::gateway) tools: bool,
     /// Its proven device.
     pub(in crate::gateway) device: Option<Arc<str>>,
+    /// When that was let in first, in Unix milliseconds: one that was removed and let in again is another.
+    /// None where nobody needs to be let in.
+    pub(in crate::gateway) paired: Option<u64>,
     /// What it says it can do, if it is a node.
     pub(in crate::gateway) manifest: Option<Arc<Manifest>>,
     /// It wants to know of every session.

@@ -16,7 +16,7 @@ const SYSTEM: &str = "System: ";
 pub(super) fn wake(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
     if call.values.text("mode").as_deref() != Some("now") {
         let text = "agents here have no heartbeat that a text could wait for: mode must be now";
-        return Err(Refusal::new(Code::Unavailable, text));
+        return Err(Refusal::new(Code::Unavailable, text).for_good());
     }
     let text = call.values.text("text").unwrap_or_default();
     let text = text.trim();

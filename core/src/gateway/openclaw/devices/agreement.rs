@@ -1,7 +1,8 @@
 //! Whatever nodes change at the same time, and however slow the news are, they end with the same devices.
 
-use super::tests::{BOUNDS, CHAT, OPERATOR, OWNER, name, wish};
+use super::tests::{BOUNDS, CHAT, OPERATOR, OWNER, issue, name, wish};
 use super::*;
+use crate::gateway::config::Secret;
 use quickcheck::QuickCheck;
 use std::collections::VecDeque;
 
@@ -9,7 +10,7 @@ use std::collections::VecDeque;
 #[derive(Clone)]
 enum News {
     Request(DeviceRequest),
-    Decided(Arc<str>),
+    Rejected(Arc<str>),
     Device(PairedDevice),
     Removed(Arc<str>, u64),
 }
@@ -39,10 +40,20 @@ impl Cluster {
         let Some(news) = self.links[from][to].pop_front() else { return false };
         let node = &mut self.nodes[to];
         match news {
-            News::Request(request) => node.learn_request(request),
-            News::Decided(id) => node.learn_decided(&id),
-            News::Device(device) => node.learn(device),
-            News::Removed(device, created) => node.learn_removed(&device, created),
+            News::Request(request) => {
+                node.learn_request(request);
+            }
+            News::Rejected(id) => {
+                node.learn_rejected(&id);
+            }
+            News::Device(device) => {
+                let id = device.id.clone();
+                node.learn(device);
+                node.settled(&id);
+            }
+            News::Removed(device, created) => {
+                node.learn_removed(&device, created);
+            }
         }
         true
     }
@@ -81,43 +92,50 @@ impl Cluster {
                     self.nodes[at].ask(wish, self.requests.to_string().into(), &BOUNDS, now);
                 let Ok(asked) = asked else { return };
                 if let Some(old) = asked.superseded {
-                    self.tell(at, &News::Decided(old.id));
+                    self.tell(at, &News::Rejected(old.id));
                 }
                 self.tell(at, &News::Request(asked.request));
             }
             2 | 3 => {
                 let open = self.nodes[at].requests.keys().next().cloned();
                 let Some(open) = open else { return };
-                let approved = self.nodes[at].approve(&open, OWNER, &BOUNDS, now);
-                if let Ok((_, device)) = approved {
-                    let news = News::Device(device.clone());
-                    self.tell(at, &news);
-                    self.tell(at, &News::Decided(open));
+                let Some(wish) = self.nodes[at].request(&open, now) else { return };
+                let admitted = self.nodes[at].admit(&wish.wish.clone(), OWNER, &BOUNDS, now);
+                if let Ok(device) = admitted {
+                    self.nodes[at].learn(device.clone());
+                    self.nodes[at].settled(&device.id);
+                    self.tell(at, &News::Device(device));
                 }
             }
             4 => {
                 self.make_void(at, device);
                 if let Some((gone, open)) = self.nodes[at].remove(&id) {
                     self.tell(at, &News::Removed(gone.id, gone.created));
-                    open.iter().for_each(|open| self.tell(at, &News::Decided(open.id.clone())));
+                    open.iter().for_each(|open| self.tell(at, &News::Rejected(open.id.clone())));
                 }
             }
             5 | 6 => {
-                if let Some(text) = self.nodes[at].issue(place, Scopes::READ, &random, now) {
+                if let Some(text) = issue(&mut self.nodes[at], place, Scopes::READ, &random, now) {
                     self.issued.push((device, text));
                     self.tell_device(at, &id);
                 }
             }
             7 => {
                 self.make_void(at, device);
-                if let Ok((text, _)) = self.nodes[at].rotate(place, None, &random, now) {
+                let known = self.nodes[at].get_mut(&id);
+                let scopes =
+                    known.as_ref().and_then(|known| known.grant(OPERATOR)?.newest_scopes().into());
+                let rotated = known
+                    .zip(scopes)
+                    .and_then(|(known, scopes)| known.rotate(OPERATOR, scopes, &random, now));
+                if let Some((text, _)) = rotated {
                     self.issued.push((device, text));
                     self.tell_device(at, &id);
                 }
             }
             8 => {
                 self.make_void(at, device);
-                if self.nodes[at].revoke(place, now).is_ok() {
+                if self.nodes[at].get_mut(&id).is_some_and(|known| known.revoke(OPERATOR, now)) {
                     self.tell_device(at, &id);
                 }
             }
@@ -153,7 +171,7 @@ fn nodes_end_with_the_same_devices() {
             let facts = |device: &PairedDevice| {
                 (device.id.clone(), device.user.clone(), device.created, device.grants.clone())
             };
-            node.iter().map(facts).collect()
+            node.devices.values().map(facts).collect()
         };
         let first = devices(&cluster.nodes[0]);
         let agree = cluster.nodes.iter().all(|node| devices(node) == first);

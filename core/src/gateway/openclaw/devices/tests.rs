@@ -1,6 +1,8 @@
 use super::super::device_proof::DeviceKey;
+use super::super::device_tokens::TokenError;
 use super::super::paired_device::Seen;
 use super::*;
+use crate::gateway::config::Secret;
 use crate::gateway::openclaw::device_request::Decision;
 use serde_json::{Value, json};
 
@@ -28,7 +30,6 @@ pub(super) fn wish(number: u8, scopes: Scopes) -> Wish {
         about: about("linux"),
         role: OPERATOR,
         scopes,
-        silent: false,
         address: [10, 0, 0, number].into(),
     }
 }
@@ -41,43 +42,78 @@ fn ask(devices: &mut Devices, wish: Wish, id: &str, at: u64) -> Asked {
     devices.ask(wish, id.into(), &BOUNDS, at).expect("there is room")
 }
 
+/// None: nobody asks under that name.
+fn approve(
+    devices: &mut Devices,
+    id: &str,
+    by: (Via, Scopes),
+    at: u64,
+) -> Result<(DeviceRequest, PairedDevice), Option<AdmitError>> {
+    let request = devices.request(id, at).ok_or(None)?.clone();
+    let device = devices.admit(&request.wish, by, &BOUNDS, at).map_err(Some)?;
+    assert!(devices.learn(device.clone()));
+    assert_eq!(devices.settled(&device.id), std::slice::from_ref(&request));
+    Ok((request, device))
+}
+
+pub(super) fn issue(
+    devices: &mut Devices,
+    (device, role): (&str, PeerRole),
+    scopes: Scopes,
+    random: &[u8; 32],
+    at: u64,
+) -> Option<String> {
+    let token = devices.get_mut(device)?.issue(role, scopes, random, at);
+    token.map(|(text, _)| text)
+}
+
+fn prove(
+    devices: &Devices,
+    (device, role): (&str, PeerRole),
+    offered: &Secret,
+    asked: Scopes,
+) -> Result<u64, TokenError> {
+    devices.get(device).ok_or(TokenError::Mismatch)?.prove(role, offered, asked)
+}
+
 /// With a device let in for chatting at time 1.
 fn paired(number: u8) -> Devices {
     let mut devices = Devices::default();
     ask(&mut devices, wish(number, CHAT), "first", 0);
-    devices.approve("first", OWNER, &BOUNDS, 1).expect("it waits");
+    approve(&mut devices, "first", OWNER, 1).expect("it waits");
     devices
 }
 
 #[test]
 fn a_device_that_asks_is_in_when_somebody_says_so() {
     let mut devices = Devices::default();
-    let standing = |devices: &Devices| devices.standing(&name(1), OPERATOR, CHAT, &about("linux"));
+    let standing =
+        |devices: &Devices| devices.standing((&name(1), "ann"), OPERATOR, CHAT, &about("linux"));
     assert_eq!(standing(&devices), Standing::NotPaired);
     let asked = ask(&mut devices, wish(1, CHAT), "r", 5);
     assert!(asked.is_new && asked.superseded.is_none() && !asked.request.is_repair);
     assert_eq!(standing(&devices), Standing::NotPaired);
-    let (request, device) = devices.approve("r", OWNER, &BOUNDS, 6).expect("it waits");
+    let (request, device) = approve(&mut devices, "r", OWNER, 6).expect("it waits");
     assert_eq!((&request, device.created), (&asked.request, 6));
     assert_eq!(standing(&devices), Standing::Known);
-    let again = devices.approve("r", OWNER, &BOUNDS, 7);
-    assert_eq!(again.err(), Some(ApproveError::Unknown));
+    let again = approve(&mut devices, "r", OWNER, 7);
+    assert_eq!(again.err(), Some(None));
 }
 
 #[test]
 fn asking_for_more_or_as_another_is_not_covered() {
     let devices = paired(1);
     let standing = |role, scopes, platform| {
-        devices.standing(&name(1), role, scopes, &about(platform)).reason()
+        devices.standing((&name(1), "ann"), role, scopes, &about(platform))
     };
-    assert_eq!(standing(OPERATOR, Scopes::READ, " LINUX "), None);
-    assert_eq!(standing(OPERATOR, CHAT, ""), None);
-    assert_eq!(standing(OPERATOR, Scopes::TALK, "linux"), None);
-    assert_eq!(standing(OPERATOR, Scopes::PAIRING, "linux"), Some("scope-upgrade"));
-    assert_eq!(standing(PeerRole::Node, Scopes::NONE, "linux"), Some("role-upgrade"));
-    assert_eq!(standing(OPERATOR, CHAT, "darwin"), Some("metadata-upgrade"));
-    let other = devices.standing(&name(2), OPERATOR, CHAT, &about("linux"));
-    assert_eq!(other.reason(), Some("not-paired"));
+    assert_eq!(standing(OPERATOR, Scopes::READ, " LINUX "), Standing::Known);
+    assert_eq!(standing(OPERATOR, CHAT, ""), Standing::Known);
+    assert_eq!(standing(OPERATOR, Scopes::TALK, "linux"), Standing::Known);
+    assert_eq!(standing(OPERATOR, Scopes::PAIRING, "linux"), Standing::ScopeUpgrade);
+    assert_eq!(standing(PeerRole::Node, Scopes::NONE, "linux"), Standing::RoleUpgrade);
+    assert_eq!(standing(OPERATOR, CHAT, "darwin"), Standing::MetadataUpgrade);
+    let other = devices.standing((&name(2), "ann"), OPERATOR, CHAT, &about("linux"));
+    assert_eq!(other, Standing::NotPaired);
 }
 
 #[test]
@@ -108,7 +144,7 @@ fn a_request_waits_five_minutes() {
     assert_eq!(devices.next_end(), Some(end));
     assert!(devices.request("r", end - 1).is_some() && devices.request("r", end).is_none());
     assert_eq!(devices.reject("r", end), None);
-    assert_eq!(devices.approve("r", OWNER, &BOUNDS, end).err(), Some(ApproveError::Unknown));
+    assert_eq!(approve(&mut devices, "r", OWNER, end).err(), Some(None));
     assert!(ask(&mut devices, wish(1, CHAT), "s", end).is_new);
     devices.expire(u64::MAX);
     assert_eq!(devices.next_end(), None);
@@ -143,15 +179,15 @@ fn nobody_lets_others_do_what_they_may_not_do_themselves() {
         (Scopes::PAIRING, CHAT.or(Scopes::APPROVALS).implied()),
         (Scopes::PAIRING.or(Scopes::WRITE), Scopes::APPROVALS),
     ] {
-        let approved = devices.approve("r", (Via::Owner, by), &BOUNDS, 1);
-        assert_eq!(approved.err(), Some(ApproveError::Scopes(missing)));
+        let approved = approve(&mut devices, "r", (Via::Owner, by), 1);
+        assert_eq!(approved.err(), Some(Some(AdmitError::Scopes(missing))));
     }
-    devices.approve("r", (Via::Owner, Scopes::ADMIN), &BOUNDS, 1).expect("it still waits");
+    approve(&mut devices, "r", (Via::Owner, Scopes::ADMIN), 1).expect("it still waits");
     ask(&mut devices, wish(1, Scopes::ADMIN), "s", 2);
     let by = (Via::Owner, Scopes::ALL.without(Scopes::ADMIN));
     assert_eq!(
-        devices.approve("s", by, &BOUNDS, 2).err(),
-        Some(ApproveError::Scopes(Scopes::ADMIN))
+        approve(&mut devices, "s", by, 2).err(),
+        Some(Some(AdmitError::Scopes(Scopes::ADMIN)))
     );
 }
 
@@ -159,30 +195,29 @@ fn nobody_lets_others_do_what_they_may_not_do_themselves() {
 fn an_upgrade_adds_and_keeps_the_tokens() {
     let mut devices = paired(1);
     let at = (&*name(1), OPERATOR);
-    let token = Secret::new(&devices.issue(at, CHAT, &[1; 32], 2).expect("allowed"));
-    assert_eq!(devices.issue(at, Scopes::PAIRING, &[2; 32], 2), None);
+    let token = Secret::new(&issue(&mut devices, at, CHAT, &[1; 32], 2).expect("allowed"));
+    assert_eq!(issue(&mut devices, at, Scopes::PAIRING, &[2; 32], 2), None);
     let asked = ask(&mut devices, wish(1, Scopes::PAIRING), "more", 3);
     assert!(asked.request.is_repair);
-    let (_, device) = devices.approve("more", OWNER, &BOUNDS, 4).expect("it waits");
+    let (_, device) = approve(&mut devices, "more", OWNER, 4).expect("it waits");
     assert_eq!((device.created, device.approved), (1, 4));
     assert_eq!(device.scopes(), CHAT.or(Scopes::PAIRING));
-    assert_eq!(devices.prove(at, &token, Scopes::READ, 5), Ok(CHAT));
-    let beyond = devices.prove(at, &token, Scopes::PAIRING, 5);
-    assert_eq!(beyond, Err(TokenError::Scopes(CHAT)));
+    assert_eq!(prove(&devices, at, &token, Scopes::READ), Ok(2));
+    assert_eq!(prove(&devices, at, &token, Scopes::PAIRING), Err(TokenError::Scopes));
     let node = (&*name(1), PeerRole::Node);
-    assert_eq!(devices.prove(node, &token, Scopes::NONE, 5), Err(TokenError::Mismatch));
+    assert_eq!(prove(&devices, node, &token, Scopes::NONE), Err(TokenError::Mismatch));
 }
 
 #[test]
 fn a_device_let_in_for_another_user_begins_anew() {
     let mut devices = paired(1);
     let at = (&*name(1), OPERATOR);
-    let token = Secret::new(&devices.issue(at, CHAT, &[1; 32], 2).expect("allowed"));
+    let token = Secret::new(&issue(&mut devices, at, CHAT, &[1; 32], 2).expect("allowed"));
     ask(&mut devices, Wish { user: "bob".into(), ..wish(1, Scopes::READ) }, "bob", 0);
-    let (_, device) = devices.approve("bob", OWNER, &BOUNDS, 0).expect("it waits");
+    let (_, device) = approve(&mut devices, "bob", OWNER, 0).expect("it waits");
     assert_eq!((&*device.user, device.scopes()), ("bob", Scopes::READ));
     assert!(device.created > 1);
-    assert_eq!(devices.prove(at, &token, Scopes::NONE, 4), Err(TokenError::Mismatch));
+    assert_eq!(prove(&devices, at, &token, Scopes::NONE), Err(TokenError::Mismatch));
 }
 
 #[test]
@@ -190,42 +225,68 @@ fn devices_are_bounded_and_a_removed_one_makes_room() {
     let mut devices = Devices::default();
     for number in 1..=3 {
         ask(&mut devices, wish(number, CHAT), "r", 0);
-        devices.approve("r", OWNER, &BOUNDS, 0).expect("there is room");
+        approve(&mut devices, "r", OWNER, 0).expect("there is room");
     }
     ask(&mut devices, wish(4, CHAT), "r", 0);
-    let crowded = Some(ApproveError::Crowded(Crowded::Devices));
-    assert_eq!(devices.approve("r", OWNER, &BOUNDS, 0).err(), crowded);
+    let crowded = Some(Some(AdmitError::Crowded(Crowded::Devices)));
+    assert_eq!(approve(&mut devices, "r", OWNER, 0).err(), crowded);
     ask(&mut devices, wish(2, Scopes::ADMIN), "more", 0);
-    devices.approve("more", OWNER, &BOUNDS, 0).expect("it is there already");
+    approve(&mut devices, "more", OWNER, 0).expect("it is there already");
     ask(&mut devices, wish(3, Scopes::ADMIN), "open", 0);
     let (gone, requests) = devices.remove(&name(3)).expect("it is there");
     assert_eq!((gone.id, requests.len(), &*requests[0].id), (name(3), 1, "open"));
     assert!(devices.request("open", 0).is_none() && devices.remove(&name(3)).is_none());
-    devices.approve("r", OWNER, &BOUNDS, 0).expect("there is room now");
-    assert_eq!(devices.iter().count(), 3);
+    approve(&mut devices, "r", OWNER, 0).expect("there is room now");
+    assert_eq!(devices.devices.len(), 3);
 }
 
 #[test]
-fn tokens_are_rotated_and_revoked_by_device_and_role() {
+fn tokens_are_rotated_and_revoked_by_role() {
     let mut devices = paired(1);
     let at = (&*name(1), OPERATOR);
-    let old = Secret::new(&devices.issue(at, Scopes::READ, &[1; 32], 2).expect("allowed"));
-    let (new, scopes) = devices.rotate(at, None, &[2; 32], 3).expect("allowed");
+    let old = Secret::new(&issue(&mut devices, at, Scopes::READ, &[1; 32], 2).expect("allowed"));
+    let device = devices.get_mut(&name(1)).expect("it is there");
+    assert!(device.is_valid(OPERATOR, 2) && !device.is_valid(PeerRole::Node, 2));
+    let (new, made) = device.rotate(OPERATOR, Scopes::READ, &[2; 32], 3).expect("allowed");
+    assert!(!device.is_valid(OPERATOR, 2) && device.is_valid(OPERATOR, made));
     let new = Secret::new(&new);
-    assert_eq!(scopes, Scopes::READ);
-    assert_eq!(devices.prove(at, &old, Scopes::NONE, 4), Err(TokenError::Mismatch));
-    assert_eq!(devices.prove(at, &new, Scopes::READ, 4), Ok(Scopes::READ));
-    let beyond = devices.rotate(at, Some(Scopes::ADMIN), &[3; 32], 5);
-    assert_eq!(beyond, Err(ChangeError::Scopes));
-    assert_eq!(devices.revoke(at, 6), Ok(()));
-    assert_eq!(devices.prove(at, &new, Scopes::NONE, 7), Err(TokenError::Mismatch));
-    for nobody in [(&*name(1), PeerRole::Node), (&*name(2), OPERATOR), ("", OPERATOR)] {
-        assert_eq!(devices.revoke(nobody, 8), Err(ChangeError::Unknown));
-        assert_eq!(devices.rotate(nobody, None, &[3; 32], 8), Err(ChangeError::Unknown));
-        assert_eq!(devices.issue(nobody, Scopes::NONE, &[3; 32], 8), None);
-    }
-    let known = devices.standing(&name(1), OPERATOR, CHAT, &about("linux"));
+    assert_eq!(prove(&devices, at, &old, Scopes::NONE), Err(TokenError::Mismatch));
+    assert_eq!(prove(&devices, at, &new, Scopes::READ), Ok(made));
+    let device = devices.get_mut(&name(1)).expect("it is there");
+    assert_eq!(device.rotate(OPERATOR, Scopes::ADMIN, &[3; 32], 5), None);
+    assert!(device.revoke(OPERATOR, 6) && !device.is_valid(OPERATOR, made));
+    assert_eq!(device.prove(OPERATOR, &new, Scopes::NONE), Err(TokenError::Mismatch));
+    assert!(!device.revoke(PeerRole::Node, 8));
+    assert_eq!(device.rotate(PeerRole::Node, Scopes::NONE, &[3; 32], 8), None);
+    assert_eq!(device.issue(PeerRole::Node, Scopes::NONE, &[3; 32], 8), None);
+    let known = devices.standing((&name(1), "ann"), OPERATOR, CHAT, &about("linux"));
     assert_eq!(known, Standing::Known, "it is still let in");
+}
+
+#[test]
+fn a_device_of_one_user_is_none_for_others() {
+    let devices = paired(1);
+    let standing = devices.standing((&name(1), "bob"), OPERATOR, CHAT, &about("linux"));
+    assert_eq!(standing, Standing::NotPaired);
+}
+
+#[test]
+fn what_a_device_is_let_in_for_settles_all_its_wishes_for_that() {
+    let mut devices = paired(1);
+    ask(&mut devices, wish(1, Scopes::ADMIN), "more", 2);
+    let node = Wish { role: PeerRole::Node, ..wish(1, Scopes::NONE) };
+    ask(&mut devices, node, "node", 2);
+    assert!(devices.settled(&name(1)).is_empty());
+    let silent = (Via::Silent, Scopes::ALL);
+    let device = devices.admit(&wish(1, Scopes::ADMIN), silent, &BOUNDS, 3).expect("room");
+    assert!(devices.settled(&name(1)).is_empty(), "it is not durable yet");
+    assert!(devices.learn(device));
+    let settled = devices.settled(&name(1));
+    assert_eq!(settled.iter().map(|request| &*request.id).collect::<Vec<_>>(), ["more"]);
+    // Another node may hear of the wish after its end.
+    assert!(!devices.learn_request(settled[0].clone()));
+    let late = DeviceRequest { id: "late".into(), ..settled[0].clone() };
+    assert!(!devices.learn_request(late));
 }
 
 #[test]
@@ -235,13 +296,12 @@ fn another_node_learns_all_of_it() {
     let request = ask(&mut here, wish(1, CHAT), "r", 0).request;
     there.learn_request(request);
     assert!(there.request("r", 1).is_some());
-    let (_, device) = here.approve("r", OWNER, &BOUNDS, 1).expect("it waits");
-    there.learn(device.clone());
-    there.learn_decided("r");
-    let token = here.issue((&name(1), OPERATOR), CHAT, &[1; 32], 2).expect("allowed");
+    let (_, device) = approve(&mut here, "r", OWNER, 1).expect("it waits");
+    assert!(there.learn(device) && there.settled(&name(1)).len() == 1);
+    let token = issue(&mut here, (&name(1), OPERATOR), CHAT, &[1; 32], 2).expect("allowed");
     there.learn(here.get(&name(1)).expect("it is there").clone());
-    let proved = there.prove((&name(1), OPERATOR), &Secret::new(&token), CHAT, 3);
-    assert_eq!(proved, Ok(CHAT));
+    let proved = prove(&there, (&name(1), OPERATOR), &Secret::new(&token), CHAT);
+    assert_eq!(proved, Ok(2));
     assert!(there.request("r", 1).is_none());
     let (gone, _) = here.remove(&name(1)).expect("it is there");
     there.learn_removed(&gone.id, gone.created);
@@ -259,7 +319,7 @@ fn news_that_come_late_bring_nothing_back() {
     assert!(devices.get(&name(1)).is_none() && devices.request("r", 2).is_none());
     // Let in again, in the same millisecond: what concerns the former one does not concern it.
     ask(&mut devices, wish(1, Scopes::READ), "s", 1);
-    devices.approve("s", OWNER, &BOUNDS, 1).expect("it waits");
+    approve(&mut devices, "s", OWNER, 1).expect("it waits");
     devices.learn(old.clone());
     devices.learn_removed(&old.id, old.created);
     assert_eq!(devices.get(&name(1)).map(PairedDevice::scopes), Some(Scopes::READ));
@@ -288,9 +348,9 @@ fn of_two_wishes_at_two_nodes_the_younger_stays_at_both() {
 #[test]
 fn a_record_gives_back_the_device() {
     let mut devices = paired(1);
-    devices.issue((&name(1), OPERATOR), Scopes::READ, &[1; 32], 2).expect("allowed");
+    issue(&mut devices, (&name(1), OPERATOR), Scopes::READ, &[1; 32], 2).expect("allowed");
     ask(&mut devices, Wish { role: PeerRole::Node, ..wish(1, Scopes::NONE) }, "node", 3);
-    devices.approve("node", (Via::Silent, Scopes::NONE), &BOUNDS, 4).expect("it waits");
+    approve(&mut devices, "node", (Via::Silent, Scopes::NONE), 4).expect("it waits");
     let device = devices.get_mut(&name(1)).expect("it is there");
     let unseen = device.clone();
     device.seen(Seen::Connect, None, 9);
@@ -324,7 +384,7 @@ fn what_a_device_was_let_in_as_stays_and_the_rest_is_new() {
 #[test]
 fn people_see_what_waits_and_what_is_in() {
     let mut devices = paired(1);
-    devices.issue((&name(1), OPERATOR), Scopes::READ, &[1; 32], 2).expect("allowed");
+    issue(&mut devices, (&name(1), OPERATOR), Scopes::READ, &[1; 32], 2).expect("allowed");
     let request = ask(&mut devices, wish(2, Scopes::READ), "r", 3).request;
     let mut out = String::new();
     devices.write(|id| *id == *name(1), 4, &mut out);

@@ -110,6 +110,7 @@ pub(crate) const KEYS: &[Key] = &[
     live("gateway.token", |s| Secret(&mut s.token), "The token that clients log in with. Without one here or in `gateway.tokens`, the one that is kept in the state folder."),
     live("gateway.tokens", |s| Secrets(&mut s.tokens), "The new token and the old one while clients change over. Not together with `gateway.token`."),
     live("gateway.jwt", |s| Jwt(&mut s.jwt), "Whose JSON Web Tokens are believed: see above."),
+    live("gateway.auto_approve_local", |s| Flag(&mut s.gateway.auto_approve_local), "Let devices in without asking that come from this host itself with a shared secret."),
     live("gateway.pairing", |s| Flag(&mut s.gateway.pairing), "Let whoever has no credential ask to be let in, for an admin to decide."),
     live("gateway.owner_ids", |s| Names(&mut s.gateway.owner_ids, |_| Ok(())), "Users that the token makes owners. Without any, only `system`."),
     live("gateway.allowed_origins", |s| Names(&mut s.gateway.allowed_origins, GatewayConfig::check_origin), "Origins of web pages that may connect, such as `https://chat.example.com` or `https://*.example.com`."),
