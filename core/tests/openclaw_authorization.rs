@@ -1,10 +1,17 @@
 //! Who may call what in the dialect of OpenClaw: every method of the table against every kind of caller.
 #![cfg(feature = "gateway")]
 
+#[path = "support/device.rs"]
+mod device;
+#[path = "support/nodes.rs"]
+mod nodes;
 #[path = "support/openclaw.rs"]
 mod openclaw;
 #[path = "support/gateway.rs"]
 mod world;
+mod gateway {
+    pub use super::world::*;
+}
 
 use moorline_core::gateway::openclaw_methods;
 use openclaw::*;
@@ -44,6 +51,8 @@ const TABLE: &[(&str, &[&str])] = &[
             "sessions.groups.list",
             "progressCard.get",
             "users.prefs.get",
+            "node.list",
+            "node.describe",
         ],
     ),
     (
@@ -59,11 +68,28 @@ const TABLE: &[(&str, &[&str])] = &[
             "sessions.delete",
             "send",
             "message.action",
+            "node.invoke",
         ],
     ),
     (
         "operator.admin",
         &["chat.inject", "sessions.reset", "sessions.compact", "update.status", "system-event"],
+    ),
+    (
+        "operator.pairing",
+        &[
+            "device.pair.list",
+            "device.pair.approve",
+            "device.pair.reject",
+            "device.pair.remove",
+            "device.token.rotate",
+            "device.token.revoke",
+            "node.pair.list",
+            "node.pair.approve",
+            "node.pair.reject",
+            "node.pair.remove",
+            "node.rename",
+        ],
     ),
     ("operator.questions", &["question.list"]),
     (
@@ -73,12 +99,13 @@ const TABLE: &[(&str, &[&str])] = &[
 ];
 
 /// A caller, and the scopes of the table that it may use.
-const CALLERS: [(&str, &[&str], &[&str]); 6] = [
+const CALLERS: [(&str, &[&str], &[&str]); 7] = [
     ("none", &[], &[""]),
     ("read", &["operator.read"], &["", "operator.read"]),
     ("write", &["operator.write"], &["", "operator.read", "operator.write"]),
     ("approvals", &["operator.approvals"], &["", "operator.approvals"]),
     ("questions", &["operator.questions"], &["", "operator.questions"]),
+    ("pairing", &["operator.pairing"], &["", "operator.pairing"]),
     (
         "admin",
         &["operator.admin"],
@@ -89,6 +116,7 @@ const CALLERS: [(&str, &[&str], &[&str]); 6] = [
             "operator.admin",
             "operator.questions",
             "operator.approvals",
+            "operator.pairing",
         ],
     ),
 ];
@@ -125,16 +153,35 @@ fn each_caller_may_do_what_the_table_says_and_nothing_else() {
                 }
             }
             let mut world = World::new(1);
-            let mut node = cli("secret", 4, &[]);
-            node["role"] = "node".into();
-            node["client"]["id"] = "node-host".into();
-            node["client"]["mode"] = "node".into();
-            let at = enter(&mut world, 0, node);
+            let at = nodes::come(&mut world, 0, 1, &[]).at;
             let answer = world.call(at, name, json!({}));
             assert_eq!(answer["error"]["code"], "FORBIDDEN", "{name} by a node: {answer}");
             let text = answer["error"]["message"].as_str().expect("a message");
             assert!(text.starts_with("unauthorized role: "), "{text}");
         }
+    }
+}
+
+#[test]
+fn what_nodes_say_nobody_else_may_say() {
+    let mut world = World::new(1);
+    let (at, node) = (admin(&mut world, 0), nodes::come(&mut world, 0, 1, &[]).at);
+    let methods = openclaw_methods().into_iter().filter(|method| method.role == "node");
+    let names: Vec<_> = methods.map(|method| method.name).collect();
+    let expected = [
+        "node.invoke.result",
+        "node.event",
+        "node.host.stats",
+        "node.runnerInventory.update",
+        "node.skills.update",
+        "node.pluginTools.update",
+    ];
+    assert_eq!(names, expected);
+    for name in names {
+        let answer = world.call(at, name, json!({}));
+        assert_eq!(answer["error"]["code"], "FORBIDDEN", "{name} by an admin: {answer}");
+        let answer = world.call(node, name, json!({}));
+        assert_ne!(answer["error"]["code"], "FORBIDDEN", "{name} by a node: {answer}");
     }
 }
 

@@ -325,7 +325,7 @@ fn a_node_is_in_the_list_of_who_is_connected_once_and_by_its_device() {
         let mut world = World::new(loops);
         let node = come(&mut world, loops as usize - 1, 1, &[]);
         let at = admin(&mut world, 0);
-        let entries = |world: &mut World| {
+        let entries = |world: &mut World| -> Vec<_> {
             world.advance(Duration::from_secs(2));
             let list = ok(world.call(at, "system-presence", json!({})));
             let list = list.as_array().expect("a list").iter();

@@ -98,10 +98,11 @@ impl NodeOp {
 }
 
 impl Gateway {
-    /// Bytes of what a node is told, and of what it answers: twice in a message, and with escapes, they fit
-    /// where a message must.
+    /// Bytes of what a node is told, and of what it answers. An answer has them as JSON and as a string, whose
+    /// escapes may double them: together they fit into a message, and into an outbox.
     fn most_invoked(&self) -> usize {
-        self.config.raw.limits.outbox as usize / 4
+        let limits = &self.config.raw.limits;
+        limits.message.min(limits.outbox) as usize / 4
     }
 
     /// Tells the node, whose connection is one of this loop.
