@@ -124,6 +124,9 @@ fn a_text_that_says_stop_stops() {
         let nothing = ok(world.call(at, "chat.abort", json!({"sessionKey": "nowhere"})));
         assert_eq!(nothing["aborted"], false);
         ok(world.call_slow(at, "chat.send", said("main", "k3", "/stop it")));
-        assert_eq!(world.runs.len(), 2, "that is a message");
+        let mut verbatim = said("main", "k4", "/stop");
+        verbatim["suppressCommandInterpretation"] = true.into();
+        ok(world.call_slow(at, "chat.send", verbatim));
+        assert_eq!(world.runs.len(), 3, "these are messages");
     }
 }

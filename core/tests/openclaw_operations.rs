@@ -217,6 +217,11 @@ fn the_default_agent_is_woken_with_a_text() {
         assert_eq!(answer, json!({"ok": true}));
         let run = world.runs.last().expect("a run");
         assert_eq!((&*run.session, &*run.message), ("agent:main:user:bob", "System: it rains"));
+        let params = json!({"mode": "now", "text": "x", "sessionKey": "s", "agentId": "broken"});
+        ok(world.call_slow(bob, "wake", params));
+        assert_eq!(&*world.runs.pop().expect("a run").session, "agent:broken:s");
+        let nobody = json!({"mode": "now", "text": "x", "agentId": "nobody"});
+        assert!(invalid(&world.call(bob, "wake", nobody)).contains("unknown agent"));
         let later = world.call(bob, "wake", json!({"mode": "next-heartbeat", "text": "x"}));
         assert_eq!(later["error"]["code"], "UNAVAILABLE");
         invalid(&world.call(bob, "wake", json!({"mode": "now", "text": "  "})));

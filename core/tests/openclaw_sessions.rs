@@ -66,8 +66,23 @@ fn a_list_comes_in_pages_and_can_be_searched() {
     assert_eq!((keys(&page), &page["hasMore"]), (vec!["agent:main:one"], &json!(false)));
     let found = ok(world.call(at, "sessions.list", json!({"search": " tWO "})));
     assert_eq!((keys(&found), &found["totalCount"]), (vec!["agent:main:Two"], &json!(1)));
-    let none = json!({"archived": true, "search": "two"});
-    assert_eq!(ok(world.call(at, "sessions.list", none))["sessions"], json!([]));
+    for none in [
+        json!({"archived": true, "search": "two"}),
+        json!({"pinned": true}),
+        json!({"spawnedBy": "agent:main:two"}),
+        json!({"label": "two"}),
+    ] {
+        assert_eq!(ok(world.call(at, "sessions.list", none))["sessions"], json!([]));
+    }
+    for all in [json!({"archived": "all"}), json!({"archived": false, "pinned": false})] {
+        assert_eq!(ok(world.call(at, "sessions.list", all))["count"], 3);
+    }
+    world.advance(std::time::Duration::from_secs(120));
+    talk(&mut world, at, "three", "again", "hello");
+    for (minutes, count) in [(1, 1), (60, 3)] {
+        let active = json!({"activeMinutes": minutes});
+        assert_eq!(ok(world.call(at, "sessions.list", active))["count"], count);
+    }
     let of = |agent: &str| json!({"agentId": agent});
     assert_eq!(ok(world.call(at, "sessions.list", of("main")))["count"], 3);
     assert_eq!(ok(world.call(at, "sessions.list", of("stuck")))["count"], 0);
@@ -117,6 +132,8 @@ fn a_session_is_found_by_key_id_and_label() {
         let error = invalid(&world.call(at, "sessions.resolve", params));
         assert!(error.starts_with("no session found: "), "{error}");
     }
+    let optional = json!({"key": "other", "allowMissing": true});
+    assert_eq!(ok(world.call(at, "sessions.resolve", optional)), json!({"ok": false}));
     for params in [json!({}), json!({"key": "main", "label": "Plans"})] {
         let error = invalid(&world.call(at, "sessions.resolve", params));
         assert_eq!(error, "one of key, sessionId and label is required");
@@ -190,6 +207,15 @@ fn a_session_can_begin_empty_or_with_a_message() {
         assert_eq!((&end["state"], &end["runId"]), (&json!("final"), &made["runId"]));
         assert_eq!(end["sessionKey"], made["key"]);
         assert!(made["key"].as_str().is_some_and(|key| key.starts_with("agent:main:")));
+        let other = json!({"key": "plans", "agentId": "broken"});
+        let made = ok(world.call(at, "sessions.create", other));
+        assert_eq!(
+            (&made["key"], &made["entry"]["agentId"]),
+            (&json!("agent:broken:plans"), &json!("broken"))
+        );
+        for params in [json!({"fork": true}), json!({"attachments": [{}], "message": "x"})] {
+            invalid(&world.call(at, "sessions.create", params));
+        }
         let refused = world.call(at, "sessions.create", json!({"agentId": "nobody"}));
         assert_eq!(refused["error"]["details"]["code"], "UNKNOWN_AGENT_ID");
     }
@@ -211,6 +237,10 @@ fn what_was_said_can_be_forgotten() {
         assert_eq!(fresh["entry"]["key"], "agent:main:new", "nothing was said there either");
         let keep = json!({"key": "main", "deleteTranscript": false});
         assert!(invalid(&world.call(at, "sessions.delete", keep)).contains("cannot be false"));
+        let another = json!({"key": "main", "expectedSessionId": fresh["sessionId"]});
+        assert!(invalid(&world.call(at, "sessions.delete", another)).contains("another session"));
+        let archived = json!({"key": "main", "archivedOnly": true});
+        assert_eq!(ok(world.call(at, "sessions.delete", archived))["deleted"], false);
         for deleted in [true, false] {
             let answer = ok(world.call(at, "sessions.delete", json!({"key": "main"})));
             assert_eq!((&answer["ok"], &answer["deleted"]), (&json!(true), &json!(deleted)));

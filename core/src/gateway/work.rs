@@ -302,6 +302,8 @@ pub struct SessionFilter {
     /// Only those with this in their key or label. ASCII letters in it must be in lower case and stand for
     /// both cases.
     pub search: Option<String>,
+    /// Only those that were used at this time or later, in Unix milliseconds.
+    pub since: Option<u64>,
 }
 
 /// A session of a list.

@@ -73,12 +73,13 @@ impl MemoryStore {
 }
 
 fn fits(info: &SessionInfo, filter: &SessionFilter) -> bool {
-    let SessionFilter { owner, agent, key, label, search } = filter;
+    let SessionFilter { owner, agent, key, label, search, since } = filter;
     let has = |text: &str, search: &String| text.to_ascii_lowercase().contains(search.as_str());
     owner.as_ref().is_none_or(|owner| info.owner == *owner)
         && agent.as_ref().is_none_or(|agent| *info.agent == **agent)
         && key.as_ref().is_none_or(|key| info.key == *key)
         && label.as_ref().is_none_or(|label| info.label.as_ref() == Some(label))
+        && since.is_none_or(|since| info.updated >= since)
         && search.as_ref().is_none_or(|search| {
             has(&info.key, search) || info.label.as_ref().is_some_and(|label| has(label, search))
         })

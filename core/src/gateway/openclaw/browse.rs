@@ -19,7 +19,12 @@ pub(in crate::gateway) enum Browse {
     /// One of them, which need not be there.
     Describe,
     /// The only one with this name; one whose second name this is.
-    Resolve { name: String, id: bool },
+    Resolve {
+        name: String,
+        id: bool,
+        /// That there is none is no error.
+        optional: bool,
+    },
     /// What a session is now that it was changed, and the run that it began with.
     Entry { run: Option<Arc<str>> },
     /// The state of the gateway.
@@ -62,12 +67,15 @@ impl Gateway {
             (Ok(outcome), Browse::Summary(summary)) => {
                 return self.summarize(cx, to, summary, outcome);
             }
-            (Ok(StoreOutcome::List { sessions, total }), browse) => match browse {
+            (Ok(StoreOutcome::List { mut sessions, total }), browse) => match browse {
                 Browse::Page(page) => {
                     return self.reply_page(cx, to, page, &sessions, total);
                 }
-                Browse::Resolve { name, id } => {
-                    return self.reply_resolved(cx, to, &name, id, &sessions);
+                Browse::Resolve { name, id, optional } => {
+                    if id {
+                        sessions.retain(|row| session_id(&row.info.key) == name);
+                    }
+                    return self.reply_resolved(cx, to, &name, optional, &sessions);
                 }
                 Browse::Describe => (sessions, None),
                 Browse::Entry { run } => (sessions, Some(run)),
@@ -153,18 +161,20 @@ impl Gateway {
         cx: &mut Cx<'_>,
         to: ReplyTo,
         name: &str,
-        id: bool,
+        optional: bool,
         sessions: &[Listed],
     ) {
-        let mut found = sessions.iter().filter(|row| !id || session_id(&row.info.key) == name);
         let name = cut(name, 256);
-        let row = match (found.next(), found.next()) {
-            (Some(row), None) => row,
-            (Some(_), Some(_)) => {
+        let row = match sessions {
+            [row] => row,
+            [_, ..] => {
                 let refusal = Refusal::invalid(format!("several sessions are called {name}"));
                 return self.reply_error(cx, to, &refusal);
             }
-            (None, _) => {
+            [] if optional => {
+                return self.reply_ok(cx, to, |_, out| out.push_str(r#"{"ok":false}"#));
+            }
+            [] => {
                 let refusal = Refusal::invalid(format!("no session found: {name}"));
                 return self.reply_error(cx, to, &refusal);
             }

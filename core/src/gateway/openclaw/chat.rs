@@ -27,8 +27,10 @@ const WAIT_MS: i64 = 30_000;
 const MAX_AWAITED: usize = 64;
 
 pub(super) fn send(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
-    if call.values.text("message").is_some_and(|text| is_stop(&text)) {
-        let session = gateway.openclaw_session(call, None)?;
+    let named = call.values.text("agentId");
+    let verbatim = call.values.flag("suppressCommandInterpretation") == Some(true);
+    if !verbatim && call.values.text("message").is_some_and(|text| is_stop(&text)) {
+        let session = gateway.openclaw_session(call, named.as_deref())?;
         if let Some(to) = call.take(Then::Aborted) {
             let op = Op::Abort { session: Some(session), run: None };
             gateway.openclaw_route(cx, call.conn, op, to);
@@ -44,7 +46,8 @@ pub(super) fn send(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) 
 
 /// Puts a message of the assistant into a session, without a run.
 pub(super) fn inject(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
-    let session = gateway.openclaw_session(call, None)?;
+    let named = call.values.text("agentId");
+    let session = gateway.openclaw_session(call, named.as_deref())?;
     let label = call.values.text("label").map(String::from);
     if let Some(label) = &label {
         check_label(label)?;
@@ -75,7 +78,8 @@ pub(super) fn agent(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>)
 }
 
 pub(super) fn history(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
-    let session = gateway.openclaw_session(call, None)?;
+    let named = call.values.text("agentId");
+    let session = gateway.openclaw_session(call, named.as_deref())?;
     let number = |name, or| call.values.integer(name).unwrap_or(or).unsigned_abs() as usize;
     let (limit, offset) = (number("limit", PAGE), number("offset", 0));
     let history = History { session: session.clone(), limit, offset, read: Read::Nothing };
@@ -86,7 +90,8 @@ pub(super) fn history(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_
 }
 
 pub(super) fn abort(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
-    let session = gateway.openclaw_session(call, None)?;
+    let named = call.values.text("agentId");
+    let session = gateway.openclaw_session(call, named.as_deref())?;
     let run = call.values.text("runId").map(|run| Arc::from(&*run));
     if let Some(to) = call.take(Then::Aborted) {
         let op = Op::Abort { session: Some(session), run };
@@ -121,13 +126,14 @@ impl Gateway {
         named_session(call, named.as_deref().unwrap_or(MAIN), agent, "sessionKey")
     }
 
-    /// The session that a parameter names.
+    /// The session that a parameter names; a short name is one of the agent in `agentId`.
     ///
     /// # Errors
     /// The name is no name of a session.
     pub(super) fn openclaw_key(&self, call: &Call<'_>, param: &str) -> Result<Arc<str>, Refusal> {
         let named = call.values.text(param).unwrap_or_default();
-        named_session(call, &named, self.default_agent(), param)
+        let agent = call.values.text("agentId");
+        named_session(call, &named, agent.as_deref().unwrap_or(self.default_agent()), param)
     }
 
     /// Says something, after its files were stored.

@@ -22,7 +22,7 @@ use super::connect_params::PeerRole;
 use super::dispatch::{Call, Done};
 use super::scopes::Scopes;
 use super::sessions::owner_of;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -66,6 +66,8 @@ pub(super) struct Pulse {
     waiting: BTreeSet<Viewer>,
     /// Somebody's sessions are being counted.
     counting: bool,
+    /// What was told last, of those who are there.
+    known: BTreeMap<Viewer, Counts>,
 }
 
 pub(super) fn health(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
@@ -116,16 +118,18 @@ impl Gateway {
         let sessions = Sessions { counts: &counts, recent: &recent };
         self.reply_ok(cx, to, |gateway, out| match summary.status {
             true => gateway.write_openclaw_status(out, now, &sessions),
-            false => gateway.write_health(out, now, Some(&sessions)),
+            false => gateway.write_health(out, now, &sessions),
         });
     }
 
-    /// What is known at once.
-    pub(super) fn write_openclaw_health(&self, out: &mut String, now: Instant) {
-        self.write_health(out, now, None);
+    /// What is known at once: of sessions what was told last, or none; clients that stay are told in a second.
+    pub(super) fn write_openclaw_health(&self, out: &mut String, now: Instant, viewer: &Viewer) {
+        let none = Counts::new();
+        let counts = self.openclaw.pulse.known.get(viewer).unwrap_or(&none);
+        self.write_health(out, now, &Sessions { counts, recent: &[] });
     }
 
-    fn write_health(&self, out: &mut String, now: Instant, sessions: Option<&Sessions<'_>>) {
+    fn write_health(&self, out: &mut String, now: Instant, sessions: &Sessions<'_>) {
         let (agent, now_ms) = (self.default_agent(), self.ms(now));
         let mut object = Object::new(out)
             .bool("ok", self.store_works(now))
@@ -143,14 +147,10 @@ impl Gateway {
                     .str("name", &known.name)
                     .bool("isDefault", id == agent);
                 object = object.object("heartbeat", no_heartbeat);
-                if let Some(sessions) = sessions {
-                    sessions.write_ages(object.key("sessions"), Some(&known.id), now_ms);
-                }
+                sessions.write_ages(object.key("sessions"), Some(&known.id), now_ms);
                 object.end();
             });
-        if let Some(sessions) = sessions {
-            sessions.write_ages(object.key("sessions"), None, now_ms);
-        }
+        sessions.write_ages(object.key("sessions"), None, now_ms);
         object.end();
     }
 
@@ -236,9 +236,10 @@ impl Gateway {
         let viewers: BTreeSet<_> = self.operators().map(|(_, viewer)| viewer).collect();
         let pulse = &mut self.openclaw.pulse;
         if viewers.is_empty() {
-            (pulse.next, pulse.waiting) = (None, BTreeSet::new());
+            (pulse.next, pulse.waiting, pulse.known) = Default::default();
             return;
         }
+        pulse.known.retain(|viewer, _| viewers.contains(viewer));
         let next = match pulse.next {
             Some(next) if cx.now < next => {
                 pulse.waiting.retain(|viewer| viewers.contains(viewer));
@@ -273,14 +274,12 @@ impl Gateway {
         outcome: Option<StoreOutcome>,
     ) {
         self.openclaw.pulse.counting = false;
-        let counts = match outcome {
-            Some(StoreOutcome::Counted(counts)) => Some(counts),
-            // That the store fails is news.
-            _ => None,
-        };
-        let sessions = counts.as_ref().map(|counts| Sessions { counts, recent: &[] });
+        // That the store fails is news, too.
+        if let Some(StoreOutcome::Counted(counts)) = outcome {
+            self.openclaw.pulse.known.insert(viewer.clone(), counts);
+        }
         let mut payload = String::new();
-        self.write_health(&mut payload, cx.now, sessions.as_ref());
+        self.write_openclaw_health(&mut payload, cx.now, viewer);
         self.openclaw.health_told();
         let event = Event::plain("health", &payload);
         let links: Vec<_> =

@@ -42,7 +42,9 @@ impl Gateway {
                     true => self.write_openclaw_presence(o.key("presence"), now),
                     false => o.key("presence").push_str("[]"),
                 }
-                self.write_openclaw_health(o.key("health"), now);
+                let who = conn.principal.as_ref().filter(|who| !who.role.sees_all());
+                let viewer = who.map(|who| who.user.clone());
+                self.write_openclaw_health(o.key("health"), now, &viewer);
                 o.object("stateVersion", |o| self.openclaw.versions(o))
                     .num("uptimeMs", now.saturating_duration_since(self.start).as_millis() as u64)
                     .object("sessionDefaults", |o| {
@@ -55,8 +57,8 @@ impl Gateway {
                             .str("scope", "per-sender")
                     })
             });
-        if peer.protocol == Protocol::V4 {
-            // Older clients take it for the place of a device token.
+        if peer.protocol == Protocol::V4 || token.is_some() {
+            // Older clients know it as the place of a device token.
             object = object.object("auth", |mut o| {
                 o = o.str("role", role.as_str());
                 peer.scopes.write(o.key("scopes"));

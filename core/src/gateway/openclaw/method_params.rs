@@ -21,6 +21,12 @@ const WORDS: Kind = Kind::Text { min: 1, max: 25 * 1024 * 1024 };
 const LABEL: Kind = Kind::Text { min: 0, max: 400 };
 const MS: Kind = Kind::Integer { min: 0, max: 1 << 53 };
 
+/// The agent whose session a short name is for.
+const AGENT_ID: Field = Field::optional("agentId", NAME);
+
+/// The session's second name: a guard against meaning another one.
+const EXPECTED: Field = Field::optional("expectedSessionId", NAME);
+
 /// For methods that answer the same whatever they are asked.
 pub(super) const IGNORED: &[Field] = &[Field::OTHERS];
 
@@ -46,11 +52,13 @@ pub(super) const CHAT_SEND: &[Field] = &[
     Field::required("idempotencyKey", KEY),
     Field::optional("agentId", NAME),
     Field::optional("attachments", ATTACHMENTS),
+    Field::optional("suppressCommandInterpretation", FLAG),
     Field::OTHERS,
 ];
 
 pub(super) const CHAT_HISTORY: &[Field] = &[
     Field::required("sessionKey", NAME),
+    AGENT_ID,
     Field::optional("limit", Kind::Integer { min: 1, max: 1000 }),
     Field::optional("offset", COUNT),
     Field::OTHERS,
@@ -66,6 +74,7 @@ pub(super) const CHAT_ABORT: &[Field] = &[
 
 pub(super) const CHAT_INJECT: &[Field] = &[
     Field::required("sessionKey", NAME),
+    AGENT_ID,
     Field::required("message", WORDS),
     Field::optional("label", LABEL),
     Field::OTHERS,
@@ -86,85 +95,113 @@ pub(super) const AGENT_WAIT: &[Field] =
 pub(super) const SESSIONS_LIST: &[Field] = &[
     Field::optional("limit", SOME),
     Field::optional("offset", COUNT),
-    Field::optional("agentId", NAME),
+    AGENT_ID,
+    Field::optional("label", LABEL),
     Field::optional("search", Kind::Text { min: 0, max: 512 }),
-    Field::optional("archived", FLAG),
+    Field::optional("activeMinutes", SOME),
+    // Either a flag, or `all`.
+    Field::optional("archived", ANY),
+    Field::optional("pinned", FLAG),
+    Field::optional("hasBoard", FLAG),
+    Field::optional("spawnedBy", NAME),
+    Field::optional("group", NAME),
+    Field::optional("projectId", NAME),
+    Field::optional("workspaceDir", ANY),
     Field::optional("includeDerivedTitles", FLAG),
     Field::optional("includeLastMessage", FLAG),
     Field::OTHERS,
 ];
 
-pub(super) const SESSION: &[Field] = &[Field::required("key", NAME), Field::OTHERS];
+pub(super) const SESSION: &[Field] =
+    &[Field::required("key", NAME), AGENT_ID, EXPECTED, Field::OTHERS];
 
 pub(super) const SESSIONS_RESOLVE: &[Field] = &[
     Field::optional("key", NAME),
     Field::optional("sessionId", NAME),
     Field::optional("label", LABEL),
-    Field::optional("agentId", NAME),
+    AGENT_ID,
+    Field::optional("allowMissing", FLAG),
     Field::OTHERS,
 ];
 
 /// Settings of sessions that clients know and that agents here have not: each keeps its default.
-pub(super) const SETTINGS: &[&str] = &[
-    "thinkingLevel",
-    "fastMode",
-    "verboseLevel",
-    "reasoningLevel",
-    "elevatedLevel",
-    "traceLevel",
-    "responseUsage",
-    "model",
-    "sendPolicy",
-    "groupActivation",
-    "execHost",
-    "execSecurity",
-    "execAsk",
-    "execNode",
+pub(super) const SETTINGS: [&str; 33] = [
+    "agentRuntime",
     "archived",
-    "pinned",
-    "unread",
+    "attention",
+    "autoLabel",
+    "boardFace",
+    "boardPresentation",
     "category",
+    "color",
+    "completionOwnerSessionKey",
+    "contextWindow",
+    "elevatedLevel",
+    "execAsk",
+    "execHost",
+    "execNode",
+    "execSecurity",
+    "fastMode",
+    "groupActivation",
     "icon",
+    "model",
+    "nativeRuntimeConsent",
+    "permissionMode",
+    "pinned",
+    "reasoningLevel",
+    "responseUsage",
+    "sandboxMode",
+    "sendPolicy",
+    "statusNote",
+    "thinkingLevel",
+    "toolOverrides",
+    "traceLevel",
+    "ttlMinutes",
+    "unread",
+    "verboseLevel",
 ];
 
-pub(super) const SESSIONS_PATCH: &[Field] = &[
-    Field::required("key", NAME),
-    Field::optional("agentId", NAME),
-    Field::optional("label", LABEL),
-    Field::optional("thinkingLevel", ANY),
-    Field::optional("fastMode", ANY),
-    Field::optional("verboseLevel", ANY),
-    Field::optional("reasoningLevel", ANY),
-    Field::optional("elevatedLevel", ANY),
-    Field::optional("traceLevel", ANY),
-    Field::optional("responseUsage", ANY),
-    Field::optional("model", ANY),
-    Field::optional("sendPolicy", ANY),
-    Field::optional("groupActivation", ANY),
-    Field::optional("execHost", ANY),
-    Field::optional("execSecurity", ANY),
-    Field::optional("execAsk", ANY),
-    Field::optional("execNode", ANY),
-    Field::optional("archived", ANY),
-    Field::optional("pinned", ANY),
-    Field::optional("unread", ANY),
-    Field::optional("category", ANY),
-    Field::optional("icon", ANY),
-];
+/// Closed: a setting that is not known here must not seem to be set.
+pub(super) const SESSIONS_PATCH: &[Field] = &{
+    let mut fields = [Field::required("key", NAME); SETTINGS.len() + 4];
+    fields[1] = AGENT_ID;
+    fields[2] = EXPECTED;
+    fields[3] = Field::optional("label", LABEL);
+    let mut at = 0;
+    while at < SETTINGS.len() {
+        fields[at + 4] = Field::optional(SETTINGS[at], ANY);
+        at += 1;
+    }
+    fields
+};
 
 pub(super) const SESSIONS_CREATE: &[Field] = &[
     Field::optional("key", NAME),
-    Field::optional("agentId", NAME),
+    AGENT_ID,
     Field::optional("label", LABEL),
     Field::optional("message", TEXT),
+    Field::optional("attachments", Kind::List(&ANY, 16)),
+    Field::optional("fork", FLAG),
+    Field::optional("forkFrom", ANY),
     Field::OTHERS,
 ];
 
-pub(super) const SESSIONS_DELETE: &[Field] =
-    &[Field::required("key", NAME), Field::optional("deleteTranscript", FLAG), Field::OTHERS];
+pub(super) const SESSIONS_DELETE: &[Field] = &[
+    Field::required("key", NAME),
+    AGENT_ID,
+    EXPECTED,
+    Field::optional("deleteTranscript", FLAG),
+    Field::optional("archivedOnly", FLAG),
+    Field::OTHERS,
+];
 
-pub(super) const SESSIONS_COMPACT: &[Field] =
-    &[Field::required("key", NAME), Field::optional("maxLines", SOME), Field::OTHERS];
+pub(super) const SESSIONS_COMPACT: &[Field] = &[
+    Field::required("key", NAME),
+    AGENT_ID,
+    EXPECTED,
+    Field::optional("maxLines", SOME),
+    Field::OTHERS,
+];
 
 pub(super) const NODE: &[Field] = &[Field::required("nodeId", NAME), Field::OTHERS];
 
@@ -208,6 +245,8 @@ pub(super) const NODE_EVENT: &[Field] = &[
 pub(super) const WAKE: &[Field] = &[
     Field::required("mode", Kind::OneOf(&["now", "next-heartbeat"])),
     Field::required("text", WORDS),
+    Field::optional("sessionKey", NAME),
+    AGENT_ID,
     Field::OTHERS,
 ];
 

@@ -31,7 +31,7 @@ answers! {
     progress r#"{"card":null}"#
     preferences r#"{"status":"ok","entries":{}}"#
     /// It is updated by whoever has installed it.
-    update r#"{"sentinel":null,"updateAvailable":null,"effectiveChannel":"stable","schedule":null}"#
+    update r#"{"sentinel":null,"updateAvailable":null,"effectiveChannel":"stable"}"#
     tasks r#"{"tasks":[]}"#
     cron r#"{"jobs":[]}"#
     cron_status r#"{"enabled":false,"jobs":0,"nextWakeAtMs":null}"#

@@ -10,7 +10,7 @@ use super::super::session::{Op, agent_of};
 use super::super::sessions::{KEEP, check_label};
 use super::super::work::{SessionFilter, StoreWork};
 use super::agents::unknown_agent;
-use super::answers::Then;
+use super::answers::{Then, session_id};
 use super::browse::{Browse, Page};
 use super::dispatch::{Call, Done};
 use super::method_params::SETTINGS;
@@ -72,16 +72,22 @@ fn page(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>, subscribed:
     let page = Page { limit, offset, show, subscribed };
     let agent = values.text("agentId").map(|agent| gateway.agent_called(&agent).to_owned());
     let search = values.text("search").map(|text| text.trim().to_ascii_lowercase());
+    let active = values.integer("activeMinutes").map(i64::unsigned_abs);
     let filter = SessionFilter {
         owner: owner_of(call),
         agent,
+        since: active.map(|minutes| gateway.ms(cx.now).saturating_sub(minutes * 60_000)),
+        label: values.text("label").map(String::from),
         search: search.filter(|text| !text.is_empty()),
         ..SessionFilter::default()
     };
-    let archived = flag("archived");
+    // There is no archive, and nothing that sessions could be pinned to or made by.
+    let is_true = |name| values.raw(name).is_some_and(|raw| raw.get() == "true");
+    let is_there = |name| values.raw(name).is_some_and(|raw| raw.get() != "null");
+    let none = ["archived", "pinned", "hasBoard"].into_iter().any(is_true)
+        || ["spawnedBy", "group", "projectId", "workspaceDir"].into_iter().any(is_there);
     let Some(to) = call.to.take() else { return };
-    if archived {
-        // There is no archive: what is deleted is gone.
+    if none {
         return gateway.reply_page(cx, to, page, &[], 0);
     }
     let work = StoreWork::List { filter, texts: show.titles || show.lasts, limit, offset };
@@ -117,7 +123,8 @@ pub(super) fn resolve(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_
         }
         _ => return Err(Refusal::invalid("one of key, sessionId and label is required")),
     };
-    let browse = Browse::Resolve { name: name.into(), id };
+    let optional = call.values.flag("allowMissing") == Some(true);
+    let browse = Browse::Resolve { name: name.into(), id, optional };
     if let Some(to) = call.to.take() {
         let work = StoreWork::List { filter, texts: false, limit, offset: 0 };
         gateway.start_store(cx, work, Job::Browse { to, browse });
@@ -148,6 +155,15 @@ pub(super) fn patch(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>)
 }
 
 pub(super) fn create(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let is_there = |name| call.values.raw(name).is_some_and(|raw| raw.get() != "null");
+    if call.values.raw("attachments").is_some_and(|raw| !matches!(raw.get(), "null" | "[]")) {
+        return Err(Refusal::invalid(
+            "attachments go with chat.send, to the session once it is there",
+        ));
+    }
+    if call.values.flag("fork") == Some(true) || is_there("forkFrom") {
+        return Err(Refusal::invalid("sessions cannot be forked here"));
+    }
     let named = call.values.text("agentId");
     let session = match call.values.text("key") {
         Some(_) => gateway.openclaw_key(call, "key")?,
@@ -187,6 +203,12 @@ pub(super) fn delete(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>
         return Err(Refusal::invalid(text));
     }
     let session = gateway.openclaw_key(call, "key")?;
+    if call.values.flag("archivedOnly") == Some(true) {
+        if let Some(to) = call.to.take() {
+            gateway.reply_deleted(cx, to, &session, false);
+        }
+        return Ok(());
+    }
     let op = Op::Change { session: session.clone(), change: Change::Delete };
     gateway.change_session(cx, call, session, Changed::Deleted, op)
 }
@@ -263,6 +285,12 @@ impl Gateway {
         what: Changed,
         op: Op,
     ) -> Done {
+        if !matches!(what, Changed::Created(_)) {
+            let expected = call.values.text("expectedSessionId");
+            if expected.is_some_and(|expected| expected != session_id(&session)) {
+                return Err(Refusal::invalid("expectedSessionId is that of another session"));
+            }
+        }
         if let Some(to) = call.take(Then::Changed { session, what: what.into() }) {
             self.openclaw_route(cx, call.conn, op, to);
         }

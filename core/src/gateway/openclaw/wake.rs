@@ -1,13 +1,14 @@
-//! `wake`: something outside tells the default agent, in its main session.
+//! `wake`: something outside tells an agent: the default one, in its main session, unless it says otherwise.
 
 use super::super::Gateway;
 use super::super::refusal::{Code, Refusal};
 use super::super::request::Fingerprint;
 use super::super::send::Cx;
 use super::super::session::{Op, Send, agent_of};
+use super::agents::unknown_agent;
 use super::answers::Then;
 use super::dispatch::{Call, Done};
-use super::session_key::{MAIN, canonical, main_of};
+use super::session_key::MAIN;
 use std::sync::Arc;
 
 /// What the agent sees in front of the text, which no person has said.
@@ -24,8 +25,12 @@ pub(super) fn wake(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) 
         return Err(Refusal::invalid("invalid wake params: at /text: must not be empty"));
     }
     gateway.check_length(text)?;
-    let main = canonical(MAIN, gateway.default_agent(), &main_of(call.who.user()));
-    let session = main.ok_or_else(|| Refusal::invalid("the name of the user is too long"))?;
+    let named = call.values.text("agentId");
+    let session = gateway.openclaw_session(call, named.as_deref())?;
+    let name = agent_of(&session).unwrap_or(MAIN);
+    if gateway.config.agent(gateway.agent_called(name)).is_none() {
+        return Err(unknown_agent(name));
+    }
     let op = gateway.say(session, format!("{SYSTEM}{text}").into(), None);
     if let Some(to) = call.take(Then::Done) {
         gateway.openclaw_route(cx, call.conn, op, to);

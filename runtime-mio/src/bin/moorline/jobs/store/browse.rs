@@ -60,7 +60,8 @@ pub(super) fn list(
     limit: usize,
     offset: usize,
 ) -> Result<StoreOutcome> {
-    let SessionFilter { owner, agent, key, label, search } = filter;
+    let SessionFilter { owner, agent, key, label, search, since } = filter;
+    let since = since.map(column);
     // A text for each set of conditions, as one for all of them could use no index.
     let conditions = [
         ("owner = ?2", owner.is_some()),
@@ -68,6 +69,7 @@ pub(super) fn list(
         ("key = ?4", key.is_some()),
         ("label = ?5", label.is_some()),
         ("(instr(lower(key), ?6) OR instr(lower(label), ?6))", search.is_some()),
+        ("updated >= ?7", since.is_some()),
     ];
     let mut fits = String::from(" FROM sessions s WHERE ?1 > 0");
     for (condition, _) in conditions.iter().filter(|(_, is_there)| *is_there) {
@@ -81,10 +83,11 @@ pub(super) fn list(
     };
     let columns = info_columns!();
     let page =
-        format!("SELECT {columns}, {first}, {last}{fits} ORDER BY used DESC LIMIT ?7 OFFSET ?8");
+        format!("SELECT {columns}, {first}, {last}{fits} ORDER BY used DESC LIMIT ?8 OFFSET ?9");
     let (limit, offset) = (column(limit as u64), column(offset as u64));
     let chars = column(LISTED_CHARS as u64);
-    let values: [&dyn ToSql; 8] = [&chars, owner, agent, key, label, search, &limit, &offset];
+    let values: [&dyn ToSql; 9] =
+        [&chars, owner, agent, key, label, search, &since, &limit, &offset];
     let mut page = file.prepare_cached(&page)?;
     bind(&mut page, &values)?;
     let mut rows = page.raw_query();

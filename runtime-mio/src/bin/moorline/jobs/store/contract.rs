@@ -237,6 +237,8 @@ const CONTRACT: &[Promise] = &[
         assert_eq!((list(label("My Plans")).len(), list(label("my plans")).len()), (1, 0));
         let key = SessionFilter { key: Some("a".into()), ..SessionFilter::default() };
         assert_eq!(list(key).len(), 1);
+        let late = SessionFilter { since: Some(3), ..SessionFilter::default() };
+        assert_eq!(keys(&list(late)), ["B-side"]);
         let hers = SessionFilter { owner: Some("eve".into()), ..search("a") };
         assert!(list(hers).is_empty());
         let count = |owner: Option<&str>| StoreWork::Count { owner: owner.map(Into::into) };
@@ -357,6 +359,7 @@ impl Arbitrary for Step {
                     key: pick(g, &[None, None, Some(session)]),
                     label: pick(g, &[None, None, Some("label".into())]),
                     search: pick(g, &[None, None, Some("l".into()), Some("s2".into())]),
+                    since: pick(g, &[None, None, Some(9), Some(u64::MAX)]),
                 },
                 texts: bool::arbitrary(g),
                 limit: small,
