@@ -317,6 +317,11 @@ fn what_has_no_meaning_here_is_acknowledged() {
     let event = json!({"event": "voice.transcript", "payload": {"text": "hello"}});
     let answer = ok(world.call(node.at, "node.event", event));
     assert_eq!(answer, json!({"ok": true, "event": "voice.transcript", "handled": false}));
+    for _ in 0..20 {
+        let answer = world.call(node.at, "node.from.the.future", json!({}));
+        assert_eq!(invalid(&answer), "unknown method: node.from.the.future");
+    }
+    assert!(world.clients[node.at].closed.is_none(), "it only asks");
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub enum NodeNews {
     /// Somebody has decided against a request, or another one has taken its place.
     Rejected(NodeRequest),
     /// Something was approved, by a decision on this request if there is one.
-    Paired(NodePairing, Option<NodeRequest>),
+    Paired(Box<NodePairing>, Option<NodeRequest>),
     /// What was approved of one until then, in Unix milliseconds, is not any more.
     Unpaired(Arc<str>, u64),
     /// Whoever waits for this answer of a node of the receiver has gone.
@@ -76,7 +76,7 @@ impl Gateway {
         self.node_came(cx, &node, online);
         // Nobody has given it words to wake up at.
         self.send_unnumbered(cx, conn, "voicewake.changed", r#"{"triggers":[]}"#);
-        self.ask_for_node(cx, node, manifest);
+        self.ask_for_node(cx, &node, manifest);
     }
 
     /// Keeps the later of two connections.
@@ -100,24 +100,24 @@ impl Gateway {
     }
 
     /// Asks for what was not approved before.
-    fn ask_for_node(&mut self, cx: &mut Cx<'_>, node: Arc<str>, manifest: Arc<Manifest>) {
+    fn ask_for_node(&mut self, cx: &mut Cx<'_>, node: &Arc<str>, manifest: Arc<Manifest>) {
         let at = self.ms(cx.now);
         self.openclaw.nodes.expire(at);
-        if !self.openclaw.nodes.must_ask(&node, &manifest.surface) {
+        if !self.openclaw.nodes.must_ask(node, &manifest.surface) {
             return;
         }
         let nodes = &self.openclaw.nodes;
-        let known = nodes.request_of(&node, at);
+        let known = nodes.request_of(node, at);
         let is_same = |known: &NodeRequest| known.manifest.surface == manifest.surface;
         // It asks again when it comes again, if there is no room now.
         let crowded = nodes.requests(at).count() >= self.config.bounds().pairings;
         if known.is_some_and(is_same) || known.is_none() && crowded {
             return;
         }
-        let again = nodes.pairings.contains_key(&node);
+        let again = nodes.pairings.contains_key(node);
         let id = self.uuid().into();
         let request = NodeRequest { id, node: node.clone(), manifest, again, ts: at };
-        self.note_pairing(&node, PairAction::Requested, None);
+        self.note_pairing(node, PairAction::Requested, None);
         self.publish_node(NodeNews::Asked(request.clone()));
         self.node_asked(cx, request);
     }
@@ -150,7 +150,7 @@ impl Gateway {
                 }
             }
             NodeNews::Rejected(request) => self.node_request_over(cx, &request, "rejected"),
-            NodeNews::Paired(pairing, request) => self.node_paired(cx, pairing, request.as_ref()),
+            NodeNews::Paired(pairing, request) => self.node_paired(cx, *pairing, request.as_ref()),
             NodeNews::Unpaired(node, at) => self.node_unpaired(cx, &node, at),
             NodeNews::Cancelled(ask) => self.cancel_ask(cx, &ask),
             NodeNews::Told(name, payload) => {

@@ -254,7 +254,7 @@ impl Gateway {
                     return self.reply_error(cx, to, &refusal);
                 }
                 self.note_pairing(&node, PairAction::Approved, Some(&by));
-                let news = NodeNews::Paired((*pairing).clone(), Some((*request).clone()));
+                let news = NodeNews::Paired(pairing.clone(), Some((*request).clone()));
                 self.publish_node(news);
                 self.node_paired(cx, *pairing, Some(&request));
                 let at = self.ms(cx.now);
@@ -272,7 +272,7 @@ impl Gateway {
                     return self.reply_error(cx, to, refusal);
                 }
                 let name = pairing.name.clone().unwrap_or_default();
-                self.publish_node(NodeNews::Paired((*pairing).clone(), None));
+                self.publish_node(NodeNews::Paired(pairing.clone(), None));
                 self.node_paired(cx, (*pairing).clone(), None);
                 let now = self.openclaw.nodes.pairings.get(&node);
                 if now.is_none_or(|now| now.approved != pairing.approved) {

@@ -84,8 +84,11 @@ impl Surface {
     /// `names`: what the three are called.
     pub(super) fn write<'o>(&self, object: Object<'o>, names: [&str; 3]) -> Object<'o> {
         let [caps, commands, permissions] = names;
-        let word = |out: &mut String, word: &Box<str>| json::string(out, word);
-        let mut object = object.list(caps, &self.caps, word).list(commands, &self.commands, word);
+        let mut object = object.list(caps, words(&self.caps), json::string).list(
+            commands,
+            words(&self.commands),
+            json::string,
+        );
         let out = object.key(permissions);
         out.push('{');
         for (at, (name, granted)) in self.permissions.iter().enumerate() {
@@ -103,6 +106,10 @@ impl Surface {
         let words = self.caps.iter().chain(&self.commands).chain(self.permissions.keys());
         words.map(|word| word.len() + PLACE).sum()
     }
+}
+
+fn words(words: &BTreeSet<Box<str>>) -> impl Iterator<Item = &str> {
+    words.iter().map(|word| &**word)
 }
 
 /// What a word costs besides its bytes.
