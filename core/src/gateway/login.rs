@@ -116,6 +116,7 @@ impl Gateway {
                 let at = self.ms(cx.now);
                 self.device_seen(&device, Seen::Disconnect, None, at);
             }
+            self.openclaw_left(cx, id);
         }
         if let Some(outbox) = cx.outbox(id) {
             outbox.limit_messages(self.config.bounds().pre_auth_message);

@@ -193,8 +193,9 @@ pub use media_ledger::{MediaLedger, MediaRoom, NoRoom};
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
 pub use openclaw::{
-    Change as DeviceChange, DeviceNews, DeviceRequest, OpenClawMethod, PairedDevice, PeerRole,
-    Seen, openclaw_methods, openclaw_methods_markdown,
+    Change as DeviceChange, DeviceNews, DeviceRequest, NodeNews, NodeOnline, NodeOp, NodePairing,
+    NodeRequest, OpenClawMethod, PairedDevice, PeerRole, Seen, openclaw_methods,
+    openclaw_methods_markdown,
 };
 pub use pairing::{Device, PairRequest};
 pub use params::Param;
@@ -402,6 +403,7 @@ enum Timer {
     Tick,
     Tails,
     Health,
+    Invokes,
 }
 
 impl Gateway {
@@ -559,6 +561,7 @@ impl Gateway {
                 Timer::Tick => self.tick_due(cx),
                 Timer::Tails => self.tails_due(cx),
                 Timer::Health => self.health_due(cx),
+                Timer::Invokes => self.invokes_due(cx),
             }
         }
         self.drain_on(cx);

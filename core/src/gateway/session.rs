@@ -7,6 +7,7 @@ use super::device_pair::Decision;
 use super::idempotency::{Met, Once};
 use super::jobs::Job;
 use super::json;
+use super::openclaw::NodeOp;
 use super::principal::Principal;
 use super::refusal::{Code, Refusal, cut};
 use super::request::Fingerprint;
@@ -76,6 +77,8 @@ pub enum Op {
         /// What is decided.
         decision: Decision,
     },
+    /// `node.invoke` of the second dialect and whatever is decided about a node.
+    Node(NodeOp),
     /// `sessions.preview`.
     Preview {
         /// The session's key.
@@ -173,13 +176,23 @@ impl Op {
         match self {
             Self::Send(send) => send.session.as_ref(),
             Self::Abort { session, .. } => session.as_ref(),
-            Self::Wait { .. } | Self::Disconnect { .. } | Self::Device { .. } => None,
+            Self::Wait { .. } | Self::Disconnect { .. } | Self::Device { .. } | Self::Node(_) => {
+                None
+            }
             Self::History { session, .. }
             | Self::Inject { session, .. }
             | Self::Status { session }
             | Self::Preview { session, .. }
             | Self::Create { session, .. }
             | Self::Change { session, .. } => Some(session),
+        }
+    }
+
+    /// How long this takes at most, besides its way to the node that does it.
+    pub(super) fn takes(&self) -> Duration {
+        match self {
+            Self::Node(op) => op.takes(),
+            _ => Duration::ZERO,
         }
     }
 
@@ -195,6 +208,7 @@ impl Op {
             }
             (Self::Disconnect { node, .. }, None) => *node,
             (Self::Device { device, .. }, None) => node.home(device),
+            (Self::Node(op), None) => op.home(node),
             _ => node.id(),
         }
     }
@@ -259,6 +273,7 @@ impl Gateway {
                 Op::Wait { run, within } => self.wait_for(cx, who, run, within, to),
                 Op::Disconnect { conn, reason, .. } => self.disconnect(cx, who, conn, reason, to),
                 Op::Device { device, decision } => self.decide(cx, who, (device, decision), to),
+                Op::Node(op) => self.node_op(cx, who, op, to),
                 op => self.abort_by_run(cx, who, &op, to),
             };
         };
@@ -333,6 +348,7 @@ impl Gateway {
             Op::Wait { run, within } => self.wait_for(cx, who, run, within, to),
             Op::Disconnect { conn, reason, .. } => self.disconnect(cx, who, conn, reason, to),
             Op::Device { device, decision } => self.decide(cx, who, (device, decision), to),
+            Op::Node(op) => self.node_op(cx, who, op, to),
             Op::Preview { limit, .. } => {
                 let work = StoreWork::Open { session: session.key };
                 self.start_store(cx, work, Job::Preview { to, limit });

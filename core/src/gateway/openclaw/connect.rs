@@ -13,6 +13,7 @@ use super::device_proof::{self, Challenge, ProofError};
 use super::device_request::Wish;
 use super::devices::DeviceBounds;
 use super::joining::Newcomer;
+use super::node_surface::Manifest;
 use super::paired_device::{About, PairedDevice, Standing, Via};
 use super::peer::{Peer, Protocol};
 use super::scopes::Scopes;
@@ -205,10 +206,9 @@ impl Gateway {
             client,
             scopes,
             tools: params.has_cap("tool-events"),
-            caps: params.caps.clone(),
-            commands: params.commands.clone(),
             device,
             paired: None,
+            manifest: (role == PeerRole::Node).then(|| Arc::new(Manifest::of(params))),
             all_sessions: false,
             sessions: BTreeSet::new(),
             refused: 0,

@@ -202,6 +202,10 @@ fn admit(
             };
             return Err(Refusal::invalid(text));
         }
+        if role != PeerRole::Operator {
+            // Nodes try what newer gateways have and go on without: that must not end their connection.
+            return Err(Refusal::invalid(format!("unknown method: {}", cut(name, 128))));
+        }
         return Err(missing(Scopes::ADMIN));
     };
     if method.role != role {

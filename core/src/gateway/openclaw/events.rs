@@ -17,6 +17,8 @@ use super::answers::Final;
 use super::attachments::Attachings;
 use super::health::Pulse;
 use super::history::write_content;
+use super::node_invokes::Invokes;
+use super::nodes::Nodes;
 use super::peer::{Protocol, View};
 use super::presence::Left;
 use super::session_events::{Spoken, Updated};
@@ -50,6 +52,9 @@ pub(in crate::gateway) struct OpenClaw {
     pub(super) pulse: Pulse,
     /// Messages whose files are being stored.
     pub(super) attachings: Attachings,
+    pub(super) nodes: Nodes,
+    /// What nodes were told to do.
+    pub(super) invokes: Invokes,
 }
 
 /// What a run has said.
@@ -144,6 +149,8 @@ impl OpenClaw {
             left: Left::default(),
             pulse: Pulse::default(),
             attachings: Attachings::default(),
+            nodes: Nodes::new(),
+            invokes: Invokes::default(),
         }
     }
 

@@ -161,5 +161,8 @@ impl Gateway {
             let viewer = (!principal.role.sees_all()).then(|| principal.user.clone());
             self.health_soon(cx.now, viewer);
         }
+        if role == PeerRole::Node {
+            self.node_arrived(cx, conn);
+        }
     }
 }

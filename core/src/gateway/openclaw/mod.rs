@@ -21,6 +21,8 @@
 //! | `dispatch` `methods` `method_params` `schema` `table` | a message as a request: one table of methods, and what parameters may be |
 //! | `chat` `attachments` `commands` `history` | talking to agents, and what was said |
 //! | `sessions` `browse` `session_row` `session_key` | sessions: found, shown, changed, and what they are called |
+//! | `nodes` `node_connections` `node_surface` `node_pairing` | nodes: which are there, and what of each was approved |
+//! | `node_methods` `node_invoke` `node_invokes` `node_reports` | nodes: seen, decided about, told what to do, and what they say |
 //! | `agents` `config` `health` `presence` `wake` `nothing` | the gateway itself, and what it does not have |
 //! | `answers` `events` `session_events` | what leaves |
 
@@ -50,6 +52,14 @@ mod history;
 mod joining;
 mod method_params;
 mod methods;
+mod node_connections;
+mod node_invoke;
+mod node_invokes;
+mod node_methods;
+mod node_pairing;
+mod node_reports;
+mod node_surface;
+mod nodes;
 mod nothing;
 mod paired_device;
 mod peer;
@@ -75,6 +85,10 @@ pub use device_request::DeviceRequest;
 pub(super) use devices::Devices;
 pub(super) use events::{OpenClaw, write_next};
 pub(super) use joining::Joining;
+pub use node_connections::{NodeNews, NodeOnline};
+pub(super) use node_methods::NodeJob;
+pub use node_methods::NodeOp;
+pub use node_pairing::{NodePairing, NodeRequest};
 pub use paired_device::{PairedDevice, Seen};
 pub(super) use peer::{Peer, View};
 pub(super) use presence::Shown;
