@@ -32,6 +32,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "agents.list",
             "agent.identity.get",
             "config.get",
+            "logs.tail",
             "commands.list",
             "chat.history",
             "chat.startup",

@@ -250,6 +250,13 @@ pub(super) const WAKE: &[Field] = &[
     Field::OTHERS,
 ];
 
+pub(super) const LOGS_TAIL: &[Field] = &[
+    Field::optional("cursor", MS),
+    Field::optional("limit", COUNT),
+    Field::optional("maxBytes", COUNT),
+    Field::OTHERS,
+];
+
 pub(super) const SYSTEM_EVENT: &[Field] = &[Field::required("text", WORDS), Field::OTHERS];
 
 /// Which channels there could be does not matter where there are none.

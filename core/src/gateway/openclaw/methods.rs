@@ -9,7 +9,7 @@ use super::method_params as params;
 use super::schema::Field;
 use super::scopes::Scopes;
 use super::{
-    agents, chat, commands, config, device_methods as devices, health, node_invoke,
+    agents, chat, commands, config, device_methods as devices, health, logs, node_invoke,
     node_methods as nodes, node_reports as reports, nothing, presence, sessions, wake,
 };
 
@@ -137,6 +137,8 @@ pub(in crate::gateway) static METHODS: &[Method] = &[
         .about("Waits for the end of a run."),
     operator("wake", WRITE, 10, params::WAKE, wake::wake)
         .about("Tells the default agent something in the caller's main session; `now` only."),
+    operator("logs.tail", READ, 2, params::LOGS_TAIL, logs::tail)
+        .about("The newest lines of the gateway's log; the credential must be an admin's."),
     operator("sessions.list", READ, 2, params::SESSIONS_LIST, sessions::list)
         .about("The caller's sessions, or everybody's for admins; the one used last first."),
     operator("sessions.describe", READ, 1, params::SESSION, sessions::describe)

@@ -23,7 +23,7 @@
 //! | `sessions` `browse` `session_row` `session_key` | sessions: found, shown, changed, and what they are called |
 //! | `nodes` `node_connections` `node_surface` `node_pairing` | nodes: which are there, and what of each was approved |
 //! | `node_methods` `node_invoke` `node_invokes` `node_reports` | nodes: seen, decided about, told what to do, and what they say |
-//! | `agents` `config` `health` `presence` `wake` `nothing` | the gateway itself, and what it does not have |
+//! | `agents` `config` `health` `logs` `presence` `wake` `nothing` | the gateway itself, and what it does not have |
 //! | `answers` `events` `run_events` `said` `session_events` | what leaves |
 
 mod agents;
@@ -50,6 +50,7 @@ mod health;
 mod hello;
 mod history;
 mod joining;
+mod logs;
 mod method_params;
 mod methods;
 mod node_connections;
