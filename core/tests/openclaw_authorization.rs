@@ -9,14 +9,13 @@ mod nodes;
 mod openclaw;
 #[path = "support/gateway.rs"]
 mod world;
-mod gateway {
-    pub use super::world::*;
-}
 
 use moorline_core::gateway::openclaw_methods;
 use openclaw::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+#[allow(unused_imports, reason = "what the devices of tests call it")]
+use world as gateway;
 use world::World;
 
 /// The scope that each method needs; of none, there is none.

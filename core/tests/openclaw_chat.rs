@@ -59,6 +59,9 @@ fn a_conversation_is_told_in_deltas_and_ends_with_its_text() {
         assert_eq!(messages.len(), 2, "{history}");
         assert_eq!(messages[0]["content"], "hello out there");
         assert_eq!(messages[1]["content"][0]["text"], "hello out there");
+        // A page shows what it sends at once, and finds it again by these.
+        assert_eq!(messages[0]["idempotencyKey"], "k1:user", "{history}");
+        assert_eq!(messages[1]["__openclaw"]["runId"], "k1", "{history}");
     }
 }
 

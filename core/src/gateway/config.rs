@@ -4,6 +4,7 @@ use super::forwarded::{Cidr, ForwardedHeader};
 use super::jwt::{JwtKey, JwtKeyError, Verifier};
 use super::origin::{Host, OriginRule};
 use super::principal::Role;
+use super::site::Site;
 use super::static_page::StaticPage;
 use super::upload;
 use crate::limits::Limits;
@@ -130,6 +131,9 @@ pub struct GatewayConfig {
     /// Pages of the host that anybody may read who may ask at all, such as a web page for people. Default
     /// none: then `/` is a short index.
     pub pages: &'static [StaticPage],
+    /// Files of the host that anybody may read who may ask at all, such as a web application. Default
+    /// none.
+    pub site: Option<Site>,
     /// What peers may cost.
     pub bounds: Bounds,
 }
@@ -283,6 +287,7 @@ impl GatewayConfig {
             create_sessions_on_send: false,
             max_upload_bytes: 50 * 1024 * 1024,
             pages: &[],
+            site: None,
             bounds: Bounds::default(),
         }
     }

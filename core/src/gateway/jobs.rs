@@ -19,8 +19,8 @@ use super::session::{Op, Session, not_yours};
 use super::upload::Step;
 use super::waiting::Asked;
 use super::work::{
-    JobId, MediaOutcome, MediaWork, Outcome, Run, SessionInfo, StoreError, StoreOutcome, StoreWork,
-    Usage, Work,
+    JobId, MediaOutcome, MediaWork, Outcome, Run, SessionInfo, SiteOutcome, StoreError,
+    StoreOutcome, StoreWork, Usage, Work,
 };
 use super::{Action, Gateway, Timer};
 use std::sync::Arc;
@@ -173,6 +173,10 @@ pub(super) enum Job {
         path: Arc<str>,
         step: Step,
     },
+    /// A piece of a file is read for a client.
+    Site {
+        conn: ConnId,
+    },
 }
 
 pub(super) struct Pending {
@@ -208,7 +212,7 @@ impl Gateway {
         self.start(cx, Work::Logs(query), job, within);
     }
 
-    fn start(&mut self, cx: &Cx<'_>, work: Work, job: Job, within: Duration) -> JobId {
+    pub(super) fn start(&mut self, cx: &Cx<'_>, work: Work, job: Job, within: Duration) -> JobId {
         let id = JobId(self.next_job);
         self.next_job += 1;
         let (since, deadline) = (cx.now, cx.now + within);
@@ -276,6 +280,8 @@ impl Gateway {
             (Job::Media { conn, path, step }, Outcome::Media(outcome)) => {
                 self.media_done(cx, conn, &path, step, outcome);
             }
+            (Job::Site { conn }, Outcome::Site(outcome)) => self.site_done(cx, conn, outcome),
+            (Job::Site { conn }, _) => self.site_done(cx, conn, SiteOutcome::Failed),
             (Job::Attach { name }, Outcome::Media(outcome)) => self.attached(cx, name, outcome),
             (job, Outcome::Store(outcome)) => {
                 let outcome = self.judge_store(outcome);
@@ -304,6 +310,7 @@ impl Gateway {
                 let late = MediaOutcome::Failed(StoreError::Unavailable);
                 self.media_done(cx, conn, &path, step, late);
             }
+            Some(Job::Site { conn }) => self.site_done(cx, conn, SiteOutcome::Failed),
             Some(Job::Attach { name }) => {
                 self.attached(cx, name, MediaOutcome::Failed(StoreError::Unavailable));
             }
@@ -415,6 +422,7 @@ impl Gateway {
             | Job::Probe
             | Job::Forget
             | Job::Media { .. }
+            | Job::Site { .. }
             | Job::Attach { .. } => {}
             Job::FindMedia { to, .. } => self.reply_error(cx, to, &unavailable()),
             Job::LogPage { to } => self.log_page_read(cx, to, None),

@@ -565,6 +565,7 @@ impl Gateway {
 
     /// Everything that was given to the connection has left.
     pub(super) fn conn_flushed(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        self.download_flushed(cx, conn);
         let Some(state) = self.conns.get_mut(&conn) else { return };
         if let Some(held) = &mut state.queued {
             held.set(0);

@@ -750,7 +750,10 @@ impl Gateway {
 /// The inner payload of `run.started`.
 fn started(turn: &Turn) -> String {
     let mut payload = String::new();
-    Object::new(&mut payload).str("message", &turn.text).end();
+    Object::new(&mut payload)
+        .str("message", &turn.text)
+        .str("messageId", &turn.message.to_string())
+        .end();
     payload
 }
 

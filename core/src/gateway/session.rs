@@ -471,7 +471,10 @@ impl Gateway {
                     let path = |out: &mut String, path: &Arc<str>| json::string(out, path);
                     object = object.list("media", &message.media, path);
                 }
-                object.num("ts", message.at).end();
+                object
+                    .maybe_str("idempotencyKey", message.key.as_deref())
+                    .num("ts", message.at)
+                    .end();
             })
             .bool("more", *more)
             .end();

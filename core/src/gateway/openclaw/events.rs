@@ -194,7 +194,7 @@ impl OpenClaw {
 
 impl RunName {
     /// What clients of this dialect call the run.
-    fn shown(&self) -> &str {
+    pub(super) fn shown(&self) -> &str {
         self.key.as_deref().unwrap_or(&self.run)
     }
 
@@ -509,7 +509,8 @@ impl Gateway {
                 let start = self.lifecycle_start(run);
                 self.tell(cx, from, users, To::Readers, &start);
                 if let Some(text) = &inner.message {
-                    let spoken = Spoken { role: "user", text, id: None };
+                    let id = inner.id.as_deref();
+                    let spoken = Spoken { role: "user", text, id };
                     self.session_message(cx, from, users, run, &spoken);
                 }
                 self.sessions_changed(cx, from, users, &run.session, "run.started");

@@ -78,6 +78,9 @@ struct Message<'a> {
     content: Cow<'a, str>,
     #[serde(borrow)]
     label: Option<Cow<'a, str>>,
+    /// Of the request that it came with, or answers.
+    #[serde(rename = "idempotencyKey", borrow)]
+    key: Option<Cow<'a, str>>,
     ts: u64,
 }
 
@@ -171,18 +174,28 @@ impl History {
 impl Message<'_> {
     fn write(&self, out: &mut String) {
         let mut object = Object::new(out).str("role", &self.role);
+        let key = self.key.as_deref();
         if self.role == "user" {
             json::string(object.key("content"), &self.content);
+            object = object.maybe_str("idempotencyKey", key.map(sent_as).as_deref());
         } else {
             let text = labelled(&self.content, self.label.as_deref());
             write_content(object.key("content"), &text);
             object = object.str("stopReason", "stop");
         }
+        let run = key.filter(|_| self.role != "user");
         object
             .num("timestamp", self.ts)
-            .object("__openclaw", |o| o.str("id", &self.id).raw("seq", &self.id))
+            .object("__openclaw", |o| {
+                o.str("id", &self.id).raw("seq", &self.id).maybe_str("runId", run)
+            })
             .end();
     }
+}
+
+/// What a client that shows a message when it sends it finds it by, instead of showing it twice.
+pub(super) fn sent_as(run: &str) -> String {
+    format!("{run}:user")
 }
 
 /// A text that was put in by hand, with its label where clients look for it.
