@@ -233,6 +233,7 @@ pub struct Bounds {
     pub revocations: usize,
     /// Devices that may ask to be let in at once, of each dialect. Default 64: as many as an admin looks
     /// through.
+    /// As many nodes of the second dialect may ask to have approved what they can do.
     pub pairings: usize,
     /// How many of them from one address. Default 3: no address fills the list alone.
     pub pairings_per_address: usize,
@@ -241,6 +242,8 @@ pub struct Bounds {
     pub pairing_within: Duration,
     /// Devices that are let in, of each dialect. Default 1,000. Those that several nodes let in at the
     /// same moment may go beyond it.
+    /// Nodes of the second dialect that are connected, and those of which something was approved, are no
+    /// more than this either.
     pub devices: usize,
     /// How long a device is let in. Default 30 days. Those of the second dialect have keys, and stay until
     /// they are removed.

@@ -69,6 +69,9 @@ pub(super) enum Known {
 #[derive(Debug, Default)]
 pub(in crate::gateway) struct Invokes {
     open: BTreeMap<Arc<str>, Open>,
+    /// The same by connections, and by who waits.
+    conns: BTreeMap<ConnId, BTreeSet<Arc<str>>>,
+    waiting: BTreeMap<Arc<str>, Arc<str>>,
     keys: BTreeMap<Key, Arc<str>>,
     due: BTreeSet<(Instant, Arc<str>)>,
     /// When the timer is armed for.
@@ -126,8 +129,8 @@ impl Invokes {
 
     /// Callers that wait for this connection.
     pub(super) fn waiting_for(&self, conn: ConnId) -> usize {
-        let open = self.open.values().filter(|open| open.conn == conn);
-        open.map(|open| open.waiters.len()).sum()
+        let ids = self.conns.get(&conn).into_iter().flatten();
+        ids.filter_map(|id| self.open.get(id)).map(|open| open.waiters.len()).sum()
     }
 
     #[expect(clippy::too_many_arguments, reason = "one caller, and what it has at hand")]
@@ -145,12 +148,15 @@ impl Invokes {
             self.keys.insert(key.clone(), id.clone());
         }
         self.due.insert((deadline, id.clone()));
+        self.conns.entry(conn).or_default().insert(id.clone());
+        self.waiting.insert(waiter.ask.clone(), id.clone());
         let waiters = vec![waiter];
         self.open.insert(id, Open { conn, node, command, key, print, waiters, deadline });
     }
 
-    pub(super) fn join(&mut self, id: &str, waiter: Waiter) {
+    pub(super) fn join(&mut self, id: &Arc<str>, waiter: Waiter) {
         if let Some(open) = self.open.get_mut(id) {
+            self.waiting.insert(waiter.ask.clone(), id.clone());
             open.waiters.push(waiter);
         }
     }
@@ -165,23 +171,32 @@ impl Invokes {
         if let Some(key) = &open.key {
             self.keys.remove(key);
         }
+        for waiter in &open.waiters {
+            self.waiting.remove(&waiter.ask);
+        }
+        if let Some(ids) = self.conns.get_mut(&open.conn) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.conns.remove(&open.conn);
+            }
+        }
         self.due.remove(&(open.deadline, id));
         Some(open)
     }
 
     /// What a connection was told to do.
     pub(super) fn of_conn(&self, conn: ConnId) -> Vec<Arc<str>> {
-        let open = self.open.iter().filter(|(_, open)| open.conn == conn);
-        open.map(|(id, _)| id.clone()).collect()
+        self.conns.get(&conn).into_iter().flatten().cloned().collect()
     }
 
     /// A caller has gone: gives its place, and the name of what nobody waits for any more.
     pub(super) fn leave(&mut self, ask: &str) -> Option<(Waiter, Option<Arc<str>>)> {
-        let found = self.open.iter_mut().find_map(|(id, open)| {
-            let at = open.waiters.iter().position(|waiter| *waiter.ask == *ask)?;
-            Some((id.clone(), open.waiters.remove(at), open.waiters.is_empty()))
-        });
-        found.map(|(id, waiter, is_last)| (waiter, is_last.then_some(id)))
+        let id = self.waiting.remove(ask)?;
+        let open = self.open.get_mut(&id)?;
+        let at = open.waiters.iter().position(|waiter| *waiter.ask == *ask)?;
+        let waiter = open.waiters.remove(at);
+        let is_last = open.waiters.is_empty();
+        Some((waiter, is_last.then_some(id)))
     }
 
     /// When the first one is over.
@@ -312,5 +327,7 @@ mod tests {
         let (_, over) = invokes.leave("other").expect("it waits");
         assert_eq!(over, Some(id));
         assert!(invokes.leave("other").is_none());
+        assert!(invokes.close("x").is_some());
+        assert!(invokes.conns.is_empty() && invokes.waiting.is_empty());
     }
 }
