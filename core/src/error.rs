@@ -254,8 +254,11 @@ pub enum AnswerError {
     NotAnUpgrade,
     /// The subprotocol is not one the client offered (RFC 6455 section 4.2.2).
     Subprotocol,
-    /// The body that the request announces is longer than the application takes: answer 413.
+    /// The body is longer than announced or agreed: a request's than the application takes, which is
+    /// answered 413, or an answer's than its length.
     BodySize,
+    /// The peer has not taken what is queued: give it the next piece of the body when it has.
+    Full,
     /// The HTTP status is not a final one: 200 to 599.
     Status,
     /// A header name is not a token or a value has control characters, or it is one that the core
@@ -269,7 +272,8 @@ impl fmt::Display for AnswerError {
             Self::NothingToAnswer => "no request waits for an answer",
             Self::NotAnUpgrade => "the request is not an upgrade",
             Self::Subprotocol => "the client did not offer this subprotocol",
-            Self::BodySize => "the request announces a longer body",
+            Self::BodySize => "the body is longer than announced",
+            Self::Full => "the peer has not taken what is queued",
             Self::Status => "the status of an answer is between 200 and 599",
             Self::Header => "a header is not valid or is written by the core itself",
         })

@@ -32,8 +32,9 @@ pub struct Limits {
     pub outbox_pause: u32,
     /// From the accepted socket to the end of the handshake, absolute. Default 5 s.
     pub handshake_within: Duration,
-    /// From the taken request to the end of its body, absolute. Default 15 minutes, in which 50 MiB come
-    /// over half a megabit per second. Higher: that long a slow sender holds its place.
+    /// From the taken request to the end of its body, or from the beginning of an answer in pieces to
+    /// its end, absolute. Default 15 minutes, in which 50 MiB come over half a megabit per second.
+    /// Higher: that long a slow peer holds its place.
     pub body_within: Duration,
     /// Silence within a request's body, and at its end the time for the application's answer. Default
     /// 30 s: a network that is changed. While the application

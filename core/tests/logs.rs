@@ -198,3 +198,34 @@ fn tails_are_bounded_in_number() {
     world.cut(admins[0]);
     start(&mut world, admins[16], json!({"action": "start"}));
 }
+
+/// A command line of OpenClaw, which asks for no more than it needs.
+fn openclaw(world: &mut World, token: &str) -> usize {
+    let at = world.open(0);
+    let params = json!({
+        "minProtocol": 3, "maxProtocol": 4,
+        "client": {"id": "cli", "version": "1", "platform": "linux", "mode": "cli"},
+        "scopes": ["operator.read"], "auth": {"token": token},
+    });
+    let hello = world.call(at, "connect", params);
+    assert_eq!(hello["ok"], true, "{hello}");
+    at
+}
+
+#[test]
+fn admins_read_the_log_in_the_dialect_of_openclaw_with_the_scope_of_reading() {
+    let mut world = World::new(1);
+    let at = openclaw(&mut world, "secret");
+    log(&mut world, LogLevel::Info, 0..3);
+    let first = page(&mut world, at, json!({"limit": 2, "maxBytes": 250_000}));
+    assert_eq!((numbers(&first["lines"]), &first["truncated"]), (vec![1, 2], &json!(true)));
+    log(&mut world, LogLevel::Info, 3..4);
+    let next = page(&mut world, at, json!({"cursor": first["cursor"]}));
+    assert_eq!(numbers(&next["lines"]), [3]);
+    for token in ["viewer", "operator"] {
+        let at = openclaw(&mut world, token);
+        let answer = world.call(at, "logs.tail", json!({}));
+        assert_eq!(answer["error"]["message"], "the log is for admins", "{answer}");
+        assert_eq!(answer["error"]["code"], "FORBIDDEN");
+    }
+}

@@ -3,18 +3,20 @@
 
 #[path = "support/device.rs"]
 mod device;
+#[path = "support/nodes.rs"]
+mod nodes;
 #[path = "support/openclaw.rs"]
 mod openclaw;
 #[path = "support/gateway.rs"]
 mod world;
+mod gateway {
+    pub use super::world::*;
+}
 
-use device::{Hello, TestDevice};
 use moorline_core::gateway::openclaw_methods;
 use openclaw::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-#[allow(unused_imports, reason = "what the devices of tests call it")]
-use world as gateway;
 use world::World;
 
 /// The scope that each method needs; of none, there is none.
@@ -30,6 +32,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "agents.list",
             "agent.identity.get",
             "config.get",
+            "logs.tail",
             "commands.list",
             "chat.history",
             "chat.startup",
@@ -49,6 +52,8 @@ const TABLE: &[(&str, &[&str])] = &[
             "sessions.groups.list",
             "progressCard.get",
             "users.prefs.get",
+            "node.list",
+            "node.describe",
         ],
     ),
     (
@@ -64,13 +69,13 @@ const TABLE: &[(&str, &[&str])] = &[
             "sessions.delete",
             "send",
             "message.action",
+            "node.invoke",
         ],
     ),
     (
         "operator.admin",
         &["chat.inject", "sessions.reset", "sessions.compact", "update.status", "system-event"],
     ),
-    ("operator.questions", &["question.list"]),
     (
         "operator.pairing",
         &[
@@ -80,8 +85,14 @@ const TABLE: &[(&str, &[&str])] = &[
             "device.pair.remove",
             "device.token.rotate",
             "device.token.revoke",
+            "node.pair.list",
+            "node.pair.approve",
+            "node.pair.reject",
+            "node.pair.remove",
+            "node.rename",
         ],
     ),
+    ("operator.questions", &["question.list"]),
     (
         "operator.approvals",
         &["exec.approval.list", "plugin.approval.list", "openclaw.approval.list"],
@@ -143,13 +154,35 @@ fn each_caller_may_do_what_the_table_says_and_nothing_else() {
                 }
             }
             let mut world = World::new(1);
-            let (at, hello) = TestDevice::new(1).connect(&mut world, 0, &Hello::node("secret"));
-            assert_eq!(hello["payload"]["auth"]["role"], "node", "{hello}");
+            let at = nodes::come(&mut world, 0, 1, &[]).at;
             let answer = world.call(at, name, json!({}));
             assert_eq!(answer["error"]["code"], "FORBIDDEN", "{name} by a node: {answer}");
             let text = answer["error"]["message"].as_str().expect("a message");
             assert!(text.starts_with("unauthorized role: "), "{text}");
         }
+    }
+}
+
+#[test]
+fn what_nodes_say_nobody_else_may_say() {
+    let mut world = World::new(1);
+    let (at, node) = (admin(&mut world, 0), nodes::come(&mut world, 0, 1, &[]).at);
+    let methods = openclaw_methods().into_iter().filter(|method| method.role == "node");
+    let names: Vec<_> = methods.map(|method| method.name).collect();
+    let expected = [
+        "node.invoke.result",
+        "node.event",
+        "node.host.stats",
+        "node.runnerInventory.update",
+        "node.skills.update",
+        "node.pluginTools.update",
+    ];
+    assert_eq!(names, expected);
+    for name in names {
+        let answer = world.call(at, name, json!({}));
+        assert_eq!(answer["error"]["code"], "FORBIDDEN", "{name} by an admin: {answer}");
+        let answer = world.call(node, name, json!({}));
+        assert_ne!(answer["error"]["code"], "FORBIDDEN", "{name} by a node: {answer}");
     }
 }
 

@@ -515,4 +515,8 @@ fn a_device_token_buys_no_guesses_at_the_secret() {
     assert_eq!(answer["error"]["details"]["code"], "AUTH_RATE_LIMITED");
     let answer = device.connect_from(&mut world, 0, FAR, &both).1;
     assert_eq!(code(&answer), "ok", "the device itself still comes in: {answer}");
+    // With the right secret nothing is another way: nobody can tell that it is right.
+    let auth = json!({"token": "secret", "deviceToken": token(&first)});
+    let answer = device.connect_from(&mut world, 0, FAR, &Hello { auth, ..more }).1;
+    assert_eq!(answer["error"]["details"]["code"], "AUTH_SCOPE_MISMATCH");
 }

@@ -177,7 +177,7 @@ fn a_device_from_elsewhere_waits_for_a_decision_that_everybody_hears() {
             "role": "operator", "roles": ["operator"], "scopes": CHAT, "silent": false,
             "isRepair": false, "ts": UNIX_MS});
         for at in deciders {
-            assert_eq!(world.events(at, "device.pair.requested"), [pending.clone()]);
+            assert_eq!(world.events(at, "device.pair.requested"), std::slice::from_ref(&pending));
         }
         for node in 0..=last {
             assert_eq!(list(&mut world, node)["pending"], json!([pending]));
@@ -191,7 +191,7 @@ fn a_device_from_elsewhere_waits_for_a_decision_that_everybody_hears() {
         let resolved =
             json!({"requestId": id, "deviceId": device.id, "decision": "approved", "ts": UNIX_MS});
         for at in deciders {
-            assert_eq!(world.events(at, "device.pair.resolved"), [resolved.clone()]);
+            assert_eq!(world.events(at, "device.pair.resolved"), std::slice::from_ref(&resolved));
         }
         for at in others {
             assert!(world.clients[at].messages.iter().all(|message| {
@@ -706,6 +706,69 @@ fn a_device_thrown_out_while_it_comes_in_stays_out() {
         world.advance(Duration::from_secs(5));
         assert_eq!(list(&mut world, 0)["paired"], json!([]));
         let answer = device.connect_from(&mut world, 0, FAR, &Hello::by_token(&first, READ)).1;
+        assert_eq!(answer["error"]["details"]["code"], "AUTH_DEVICE_TOKEN_MISMATCH");
+    }
+}
+
+#[test]
+fn two_programs_that_come_at_once_keep_their_tokens() {
+    let mut world = World::new(1);
+    let device = TestDevice::new(1);
+    paired(&mut world, &device, READ);
+    world.make_slow(0);
+    let hello = Hello::cli("secret", READ);
+    let both: Vec<_> = (0..2)
+        .map(|_| {
+            let (at, challenge) = knock(&mut world, 0, "127.0.0.1", &[]);
+            (at, world.request(at, "connect", hello.signed(&device, &challenge)))
+        })
+        .collect();
+    world.advance(Duration::from_secs(5));
+    let tokens: Vec<_> =
+        both.iter().map(|(at, id)| token(&world.answer(*at, id).expect("an answer"))).collect();
+    world.restart(0, config());
+    world.advance(Duration::from_secs(5));
+    for token in tokens {
+        let answer = device.connect(&mut world, 0, &Hello::by_token(&token, READ)).1;
+        assert_eq!(code(&answer), "ok", "{answer}");
+    }
+}
+
+#[test]
+fn late_news_of_a_change_mend_what_was_written_without_it() {
+    for method in ["device.pair.remove", "device.token.revoke"] {
+        let mut world = World::new(3);
+        let device = TestDevice::new(1);
+        let first = paired(&mut world, &device, READ);
+        let admin = operator(&mut world, 0, ADMIN);
+        // Node 1 has not heard of it yet, and writes the device as it knows it.
+        world.cut_off = vec![1];
+        let is_removal = method == "device.pair.remove";
+        let mut params = json!({"deviceId": device.id});
+        if !is_removal {
+            params["role"] = json!("operator");
+        }
+        assert_eq!(code(&world.call(admin, method, params)), "ok");
+        let second = device.connect(&mut world, 1, &Hello::cli("secret", READ)).0;
+        assert_eq!(closed(&world, second), None);
+        world.cut_off.clear();
+        let news = if is_removal {
+            DeviceNews::Removed(device.id.as_str().into(), UNIX_MS)
+        } else {
+            // As another node would tell it again.
+            let other = operator(&mut world, 0, ADMIN);
+            let params = json!({"deviceId": device.id, "role": "operator"});
+            world.call(other, "device.token.revoke", params);
+            DeviceNews::Rejected("nothing".into())
+        };
+        world.nodes[1].handle_message(world.now, BusMessage::Devices { news });
+        world.settle();
+        for node in 0..3 {
+            world.restart(node, config());
+        }
+        let left = list(&mut world, 1)["paired"].as_array().map(Vec::len);
+        assert_eq!(left, Some(usize::from(!is_removal)), "{method}");
+        let answer = device.connect(&mut world, 0, &Hello::by_token(&first, READ)).1;
         assert_eq!(answer["error"]["details"]["code"], "AUTH_DEVICE_TOKEN_MISMATCH");
     }
 }

@@ -298,6 +298,10 @@ fn what_is_said_is_told_to_who_listens_to_the_session() {
     let roles: Vec<_> = told.iter().map(|event| event["message"]["role"].clone()).collect();
     assert_eq!(roles, ["user", "assistant"]);
     assert_eq!((&told[1]["messageId"], &told[1]["messageSeq"]), (&json!("2"), &json!(2)));
+    assert_eq!((&told[0]["messageId"], &told[0]["messageSeq"]), (&json!("1"), &json!(1)));
+    assert_eq!(told[0]["message"]["idempotencyKey"], "k1:user", "{}", told[0]);
+    assert_eq!(told[0]["message"]["__openclaw"], json!({"id": "1", "seq": 1}));
+    assert_eq!(told[1]["message"]["__openclaw"], json!({"id": "2", "seq": 2, "runId": "k1"}));
     assert!(world.events(at, "session.message").is_empty());
     let answer = ok(world.call(listener, "sessions.messages.unsubscribe", params));
     assert_eq!(answer["subscribed"], false);

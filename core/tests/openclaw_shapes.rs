@@ -69,7 +69,7 @@ fn models_are_listed_whatever_clients_send_along() {
 }
 
 #[test]
-fn the_health_of_an_agent_says_all_that_there_is_to_a_heartbeat() {
+fn the_health_of_an_agent_says_all_that_there_is_to_it() {
     let mut world = World::new(1);
     let (at, hello) = hello(&mut world, 4, &[]);
     let health = world.call_slow(at, "health", json!({}));
@@ -82,6 +82,7 @@ fn the_health_of_an_agent_says_all_that_there_is_to_a_heartbeat() {
                 "prompt": "", "target": "none", "ackMaxChars": 0,
             });
             assert_eq!(agent["heartbeat"], heartbeat);
+            assert_eq!(agent["sessions"], json!({"path": "", "count": 0, "recent": []}));
         }
     }
 }

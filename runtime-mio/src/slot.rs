@@ -139,7 +139,7 @@ impl Slot {
                     self.writable = count == offered;
                     let outbox = self.connection.outbox(now);
                     outbox.written(now, count);
-                    if outbox.is_empty() && outbox.is_open() {
+                    if outbox.is_empty() && (outbox.is_open() || outbox.wants_body()) {
                         handler.flushed(now, self.id, outbox);
                     }
                 }

@@ -1,4 +1,4 @@
-//! The body of a request, on its way through.
+//! The body of a request, on its way through, and how long the one of an answer may take.
 
 use super::Connection;
 use super::deadline::at;
@@ -51,6 +51,19 @@ impl Connection {
         let silent = released.into_iter().fold(self.heard.max(since), Instant::max);
         let silence = at(silent, limits.body_silence, Why::Body);
         [whole, silence].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// The answer as a whole has its time, and so has each piece: the peer's to take it, the
+    /// application's to bring the next.
+    pub(super) fn response_deadline(&self) -> Option<(Instant, Why)> {
+        let limits = self.outbox.limits();
+        let whole = at(self.outbox.since, limits.body_within, Why::Body);
+        let piece = if self.outbox.is_blocked() {
+            at(self.outbox.moved, limits.drain_within, Why::Drain)
+        } else {
+            at(self.outbox.moved, limits.body_silence, Why::Body)
+        };
+        [whole, piece].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// The body did not come in time.

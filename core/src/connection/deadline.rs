@@ -31,6 +31,7 @@ impl Connection {
             (_, Sending::Closing(_) | Sending::Answered(_) | Sending::Ended) => {
                 at(since, limits.close_within, Why::Close)
             }
+            (_, Sending::Responding) => self.response_deadline(),
             // It was taken outside a turn: the next one reads it, even if nothing of it will come.
             (Receiving::Request, Sending::Handshake) if self.outbox.takes_body() => {
                 Some((since, Why::Resume))
@@ -104,6 +105,11 @@ impl Connection {
                 None
             }
             Why::Handshake => self.expire_handshake(),
+            Why::Body | Why::Drain if self.outbox.sending == Sending::Responding => {
+                // Half of it has left: nothing can be said any more.
+                self.to_dead();
+                Some(if why == Why::Drain { Cause::SlowReader } else { Cause::Timeout(why) })
+            }
             Why::Body => Some(self.expire_body()),
             Why::Close => {
                 let sending = self.outbox.sending;

@@ -224,6 +224,7 @@ impl Connection {
                 self.handshake = None;
             }
         } else {
+            outbox.cut_answer();
             outbox.close(code, reason);
             if self.told {
                 // Whoever closes what was given up does not wait for its reader any longer.

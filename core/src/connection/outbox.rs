@@ -192,7 +192,7 @@ impl Outbox {
     /// # Errors
     /// [`AnswerError`]; nothing was sent, the request still waits.
     pub fn accept(&mut self, answer: &Accept<'_>) -> Result<(), AnswerError> {
-        let offer = self.offer.as_ref().ok_or(AnswerError::NothingToAnswer)?;
+        let offer = unanswered(&self.offer)?;
         offer.accept(answer, &mut self.tail)?;
         let agreed = offer.agreed.filter(|_| !answer.plain);
         self.agree(agreed);
@@ -208,13 +208,71 @@ impl Outbox {
     /// # Errors
     /// [`AnswerError`]; nothing was sent, the request still waits.
     pub fn respond(&mut self, answer: &Response<'_>) -> Result<(), AnswerError> {
-        let offer = self.offer.as_ref().ok_or(AnswerError::NothingToAnswer)?;
-        offer.respond(answer, &mut self.tail)?;
-        self.offer = None;
-        self.sending = Sending::Answered(answer.status);
-        self.since = self.now;
+        unanswered(&self.offer)?.respond(answer, &mut self.tail)?;
         self.pushed_head();
+        self.answered(answer.status);
         Ok(())
+    }
+
+    /// Answers the request with a body of `length` bytes that need not be at hand: what
+    /// [`Response::body`] holds of it leaves at once, the rest is given with [`Outbox::body`]. Without
+    /// any rest, as for a HEAD request, this is [`Outbox::respond`].
+    ///
+    /// A peer that takes nothing for [`Limits::drain_within`](crate::Limits::drain_within), or the body
+    /// not whole within [`Limits::body_within`](crate::Limits::body_within), is cut off; so is one whose
+    /// application gives it nothing for [`Limits::body_silence`](crate::Limits::body_silence).
+    ///
+    /// # Errors
+    /// [`AnswerError`]; nothing was sent, the request still waits.
+    pub fn begin_response(
+        &mut self,
+        answer: &Response<'_>,
+        length: u64,
+    ) -> Result<(), AnswerError> {
+        let left = unanswered(&self.offer)?.begin(answer, length, &mut self.tail)?;
+        self.pushed_head();
+        match &mut self.offer {
+            Some(offer) if left > 0 => {
+                offer.begun = Some((answer.status, left));
+                self.sending = Sending::Responding;
+                (self.since, self.moved) = (self.now, self.now);
+            }
+            _ => self.answered(answer.status),
+        }
+        Ok(())
+    }
+
+    /// The next piece of the body that [`Outbox::begin_response`] has announced. It is shared, not
+    /// copied. A piece is taken whole when nothing is queued, so one at a time, each when the one before
+    /// has left, holds no more than one for a peer that reads slowly.
+    ///
+    /// # Errors
+    /// [`AnswerError::NothingToAnswer`] when no body is awaited, [`AnswerError::BodySize`] when this is
+    /// more than was announced, [`AnswerError::Full`] when it and what is queued exceed
+    /// [`Limits::outbox`](crate::Limits::outbox). Nothing was queued.
+    pub fn body(&mut self, piece: Bytes) -> Result<(), AnswerError> {
+        let begun = self.offer.as_mut().and_then(|offer| offer.begun.as_mut());
+        let (_, left) = begun.ok_or(AnswerError::NothingToAnswer)?;
+        let rest = left.checked_sub(piece.len() as u64).ok_or(AnswerError::BodySize)?;
+        if self.queued > 0 && self.queued + piece.len() > self.limits.outbox as usize {
+            return Err(AnswerError::Full);
+        }
+        *left = rest;
+        if !piece.is_empty() {
+            if !self.blocked {
+                self.moved = self.now;
+            }
+            self.share(piece);
+            // There are no frames among it.
+            self.rest = self.queued;
+        }
+        Ok(())
+    }
+
+    /// Whether [`Outbox::body`] is to be given more.
+    pub fn wants_body(&self) -> bool {
+        let begun = self.offer.as_ref().and_then(|offer| offer.begun);
+        begun.is_some_and(|(_, left)| left > 0)
     }
 
     /// Takes the body of the request that [`Event::Request`](crate::Event::Request) brought, of at most
@@ -230,7 +288,8 @@ impl Outbox {
     /// [`AnswerError::BodySize`] when the request announces more than `limit`; nothing was sent, the
     /// request still waits for its answer, which should be 413.
     pub fn take_body(&mut self, limit: u64) -> Result<(), AnswerError> {
-        let offer = self.offer.as_mut().filter(|offer| offer.taken.is_none());
+        let offer =
+            self.offer.as_mut().filter(|offer| offer.taken.is_none() && offer.begun.is_none());
         let offer = offer.ok_or(AnswerError::NothingToAnswer)?;
         if let BodyLength::Known(length) = offer.body
             && length > limit
@@ -319,6 +378,26 @@ impl Outbox {
         self.offer = None;
         self.push_head(|out| write_error(error, out));
         self.end();
+    }
+
+    fn answered(&mut self, status: u16) {
+        self.offer = None;
+        self.sending = Sending::Answered(status);
+        self.since = self.now;
+    }
+
+    /// Everything has left: that may have been the end of an answer.
+    pub(super) fn has_left(&mut self) {
+        if let Some((status, 0)) = self.offer.as_ref().and_then(|offer| offer.begun) {
+            self.answered(status);
+        }
+    }
+
+    /// The answer under way gets no more than it has: its peer sees that it is not whole.
+    pub(super) fn cut_answer(&mut self) {
+        if let Some((status, _)) = self.offer.as_ref().and_then(|offer| offer.begun) {
+            self.answered(status);
+        }
     }
 
     pub(super) fn is_in_handshake(&self) -> bool {
@@ -530,6 +609,12 @@ impl Outbox {
         let most = limit.saturating_add(limit / 2).saturating_sub(self.tail.len());
         self.tail.reserve_exact(len.max(self.tail.len().min(most)));
     }
+}
+
+/// The request that waits for its answer.
+fn unanswered(offer: &Option<Box<Offer>>) -> Result<&Offer, AnswerError> {
+    let offer = offer.as_deref().filter(|offer| offer.begun.is_none());
+    offer.ok_or(AnswerError::NothingToAnswer)
 }
 
 impl fmt::Debug for Outbox {

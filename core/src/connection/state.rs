@@ -7,6 +7,8 @@
 //!   client: Response --------> Frames -> Discard -> Dead            \-> Answered -------> Ended
 //!                   \-> Refusal -> Refused -> Dead
 //!
+//!   Handshake -> Responding -> Answered: an answer in pieces, until the last has left
+//!
 //!   Open -> GivenUp: the peer reads too slowly; its Close passes what is queued
 //!
 //!   Discard   the application was told Closed; input is read to the end of file and thrown away,
@@ -48,6 +50,8 @@ pub(super) enum Receiving {
 pub(super) enum Sending {
     /// HTTP only.
     Handshake,
+    /// The rest of an answer's body.
+    Responding,
     /// Messages and control frames.
     Open,
     /// Nothing more: the application's Close with this code is queued, the peer's is awaited.
@@ -79,7 +83,7 @@ impl Connection {
             _ if self.in_turn => End::Drop,
             (Receiving::Dead, _) => End::Drop,
             _ if !self.outbox.is_empty() => End::Stay,
-            (_, Sending::Handshake | Sending::Open) => End::Stay,
+            (_, Sending::Handshake | Sending::Responding | Sending::Open) => End::Stay,
             // The peer's Close is awaited.
             (Receiving::Frames, _) => End::Stay,
             _ if self.eof && self.told => End::Drop,
@@ -101,6 +105,7 @@ impl Connection {
             }
             // Half-closed: the answer still has somebody to read it.
             (Receiving::Request | Receiving::Answer, Sending::Handshake) if !again => None,
+            (_, Sending::Responding) if !again => None,
             (
                 Receiving::Request | Receiving::Body | Receiving::Answer,
                 Sending::Answered(status),
@@ -128,7 +133,9 @@ impl Connection {
     /// The peer had ended its half before the application answered: the answer leaves, but nothing
     /// will arrive any more that could bring the application its Closed. The next turn does.
     pub(super) fn is_owed_closed(&self) -> bool {
-        self.eof && !self.told && self.outbox.sending != Sending::Handshake
+        self.eof
+            && !self.told
+            && !matches!(self.outbox.sending, Sending::Handshake | Sending::Responding)
     }
 
     /// The application accepted the upgrade, or the server's 101 was right.

@@ -74,6 +74,7 @@ impl Outbox {
         }
         if all {
             self.clear();
+            self.has_left();
             return;
         }
         self.blocked = true;

@@ -8,7 +8,7 @@ use super::budget::Crowd;
 use super::conn::ConnId;
 use super::failures::Guess;
 use super::link::{Attached, LinkId};
-use super::openclaw::DeviceNews;
+use super::openclaw::{DeviceNews, NodeNews};
 use super::pairing::{Device, PairRequest};
 use super::presence::Entry;
 use super::principal::Principal;
@@ -252,6 +252,11 @@ pub enum BusMessage {
         /// Its name.
         name: Arc<str>,
     },
+    /// Something has become of a node of the second dialect.
+    Nodes {
+        /// What.
+        news: NodeNews,
+    },
     /// Sockets of the sender that are not logged in.
     PreAuth {
         /// The sender.
@@ -296,7 +301,7 @@ impl Gateway {
     ) {
         let call = CallId(self.next_call);
         self.next_call += 1;
-        let deadline = cx.now + self.config.bounds().call_within;
+        let deadline = cx.now + self.config.bounds().call_within + op.takes();
         self.timers.insert((deadline, Timer::Call(call)));
         self.calls.insert(call, Call { to, deadline });
         let from = self.node.id();
@@ -309,6 +314,7 @@ impl Gateway {
                 self.node_restarted(cx, node);
                 self.presence_restarted(cx.now, node);
                 self.quiet_before.remove(&node);
+                self.tell_nodes(cx, node);
                 for crowd in self.budget.restarted(node) {
                     let message = BusMessage::PreAuth { node: self.node.id(), crowd };
                     self.publish(Route::Node(node), message);
@@ -379,6 +385,7 @@ impl Gateway {
             BusMessage::PairApproved { device } => self.device_known(cx, device),
             BusMessage::PairDenied { name } => self.pair_over(cx, &name, PairAction::Denied),
             BusMessage::DeviceGone { name } => self.device_gone(cx, &name),
+            BusMessage::Nodes { news } => self.node_news(cx, news),
             BusMessage::PreAuth { node, crowd } => self.budget.hear(node, crowd),
             BusMessage::Guessed { guess } => {
                 self.failures.count(cx.now, guess);

@@ -4,6 +4,7 @@ use super::forwarded::{Cidr, ForwardedHeader};
 use super::jwt::{JwtKey, JwtKeyError, Verifier};
 use super::origin::{Host, OriginRule};
 use super::principal::Role;
+use super::site::Site;
 use super::static_page::StaticPage;
 use super::upload;
 use crate::limits::Limits;
@@ -130,6 +131,9 @@ pub struct GatewayConfig {
     /// Pages of the host that anybody may read who may ask at all, such as a web page for people. Default
     /// none: then `/` is a short index.
     pub pages: &'static [StaticPage],
+    /// Files of the host that anybody may read who may ask at all, such as a web application. Default
+    /// none.
+    pub site: Option<Site>,
     /// What peers may cost.
     pub bounds: Bounds,
 }
@@ -229,6 +233,7 @@ pub struct Bounds {
     pub revocations: usize,
     /// Devices that may ask to be let in at once, of each dialect. Default 64: as many as an admin looks
     /// through.
+    /// As many nodes of the second dialect may ask to have approved what they can do.
     pub pairings: usize,
     /// How many of them from one address. Default 3: no address fills the list alone.
     pub pairings_per_address: usize,
@@ -237,6 +242,8 @@ pub struct Bounds {
     pub pairing_within: Duration,
     /// Devices that are let in, of each dialect. Default 1,000. Those that several nodes let in at the
     /// same moment may go beyond it.
+    /// Nodes of the second dialect that are connected, and those of which something was approved, are no
+    /// more than this either.
     pub devices: usize,
     /// How long a device is let in. Default 30 days. Those of the second dialect have keys, and stay until
     /// they are removed.
@@ -283,6 +290,7 @@ impl GatewayConfig {
             create_sessions_on_send: false,
             max_upload_bytes: 50 * 1024 * 1024,
             pages: &[],
+            site: None,
             bounds: Bounds::default(),
         }
     }

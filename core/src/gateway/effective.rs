@@ -58,8 +58,10 @@ pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
         max_upload_bytes,
         create_sessions_on_send,
         pages,
+        site,
         bounds,
     } = config;
+    let ui_dir = site.as_ref().map(|site| site.root.to_string_lossy());
     Object::new(out)
         .str("version", version)
         .object("gateway", |o| {
@@ -80,6 +82,7 @@ pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
                 .num("max_upload_bytes", *max_upload_bytes as u64)
                 .bool("create_sessions", *create_sessions_on_send)
                 .bool("console", !pages.is_empty())
+                .maybe_str("ui_dir", ui_dir.as_deref())
                 .bool("deflate", limits.compresses())
         })
         .list("agents", agents, |out, agent| {

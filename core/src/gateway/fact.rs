@@ -248,6 +248,8 @@ pub enum Why {
     RateLimit,
     /// An upload that is not the form or the file that it should be.
     Form,
+    /// A file that is too large to be sent.
+    FileSize,
     /// The disk or the user's share of it is full, or the disk fails.
     Disk,
 }

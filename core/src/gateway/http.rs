@@ -15,44 +15,55 @@ use super::json::{self, Object};
 use super::origin::{Host, Origin, OriginRefusal, judge};
 use super::refusal::cut;
 use super::send::Cx;
+use super::site::{self, Headers};
 use super::static_page::{StaticPage, is_visit};
 use super::{Gateway, PROTOCOL, cors, upload};
 use crate::connection::Outbox;
 use crate::upgrade::{Accept, RequestHead, Response};
+use bytes::Bytes;
 use std::borrow::Cow;
 use std::time::Instant;
 
-/// A whole answer to a plain request.
+/// An answer to a plain request, whole or its beginning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpAnswer {
     status: u16,
-    body: String,
-    content_type: &'static str,
-    header: Option<(&'static str, String)>,
-    /// Pages of this origin may read it.
-    origin: Option<String>,
+    headers: Headers,
+    body: Bytes,
+    /// Bytes of the whole body: [`Action::Body`](super::Action::Body) brings those that are not here.
+    length: u64,
 }
 
 impl HttpAnswer {
     pub(super) fn json(status: u16, body: String) -> Self {
-        Self { status, body, content_type: "application/json", header: None, origin: None }
+        Self::whole(status, vec![("Content-Type", "application/json".into())], body)
+    }
+
+    fn whole(status: u16, headers: Headers, body: String) -> Self {
+        let length = body.len() as u64;
+        Self::beginning(status, headers, body.into(), length)
+    }
+
+    /// One whose body has `length` bytes.
+    pub(super) fn beginning(status: u16, headers: Headers, body: Bytes, length: u64) -> Self {
+        Self { status, headers, body, length }
     }
 
     /// Lets pages of an origin that is allowed read it.
-    pub(super) fn readable_by(self, origin: Option<String>) -> Self {
-        Self { origin, ..self }
+    pub(super) fn readable_by(mut self, origin: Option<String>) -> Self {
+        if let Some(origin) = origin {
+            let cors = cors::headers(&origin);
+            self.headers.extend(cors.map(|(name, value)| (name, value.to_string().into())));
+        }
+        self
     }
 
     /// Answers with it, if there is a request that waits for an answer.
     pub fn write(&self, outbox: &mut Outbox) {
-        let Self { status, body, content_type, header, origin } = self;
-        let content_type = ("Content-Type", *content_type);
-        let header = header.as_ref().map(|(name, value)| (*name, value.as_str()));
-        let cors = origin.iter().flat_map(|origin| cors::headers(origin));
-        let headers: Vec<_> = std::iter::once(content_type).chain(header).chain(cors).collect();
+        let headers: Vec<_> = self.headers.iter().map(|(name, value)| (*name, &**value)).collect();
+        let answer = Response { status: self.status, headers: &headers, body: &self.body };
         // It fails when the connection has ended, or was answered by the core.
-        let _ =
-            outbox.respond(&Response { status: *status, headers: &headers, body: body.as_bytes() });
+        let _ = outbox.begin_response(&answer, self.length);
     }
 }
 
@@ -81,26 +92,23 @@ impl Refused {
         Self { origin, ..self }
     }
 
-    fn try_later(why: Why, body: &'static str) -> Self {
+    pub(super) fn try_later(why: Why, body: &'static str) -> Self {
         Self::new(503, why, body).header("Retry-After", "5")
     }
 
     pub(super) fn answer(&self) -> HttpAnswer {
-        HttpAnswer {
-            status: self.status,
-            body: format!("{}\n", self.body),
-            content_type: "text/plain; charset=utf-8",
-            header: self.header.clone(),
-            origin: self.origin.clone(),
-        }
+        let mut headers: Headers = vec![("Content-Type", "text/plain; charset=utf-8".into())];
+        headers.extend(self.header.iter().map(|(name, value)| (*name, value.clone().into())));
+        HttpAnswer::whole(self.status, headers, format!("{}\n", self.body))
+            .readable_by(self.origin.clone())
     }
 }
 
 /// What a request is answered with.
 enum Taken {
     Upgrade,
-    /// Nothing here: its body comes first, or it was a preflight.
-    Upload,
+    /// Nothing here: its body comes first, a file is looked for, or it was a preflight.
+    Later,
     Page(u16, String),
     Static(&'static StaticPage),
 }
@@ -140,7 +148,9 @@ impl Gateway {
             if head.is_upgrade() {
                 self.check_upgrade(conn, head).map(|()| Taken::Upgrade)
             } else if upload::PATHS.contains(&head.path()) {
-                self.upload_request(cx, conn, head).map(|()| Taken::Upload)
+                self.upload_request(cx, conn, head).map(|()| Taken::Later)
+            } else if let Some(site) = self.site_of(head).cloned() {
+                self.begin_download(cx, conn, head, site).map(|()| Taken::Later)
             } else {
                 self.page(cx.now, head)
             }
@@ -148,7 +158,7 @@ impl Gateway {
         let Some((_, outbox)) = &mut cx.direct else { return };
         // The outbox has the request that this event brought: answering it cannot fail.
         match checked {
-            Ok(Taken::Upload) => {}
+            Ok(Taken::Later) => {}
             Ok(Taken::Upgrade) => {
                 // Nothing is inflated for who has not logged in: only a credential that comes with
                 // the upgrade is known by now.
@@ -236,7 +246,7 @@ impl Gateway {
             // gets nothing else.
             let of_page = || {
                 let origin = Origin::parse(&text);
-                self.static_page(head).is_some()
+                self.is_public(head)
                     && !head.is_upgrade()
                     && origin
                         .zip(host.as_ref())
@@ -246,7 +256,7 @@ impl Gateway {
                 |refusal| if of_page() { Ok(()) } else { Err(refuse_origin(&text, refusal)) },
             )?;
         } else if head.header("Sec-Fetch-Site").is_some_and(|site| site == b"cross-site")
-            && !(is_visit(head) && self.static_page(head).is_some())
+            && !(is_visit(head) && self.is_public(head))
         {
             // A page cannot write this header, the browser does (Fetch Metadata, section 2.4).
             let body = "a page of another site asks, and the request has no Origin to judge it by";
@@ -300,6 +310,18 @@ impl Gateway {
         let path = head.path();
         let taken = PAGES.iter().any(|(own, page)| *own == path && *page != Page::Index);
         self.config.raw.pages.iter().find(|page| !taken && page.path == path)
+    }
+
+    /// The site that has this path, which is none of the gateway's or of the host's pages.
+    fn site_of(&self, head: &RequestHead<'_>) -> Option<&site::Site> {
+        let own = |(path, page): &(&str, Page)| *path == head.path() && *page != Page::Index;
+        let taken = PAGES.iter().any(own) || self.static_page(head).is_some();
+        self.config.raw.site.as_ref().filter(|_| !taken && site::is_of_site(head))
+    }
+
+    /// Whether nobody needs a credential for this.
+    fn is_public(&self, head: &RequestHead<'_>) -> bool {
+        self.static_page(head).is_some() || self.site_of(head).is_some()
     }
 
     fn page(&self, now: Instant, head: &RequestHead<'_>) -> Result<Taken, Refused> {

@@ -8,7 +8,7 @@ use super::idempotency::other_text;
 use super::inject::Injection;
 use super::link::ResumeToken;
 use super::log_ring::LogQuery;
-use super::openclaw::{Browse, DeviceJob};
+use super::openclaw::{Browse, DeviceJob, NodeJob};
 use super::pairing::Device;
 use super::principal::Principal;
 use super::record::RecordKind;
@@ -19,8 +19,8 @@ use super::session::{Op, Session, not_yours};
 use super::upload::Step;
 use super::waiting::Asked;
 use super::work::{
-    JobId, MediaOutcome, MediaWork, Outcome, Run, SessionInfo, StoreError, StoreOutcome, StoreWork,
-    Usage, Work,
+    JobId, MediaOutcome, MediaWork, Outcome, Run, SessionInfo, SiteOutcome, StoreError,
+    StoreOutcome, StoreWork, Usage, Work,
 };
 use super::{Action, Gateway, Timer};
 use std::sync::Arc;
@@ -149,6 +149,8 @@ pub(super) enum Job {
     },
     /// A device of the second dialect is made durable, or taken out.
     Device(DeviceJob),
+    /// What was approved of a node is made durable, or taken out.
+    Node(NodeJob),
     /// A record is put in or taken out; nobody waits for it.
     Forget,
     /// The files of a message are looked for.
@@ -170,6 +172,10 @@ pub(super) enum Job {
         conn: ConnId,
         path: Arc<str>,
         step: Step,
+    },
+    /// A piece of a file is read for a client.
+    Site {
+        conn: ConnId,
     },
 }
 
@@ -206,7 +212,7 @@ impl Gateway {
         self.start(cx, Work::Logs(query), job, within);
     }
 
-    fn start(&mut self, cx: &Cx<'_>, work: Work, job: Job, within: Duration) -> JobId {
+    pub(super) fn start(&mut self, cx: &Cx<'_>, work: Work, job: Job, within: Duration) -> JobId {
         let id = JobId(self.next_job);
         self.next_job += 1;
         let (since, deadline) = (cx.now, cx.now + within);
@@ -274,6 +280,8 @@ impl Gateway {
             (Job::Media { conn, path, step }, Outcome::Media(outcome)) => {
                 self.media_done(cx, conn, &path, step, outcome);
             }
+            (Job::Site { conn }, Outcome::Site(outcome)) => self.site_done(cx, conn, outcome),
+            (Job::Site { conn }, _) => self.site_done(cx, conn, SiteOutcome::Failed),
             (Job::Attach { name }, Outcome::Media(outcome)) => self.attached(cx, name, outcome),
             (job, Outcome::Store(outcome)) => {
                 let outcome = self.judge_store(outcome);
@@ -302,6 +310,7 @@ impl Gateway {
                 let late = MediaOutcome::Failed(StoreError::Unavailable);
                 self.media_done(cx, conn, &path, step, late);
             }
+            Some(Job::Site { conn }) => self.site_done(cx, conn, SiteOutcome::Failed),
             Some(Job::Attach { name }) => {
                 self.attached(cx, name, MediaOutcome::Failed(StoreError::Unavailable));
             }
@@ -406,12 +415,14 @@ impl Gateway {
             Job::Ask { name, asked } => self.request_kept(cx, &name, asked, &outcome),
             Job::LetIn { device, to } => self.device_kept(cx, &device, to, &outcome),
             Job::Device(job) => self.device_job_done(cx, job, &outcome),
+            Job::Node(job) => self.node_job_done(cx, job, &outcome),
             Job::Revoke { to } => self.revocation_kept(cx, to, &outcome),
             Job::Run { .. }
             | Job::Settle
             | Job::Probe
             | Job::Forget
             | Job::Media { .. }
+            | Job::Site { .. }
             | Job::Attach { .. } => {}
             Job::FindMedia { to, .. } => self.reply_error(cx, to, &unavailable()),
             Job::LogPage { to } => self.log_page_read(cx, to, None),

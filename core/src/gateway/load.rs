@@ -89,6 +89,7 @@ impl Gateway {
                 RecordKind::Link => taken.push(record),
                 RecordKind::Device | RecordKind::Pairing => self.load_pairing(cx, &record),
                 RecordKind::DeviceKey => self.load_device(&record),
+                RecordKind::Node => self.load_node(&record),
             }
         }
         self.gone_before_start = Vec::new();

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a login costs at first, about: its answer lists methods and who is connected.
-const LOGIN: usize = 16 * 1024;
+pub(super) const LOGIN: usize = 16 * 1024;
 
 /// The `connect` method. On an open connection a success replaces who is logged in, and a failure
 /// logs out: what is connected is always what was proved last.
@@ -116,6 +116,7 @@ impl Gateway {
                 let at = self.ms(cx.now);
                 self.device_seen(&device, Seen::Disconnect, None, at);
             }
+            self.openclaw_left(cx, id);
         }
         if let Some(outbox) = cx.outbox(id) {
             outbox.limit_messages(self.config.bounds().pre_auth_message);

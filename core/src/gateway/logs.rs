@@ -72,10 +72,8 @@ pub(super) fn tail(
     let conn = *conn;
     match params.text("action")?.as_deref() {
         None => {
-            let limit = params.number("limit")?.unwrap_or(PAGE).clamp(1, MAX_PAGE);
-            let bytes = params.number("maxBytes")?.unwrap_or(PAGE_BYTES).clamp(1, MAX_PAGE_BYTES);
-            let cursor = params.number("cursor")?;
-            let query = LogQuery { cursor, limit: limit as usize, bytes: bytes as usize };
+            let (limit, bytes) = (params.number("limit")?, params.number("maxBytes")?);
+            let query = query(params.number("cursor")?, limit, bytes);
             if let Some(to) = to.take() {
                 gateway.start_logs(cx, query, Job::LogPage { to });
             }
@@ -112,6 +110,13 @@ pub(super) fn tail(
         }
     }
     Ok(())
+}
+
+/// What is asked of the log, within what a page may have.
+pub(super) fn query(cursor: Option<u64>, limit: Option<u64>, bytes: Option<u64>) -> LogQuery {
+    let limit = limit.unwrap_or(PAGE).clamp(1, MAX_PAGE) as usize;
+    let bytes = bytes.unwrap_or(PAGE_BYTES).clamp(1, MAX_PAGE_BYTES) as usize;
+    LogQuery { cursor, limit, bytes }
 }
 
 impl Gateway {

@@ -86,7 +86,8 @@ impl MemoryStore {
                 None => StoreOutcome::Absent,
             },
             StoreWork::Append { session, create, author, text, media, label, at, mark } => {
-                let message = Message { id: 0, author, text, media, label, at };
+                let key = mark.as_ref().map(|mark| mark.key().clone());
+                let message = Message { id: 0, author, text, media, label, at, key };
                 self.append(&session, create, message, mark)
             }
             StoreWork::Settle { user, key, end, at, expires } => {
@@ -300,7 +301,8 @@ impl Session {
 
 fn cost(message: &Message) -> usize {
     let media: usize = message.media.iter().map(|path| path.len() + size_of::<Arc<str>>()).sum();
-    message.text.len() + media + message.label.as_ref().map_or(0, String::len) + OVERHEAD
+    let key = message.key.as_ref().map_or(0, |key| key.len());
+    message.text.len() + media + message.label.as_ref().map_or(0, String::len) + key + OVERHEAD
 }
 
 #[cfg(test)]

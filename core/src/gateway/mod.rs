@@ -52,6 +52,12 @@
 //!                     answer.write(outbox);
 //!                 }
 //!             }
+//!             Action::Body { conn, piece } => {
+//!                 if let Some(outbox) = host.outbox(conn) {
+//!                     // It fails when the connection has ended, which the gateway is told.
+//!                     let _ = outbox.body(piece);
+//!                 }
+//!             }
 //!             Action::HoldBody { conn, hold } => {
 //!                 if let Some(outbox) = host.outbox(conn) {
 //!                     outbox.hold_body(hold);
@@ -77,6 +83,7 @@
 //! |---|---|
 //! | `http` `static_page` `origin` `cors` `forwarded` `budget` | what is asked before there is a WebSocket |
 //! | `upload` `multipart` `media_name` `media_ledger` | files that come before a message names them |
+//! | `site` `download` | files that go to browsers |
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
 //! | `login` `authenticate` `principal` `proof` `client` `rate` `failures` | who it is, what they may do, how often |
 //! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` `wall_clock` | credentials that come and go while it runs |
@@ -108,6 +115,7 @@ mod connections;
 mod cors;
 mod device_pair;
 mod dispatch;
+mod download;
 mod drain;
 mod echo;
 mod effective;
@@ -152,6 +160,7 @@ mod saved_link;
 mod send;
 mod session;
 mod sessions;
+mod site;
 mod static_page;
 mod system;
 mod tick;
@@ -184,8 +193,9 @@ pub use media_ledger::{MediaLedger, MediaRoom, NoRoom};
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
 pub use openclaw::{
-    Change as DeviceChange, DeviceNews, DeviceRequest, OpenClawMethod, PairedDevice, PeerRole,
-    Seen, openclaw_methods, openclaw_methods_markdown,
+    Change as DeviceChange, DeviceNews, DeviceRequest, NodeNews, NodeOnline, NodeOp, NodePairing,
+    NodeRequest, OpenClawMethod, PairedDevice, PeerRole, Seen, openclaw_methods,
+    openclaw_methods_markdown,
 };
 pub use pairing::{Device, PairRequest};
 pub use params::Param;
@@ -201,11 +211,13 @@ pub use revocations::Revocation;
 pub use ring::Event as LinkEvent;
 pub use send::deliver;
 pub use session::{Op, Send};
+pub use site::Site;
 pub use static_page::StaticPage;
 pub use waiting::PairAction;
 pub use work::{
-    Author, JobId, LISTED_CHARS, Listed, MediaOutcome, MediaWork, Message, NewSession, Outcome,
-    Run, SessionFilter, SessionInfo, StoreError, StoreOutcome, StoreWork, Usage, Work,
+    Author, FileVersion, JobId, LISTED_CHARS, Listed, MediaOutcome, MediaWork, Message, NewSession,
+    Outcome, Run, SessionFilter, SessionInfo, SiteOutcome, SiteWork, StoreError, StoreOutcome,
+    StoreWork, Usage, Work,
 };
 
 use crate::connection::{Entropy, Outbox};
@@ -214,9 +226,11 @@ use crate::frame::{CloseCode, Frame};
 use api_keys::ApiKeys;
 use budget::Budget;
 use bus::Call;
+use bytes::Bytes;
 use config::Checked;
 use conn::Conn;
 use core::net::SocketAddr;
+use download::Download;
 use drain::Draining;
 use failures::Failures;
 use idempotency::Idempotency;
@@ -274,6 +288,13 @@ pub enum Action {
         conn: ConnId,
         /// The answer.
         answer: HttpAnswer,
+    },
+    /// Give this to the connection's outbox with [`Outbox::body`].
+    Body {
+        /// The connection.
+        conn: ConnId,
+        /// The piece.
+        piece: Bytes,
     },
     /// Call [`Outbox::hold_body`] for the connection.
     HoldBody {
@@ -339,6 +360,7 @@ pub struct Gateway {
     tails: Tails,
     devices: Devices,
     uploads: BTreeMap<ConnId, Upload>,
+    downloads: BTreeMap<ConnId, Download>,
     /// Uploads that came to nothing, by their paths, until the host has forgotten them; whose they were.
     ending_uploads: BTreeMap<Arc<str>, Arc<str>>,
     live: BTreeMap<Arc<str>, Live>,
@@ -381,6 +403,7 @@ enum Timer {
     Tick,
     Tails,
     Health,
+    Invokes,
 }
 
 impl Gateway {
@@ -432,6 +455,7 @@ impl Gateway {
             tails: Tails::default(),
             devices: Devices::default(),
             uploads: BTreeMap::new(),
+            downloads: BTreeMap::new(),
             ending_uploads: BTreeMap::new(),
             live: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -488,8 +512,8 @@ impl Gateway {
         self.drain_on(cx);
     }
 
-    /// Everything that was queued for a connection has been given to the kernel. Events that wait for a
-    /// client that reads slowly go on now, merged as far as they can be. Call it whenever a write has
+    /// Everything that was queued for a connection has been given to the kernel. Events, or pieces of a
+    /// file, that wait for a client that reads slowly go on now, merged as far as they can be. Call it whenever a write has
     /// emptied the connection's outbox.
     pub fn handle_flushed(&mut self, now: Instant, conn: ConnId, outbox: &mut Outbox) {
         let cx = &mut Cx { now, direct: Some((conn, outbox)) };
@@ -537,6 +561,7 @@ impl Gateway {
                 Timer::Tick => self.tick_due(cx),
                 Timer::Tails => self.tails_due(cx),
                 Timer::Health => self.health_due(cx),
+                Timer::Invokes => self.invokes_due(cx),
             }
         }
         self.drain_on(cx);

@@ -19,12 +19,21 @@ pub enum RecordKind {
     /// A device of the second dialect, by its public key. The value must hold the hashes of its tokens,
     /// never the tokens.
     DeviceKey,
+    /// What a node of the second dialect may be told to do, by its device.
+    Node,
 }
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Link, Self::Device, Self::Pairing, Self::ApiKey, Self::Revocation, Self::DeviceKey];
+    pub const ALL: [Self; 7] = [
+        Self::Link,
+        Self::Device,
+        Self::Pairing,
+        Self::ApiKey,
+        Self::Revocation,
+        Self::DeviceKey,
+        Self::Node,
+    ];
 
     /// The word that stores keep. It must never change: files have it.
     pub const fn as_str(self) -> &'static str {
@@ -35,6 +44,7 @@ impl RecordKind {
             Self::ApiKey => "api_key",
             Self::Revocation => "revocation",
             Self::DeviceKey => "device_key",
+            Self::Node => "node",
         }
     }
 

@@ -57,6 +57,15 @@ pub enum Mark {
     },
 }
 
+impl Mark {
+    /// The request's key, which its text and its answer are found by.
+    pub fn key(&self) -> &Arc<str> {
+        match self {
+            Self::Begin { key, .. } | Self::End { key, .. } => key,
+        }
+    }
+}
+
 /// How a run ended, for those who ask again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunEnd {

@@ -740,7 +740,8 @@ impl Gateway {
         let object = Object::new(&mut payload)
             .str("turnId", &turn.id)
             .str("state", state)
-            .str("sessionKey", session);
+            .str("sessionKey", session)
+            .bool("started", matches!(which, Which::Running));
         turn.name().write(object).end();
         let users = [live.owner.clone(), turn.user.clone()];
         self.event(cx, &users, &Event::plain("chat.turn", &payload));
@@ -750,7 +751,10 @@ impl Gateway {
 /// The inner payload of `run.started`.
 fn started(turn: &Turn) -> String {
     let mut payload = String::new();
-    Object::new(&mut payload).str("message", &turn.text).end();
+    Object::new(&mut payload)
+        .str("message", &turn.text)
+        .str("messageId", &turn.message.to_string())
+        .end();
     payload
 }
 

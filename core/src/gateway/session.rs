@@ -7,6 +7,8 @@ use super::device_pair::Decision;
 use super::idempotency::{Met, Once};
 use super::jobs::Job;
 use super::json;
+use super::openclaw;
+use super::openclaw::NodeOp;
 use super::principal::Principal;
 use super::refusal::{Code, Refusal, cut};
 use super::request::Fingerprint;
@@ -76,6 +78,8 @@ pub enum Op {
         /// What is decided.
         decision: Decision,
     },
+    /// `node.invoke` of the second dialect and whatever is decided about a node.
+    Node(NodeOp),
     /// `sessions.preview`.
     Preview {
         /// The session's key.
@@ -158,6 +162,15 @@ impl Session {
         Ok(Self { key, owner, agent, fresh: false })
     }
 
+    /// The same under a name that the principal has chosen.
+    fn begin(who: &Principal, key: Arc<str>, agent: Arc<str>) -> Result<Self, Refusal> {
+        if !openclaw::may_begin(&who.user, &key) {
+            let text = "this name is that of another user's main session";
+            return Err(Refusal::new(Code::Forbidden, text));
+        }
+        Ok(Self::fresh(who, key, agent))
+    }
+
     /// A session that will be the principal's own.
     fn fresh(who: &Principal, key: Arc<str>, agent: Arc<str>) -> Self {
         Self { key, owner: who.user.clone(), agent, fresh: true }
@@ -173,13 +186,23 @@ impl Op {
         match self {
             Self::Send(send) => send.session.as_ref(),
             Self::Abort { session, .. } => session.as_ref(),
-            Self::Wait { .. } | Self::Disconnect { .. } | Self::Device { .. } => None,
+            Self::Wait { .. } | Self::Disconnect { .. } | Self::Device { .. } | Self::Node(_) => {
+                None
+            }
             Self::History { session, .. }
             | Self::Inject { session, .. }
             | Self::Status { session }
             | Self::Preview { session, .. }
             | Self::Create { session, .. }
             | Self::Change { session, .. } => Some(session),
+        }
+    }
+
+    /// How long this takes at most, besides its way to the node that does it.
+    pub(super) fn takes(&self) -> Duration {
+        match self {
+            Self::Node(op) => op.takes(),
+            _ => Duration::ZERO,
         }
     }
 
@@ -195,6 +218,7 @@ impl Op {
             }
             (Self::Disconnect { node, .. }, None) => *node,
             (Self::Device { device, .. }, None) => node.home(device),
+            (Self::Node(op), None) => op.home(node),
             _ => node.id(),
         }
     }
@@ -259,6 +283,7 @@ impl Gateway {
                 Op::Wait { run, within } => self.wait_for(cx, who, run, within, to),
                 Op::Disconnect { conn, reason, .. } => self.disconnect(cx, who, conn, reason, to),
                 Op::Device { device, decision } => self.decide(cx, who, (device, decision), to),
+                Op::Node(op) => self.node_op(cx, who, op, to),
                 op => self.abort_by_run(cx, who, &op, to),
             };
         };
@@ -294,10 +319,10 @@ impl Gateway {
             (None, Ok(_)) => match &op {
                 Op::Send(send) if send.create || self.config.raw.create_sessions_on_send => {
                     let agent = send.agent.as_deref().or(agent_of(&key));
-                    self.agent(agent).map(|agent| Session::fresh(who, key, agent))
+                    self.agent(agent).and_then(|agent| Session::begin(who, key, agent))
                 }
                 Op::Create { agent, .. } => {
-                    self.agent(Some(agent)).map(|agent| Session::fresh(who, key, agent))
+                    self.agent(Some(agent)).and_then(|agent| Session::begin(who, key, agent))
                 }
                 _ => Err(not_found(&key)),
             },
@@ -333,6 +358,7 @@ impl Gateway {
             Op::Wait { run, within } => self.wait_for(cx, who, run, within, to),
             Op::Disconnect { conn, reason, .. } => self.disconnect(cx, who, conn, reason, to),
             Op::Device { device, decision } => self.decide(cx, who, (device, decision), to),
+            Op::Node(op) => self.node_op(cx, who, op, to),
             Op::Preview { limit, .. } => {
                 let work = StoreWork::Open { session: session.key };
                 self.start_store(cx, work, Job::Preview { to, limit });
@@ -455,7 +481,10 @@ impl Gateway {
                     let path = |out: &mut String, path: &Arc<str>| json::string(out, path);
                     object = object.list("media", &message.media, path);
                 }
-                object.num("ts", message.at).end();
+                object
+                    .maybe_str("idempotencyKey", message.key.as_deref())
+                    .num("ts", message.at)
+                    .end();
             })
             .bool("more", *more)
             .end();

@@ -4,6 +4,7 @@ use super::log_ring::{LogPage, LogQuery};
 use super::media_ledger::{MediaRoom, NoRoom};
 use super::record::{Record, RecordKind};
 use super::request::{Known, Mark, RunEnd};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Names one piece of work until its last outcome.
@@ -25,6 +26,69 @@ pub enum Work {
     /// For the disk: one outcome, [`Outcome::Media`]. Works with one path must be executed in the order in
     /// which they were started.
     Media(MediaWork),
+    /// For the folder of a [`Site`](super::Site): one outcome, [`Outcome::Site`], in any order.
+    Site(SiteWork),
+}
+
+/// Work on the files of a [`Site`](super::Site), which are read and never written. A name consists of
+/// parts with `/` between, none of which is empty or begins with a dot; it has neither a backslash nor a
+/// control character. The host must see to it that symbolic links do not lead out of the folder either, and
+/// that only regular files are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SiteWork {
+    /// Read the beginning of the first of these files that is there: [`SiteOutcome::Found`] or
+    /// [`SiteOutcome::Absent`].
+    Find {
+        /// The folder.
+        root: Arc<Path>,
+        /// Where.
+        names: Vec<Arc<str>>,
+        /// At most so many bytes.
+        most: usize,
+    },
+    /// Read on in a file, if it is still this version: [`SiteOutcome::Piece`].
+    Read {
+        /// The folder.
+        root: Arc<Path>,
+        /// Where.
+        name: Arc<str>,
+        /// What was found there.
+        version: FileVersion,
+        /// Bytes that were read.
+        from: u64,
+        /// At most so many bytes.
+        most: usize,
+    },
+}
+
+/// Tells a file from what stands in its place after a change.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct FileVersion {
+    /// Its bytes.
+    pub size: u64,
+    /// When it was written, in nanoseconds since 1970.
+    pub modified: u64,
+}
+
+/// What came of work on the files of a site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SiteOutcome {
+    /// A file is there.
+    Found {
+        /// Which of the names it has.
+        at: usize,
+        /// What it is.
+        version: FileVersion,
+        /// Its beginning; all of it, unless that is more than was asked for.
+        bytes: Vec<u8>,
+    },
+    /// None of them is there.
+    Absent,
+    /// What stands there; nothing at the end of the file.
+    Piece(Vec<u8>),
+    /// It cannot be read, or is another version.
+    Failed,
 }
 
 /// Work on an uploaded file. Its path begins at the folder that the host keeps files in, has one
@@ -109,6 +173,8 @@ pub enum Outcome {
     Store(StoreOutcome),
     /// What came of work on an uploaded file.
     Media(MediaOutcome),
+    /// What came of work on the files of a site.
+    Site(SiteOutcome),
     /// Lines of the log.
     Logs(LogPage),
     /// A piece of an agent's answer. More follows.
@@ -355,6 +421,8 @@ pub struct Message {
     pub label: Option<String>,
     /// When, in Unix milliseconds.
     pub at: u64,
+    /// The key of its [`Mark`], if it came with one: who sent it knows it by that.
+    pub key: Option<Arc<str>>,
 }
 
 /// A stored session.

@@ -61,6 +61,8 @@ pub(crate) struct Offer {
     pub(crate) held: bool,
     /// When it wanted more again.
     pub(crate) released: Option<Instant>,
+    /// The answer was begun: its status, and bytes of its body that are to come.
+    pub(crate) begun: Option<(u16, u64)>,
 }
 
 impl Offer {
@@ -82,6 +84,7 @@ impl Offer {
             taken: None,
             held: false,
             released: None,
+            begun: None,
         }
     }
 
@@ -130,12 +133,23 @@ impl Offer {
         answer: &Response<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), AnswerError> {
+        self.begin(answer, answer.body.len() as u64, out).map(|_| ())
+    }
+
+    /// Writes the beginning of an answer whose body has `length` bytes; gives how many are to come.
+    pub(crate) fn begin(
+        &self,
+        answer: &Response<'_>,
+        length: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<u64, AnswerError> {
         check(answer.headers)?;
         if !(200..600).contains(&answer.status) {
             return Err(AnswerError::Status);
         }
-        write(answer, self.head_only, out);
-        Ok(())
+        let left = length.checked_sub(answer.body.len() as u64).ok_or(AnswerError::BodySize)?;
+        let has_body = write(answer, length, self.head_only, out);
+        Ok(if has_body { left } else { 0 })
     }
 }
 
@@ -149,9 +163,8 @@ pub(crate) fn write_error(error: UpgradeError, out: &mut Vec<u8>) {
         _ => None,
     };
     let headers: Vec<_> = std::iter::once(plain).chain(extra).collect();
-    write(
+    write_whole(
         &Response { status: error.status(), headers: &headers, body: body.as_bytes() },
-        false,
         out,
     );
 }
@@ -159,16 +172,21 @@ pub(crate) fn write_error(error: UpgradeError, out: &mut Vec<u8>) {
 /// Writes the refusal of a request that did not come in time.
 pub(crate) fn write_timeout(out: &mut Vec<u8>) {
     let text = "handshake timeout: the request did not come in time\n";
-    write(&Response::text(408, text), false, out);
+    write_whole(&Response::text(408, text), out);
 }
 
 /// Writes the refusal of a request whose body did not come in time.
 pub(crate) fn write_body_timeout(out: &mut Vec<u8>) {
     let text = "body timeout: the request's body did not come in time\n";
-    write(&Response::text(408, text), false, out);
+    write_whole(&Response::text(408, text), out);
 }
 
-fn write(answer: &Response<'_>, head_only: bool, out: &mut Vec<u8>) {
+fn write_whole(answer: &Response<'_>, out: &mut Vec<u8>) {
+    write(answer, answer.body.len() as u64, false, out);
+}
+
+/// Says whether the body follows.
+fn write(answer: &Response<'_>, length: u64, head_only: bool, out: &mut Vec<u8>) -> bool {
     let status = format!("HTTP/1.1 {} {}\r\n", answer.status, reason_phrase(answer.status));
     out.extend_from_slice(status.as_bytes());
     for (name, value) in answer.headers {
@@ -177,7 +195,7 @@ fn write(answer: &Response<'_>, head_only: bool, out: &mut Vec<u8>) {
     // RFC 9110 sections 8.6 and 15.4.5: these have no body, and what describes one would mislead.
     let has_body = !matches!(answer.status, 204 | 304);
     if has_body {
-        header("Content-Length", &answer.body.len().to_string(), out);
+        header("Content-Length", &length.to_string(), out);
     }
     if answer.status == 426 {
         // RFC 9110 section 15.5.22 and RFC 6455 section 4.4.
@@ -188,9 +206,11 @@ fn write(answer: &Response<'_>, head_only: bool, out: &mut Vec<u8>) {
         header("Connection", "close", out);
     }
     out.extend_from_slice(b"\r\n");
-    if has_body && !head_only {
+    let follows = has_body && !head_only;
+    if follows {
         out.extend_from_slice(answer.body);
     }
+    follows
 }
 
 fn header(name: &str, value: &str, out: &mut Vec<u8>) {

@@ -8,9 +8,12 @@ mod disk;
 pub mod envelope;
 #[path = "epoch.rs"]
 mod epoch;
+#[path = "files.rs"]
+mod files;
 
 pub use disk::{Disk, DiskMode};
 use epoch::epoch;
+pub use files::{Files, FilesMode};
 use moorline_core::gateway::*;
 use moorline_core::*;
 use serde_json::{Value, json};
@@ -53,6 +56,8 @@ pub struct World {
     pub store_mode: StoreMode,
     slow: Option<usize>,
     pub disk: Disk,
+    /// The folder of the site.
+    pub files: Files,
     /// The process's log, or nobody who keeps one.
     pub log: Option<LogRing>,
     /// When a slow disk is done with what it has.
@@ -84,6 +89,8 @@ pub struct Client {
     pub answer: Option<(u16, String)>,
     /// Its headers.
     pub headers: Vec<(String, String)>,
+    /// Everything that the server has said.
+    pub heard: Vec<u8>,
     pub client: Connection,
     pub server: Connection,
     /// The client's end does not read.
@@ -170,6 +177,7 @@ impl World {
             store_mode: StoreMode::Works,
             slow,
             disk: Disk::default(),
+            files: Files::default(),
             log: Some(LogRing::new("log-1", LogRing::LIMIT)),
             disk_busy: now,
             published: 0,
@@ -223,6 +231,7 @@ impl World {
             messages: VecDeque::new(),
             closed: None,
             answer: None,
+            heard: Vec::new(),
             headers: Vec::new(),
             client: Connection::client(request, entropy, self.limits.clone(), self.now),
             server: Connection::server(self.limits.clone(), self.now),
@@ -463,6 +472,7 @@ impl World {
             messages,
             closed,
             answer,
+            heard,
             headers,
             stalled,
             mute,
@@ -498,6 +508,7 @@ impl World {
         };
         if !bytes.is_empty() {
             moved = true;
+            heard.extend_from_slice(&bytes);
             self.nodes[*node].handle_flushed(now, *id, server.outbox(now));
             let mut turn = client.receive(now, &mut bytes);
             while let Some((event, _)) = turn.next_event() {
@@ -599,6 +610,11 @@ impl World {
                 let client = self.clients.iter_mut().find(|client| client.id == conn);
                 answer.write(client.expect("a client").server.outbox(now));
             }
+            Action::Body { conn, piece } => {
+                let client = self.clients.iter_mut().find(|client| client.id == conn);
+                // It fails when the connection has ended.
+                let _ = client.expect("a client").server.outbox(now).body(piece);
+            }
             Action::HoldBody { conn, hold } => {
                 let client = self.clients.iter_mut().find(|client| client.id == conn);
                 client.expect("a client").server.outbox(now).hold_body(hold);
@@ -614,6 +630,15 @@ impl World {
                 };
                 let outcome = self.disk.execute(work);
                 self.later(wait, node, job, Outcome::Media(outcome));
+            }
+            Action::Start { job, work: Work::Site(work) } => {
+                let wait = match self.files.mode {
+                    FilesMode::Hangs => return,
+                    FilesMode::Slow(time) => time,
+                    _ => Duration::ZERO,
+                };
+                let outcome = self.files.execute(work);
+                self.later(wait, node, job, Outcome::Site(outcome));
             }
             Action::Start { job, work: Work::Logs(query) } => {
                 if let Some(log) = &self.log {

@@ -182,9 +182,10 @@ impl World {
             }
             Action::Cancel { job } => self.due.retain(|_, (other, _)| *other != job),
             Action::Publish { .. } => panic!("there is no other node"),
-            Action::Start { work: Work::Media(_), .. }
+            Action::Start { work: Work::Media(_) | Work::Site(_), .. }
             | Action::Respond { .. }
-            | Action::HoldBody { .. } => panic!("nothing is uploaded over a WebSocket"),
+            | Action::Body { .. }
+            | Action::HoldBody { .. } => panic!("there are no files on a WebSocket"),
             Action::Note(_) => {}
         }
     }

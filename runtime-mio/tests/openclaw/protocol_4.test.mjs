@@ -118,6 +118,49 @@ test('agents, models, health, status and presence are listed', async () => {
   assert.equal(presence[0].reason, 'self');
 });
 
+test('sessions are listed, described, followed, renamed and removed', async () => {
+  const made = await connected({ scopes: ['operator.admin'] });
+  const sessionKey = 'agent:main:followed';
+  const followed = [];
+  const heard = new Promise((resolve) => {
+    made.sessions.subscribeMessages(sessionKey, ({ event, payload }) => {
+      if (event !== 'session.message') return;
+      followed.push(payload.message);
+      if (payload.message.role === 'assistant') resolve();
+    }).then(() => made.request('sessions.subscribe')).then(() => made.chatSync(WORDS, { sessionKey }));
+  });
+  await within('the conversation', heard);
+  assert.deepEqual(followed.map(({ role }) => role), ['user', 'assistant']);
+  await made.request('sessions.patch', { key: sessionKey, label: 'a name' });
+  const { sessions } = await made.sessions.list({ includeDerivedTitles: true, includeLastMessage: true });
+  assert.equal(sessions.find((row) => row.key === sessionKey).label, 'a name');
+  assert.equal((await made.sessions.describe(sessionKey)).session.key, sessionKey);
+  const { payload: found } = await made.request('sessions.resolve', { label: 'a name' });
+  assert.equal(found.key, sessionKey);
+  await made.sessions.delete(sessionKey);
+  assert.equal((await made.sessions.describe(sessionKey)).session, null);
+});
+
+test('a device that was let in comes back by its own token, until that is revoked', async () => {
+  const deviceIdentityPath = path.join(stateFolder(), 'device.json');
+  const first = await connected({ deviceIdentityPath });
+  const { deviceToken } = first.hello.auth;
+  assert.match(deviceToken, /^[\w-]{43}$/);
+  await first.disconnect();
+  const back = await connected({ deviceIdentityPath, token: undefined });
+  assert.equal(back.hello.auth.deviceToken, deviceToken);
+  const admin = await connected({ scopes: ['operator.admin', 'operator.pairing'] });
+  const { payload: listed } = await admin.request('device.pair.list');
+  const deviceId = back.deviceIdentity.deviceId;
+  assert.equal(listed.paired.find((device) => device.deviceId === deviceId).connected, true);
+  const closed = once(back.ws, 'close');
+  await admin.request('device.pair.remove', { deviceId });
+  const [code, reason] = await within('the close', closed);
+  assert.deepEqual([code, reason.toString()], [4001, 'device removed']);
+  const late = client({ deviceIdentityPath, token: undefined });
+  await assert.rejects(within('the refusal', late.connect()));
+});
+
 test('what its scopes do not allow, what is unknown and what is malformed is refused each in its way', async () => {
   const viewer = await connected({ scopes: ['operator.read'] });
   const said = { sessionKey: 'main', message: 'x', idempotencyKey: 'k3' };
@@ -143,7 +186,7 @@ test('every frame was as OpenClaw publishes it', () => {
   assert.deepEqual([...faults], []);
   for (const name of [
     'EventFrame', 'ResponseFrame', 'ErrorShape', 'HelloOk', 'ChatEvent', 'AgentEvent', 'PresenceEntry', 'ShutdownEvent',
-    'Health', 'AgentsListResult', 'AgentIdentityResult',
+    'Health', 'SessionRow', 'SessionsResolveResult', 'AgentsListResult', 'AgentIdentityResult',
   ]) {
     assert.ok(checked.get(`4 ${name}`) > 0, `${name} was never checked`);
   }

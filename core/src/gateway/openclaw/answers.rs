@@ -33,6 +33,11 @@ pub(in crate::gateway) enum Then {
     },
     /// Runs were stopped.
     Aborted,
+    /// A node has done what it was told, or has not.
+    Invoked {
+        /// The caller's name for it.
+        ask: Arc<str>,
+    },
     /// A part of a conversation was read.
     History(Box<History>),
     /// It was done.
@@ -171,6 +176,10 @@ impl Gateway {
         if let Then::Changed { session, what } = then {
             return self.session_changed(cx, to, session, *what, body);
         }
+        if let Then::Invoked { ask } = &then {
+            self.openclaw.invokes.answered(conn, ask);
+            return self.reply_body(cx, to, body);
+        }
         let Some(payload) = body.payload() else {
             if matches!(then, Then::Aborted) && body.error == Some(Code::NotFound) {
                 // Where nothing was said, nothing is under way.
@@ -185,7 +194,7 @@ impl Gateway {
             return self.reply_body(cx, to, body);
         };
         match then {
-            Then::AsItIs | Then::History(_) | Then::Changed { .. } => {
+            Then::AsItIs | Then::History(_) | Then::Changed { .. } | Then::Invoked { .. } => {
                 self.reply_body(cx, to, body);
             }
             Then::Done => self.reply_ok(cx, to, |_, out| out.push_str(r#"{"ok":true}"#)),

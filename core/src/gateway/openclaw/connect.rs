@@ -5,6 +5,7 @@ use super::super::config::Secret;
 use super::super::conn::ConnId;
 use super::super::intake::{Name, Request};
 use super::super::json;
+use super::super::login::LOGIN;
 use super::super::refusal::{Code, Refusal, cut};
 use super::super::send::Cx;
 use super::connect_params::{ConnectParams, PeerRole};
@@ -13,6 +14,7 @@ use super::device_proof::{self, Challenge, ProofError};
 use super::device_request::Wish;
 use super::devices::DeviceBounds;
 use super::joining::Newcomer;
+use super::node_surface::Manifest;
 use super::paired_device::{About, PairedDevice, Standing, Via};
 use super::peer::{Peer, Protocol};
 use super::scopes::Scopes;
@@ -198,6 +200,9 @@ impl Gateway {
         let credentials = self.credentials(cx.now, conn, params, device.as_ref(), (role, asked))?;
         let Credentials { login, limit, by_secret, token } = credentials;
         let scopes = asked.within(limit);
+        if let Err(refusal) = self.room_for(&login.principal.user, LOGIN) {
+            return Err(Refused { refusal, close: CloseCode::TRY_AGAIN });
+        }
         let client = Arc::new(params.client.clone());
         let peer = |scopes, device| Peer {
             protocol,
@@ -205,10 +210,9 @@ impl Gateway {
             client,
             scopes,
             tools: params.has_cap("tool-events"),
-            caps: params.caps.clone(),
-            commands: params.commands.clone(),
             device,
             paired: None,
+            manifest: (role == PeerRole::Node).then(|| Arc::new(Manifest::of(params))),
             all_sessions: false,
             sessions: BTreeSet::new(),
             refused: 0,

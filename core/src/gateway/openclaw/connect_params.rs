@@ -8,6 +8,7 @@ use super::super::config::Secret;
 use super::client_info::{CLIENT, ClientInfo, MAYBE, WORD, owned};
 use super::schema::{Field, Kind, Values};
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 /// Checked parameters of `connect`.
@@ -23,8 +24,9 @@ pub(in crate::gateway) struct ConnectParams {
     /// What it understands beyond the least.
     pub(in crate::gateway) caps: Vec<Box<str>>,
     /// What a node can be told to do.
-    #[allow(dead_code, reason = "nodes come next")]
     pub(in crate::gateway) commands: Vec<Box<str>>,
+    /// What a node's operating system lets it do.
+    pub(in crate::gateway) permissions: BTreeMap<Box<str>, bool>,
     /// Its proof to be a certain device.
     pub(in crate::gateway) device: Option<DeviceParams>,
     /// Its credentials.
@@ -86,6 +88,10 @@ impl ConnectParams {
             scopes: words("scopes"),
             caps: words("caps"),
             commands: words("commands"),
+            permissions: values
+                .raw("permissions")
+                .and_then(|raw| serde_json::from_str(raw.get()).ok())
+                .unwrap_or_default(),
             device: values.object("device").as_ref().map(DeviceParams::of),
             auth: values.object("auth").as_ref().map(AuthParams::of).unwrap_or_default(),
         })
@@ -236,6 +242,7 @@ mod tests {
         assert_eq!(params.role, Some(PeerRole::Node));
         assert_eq!(params.scopes, ["operator.write".into(), "operator.read".into()]);
         assert!(params.has_cap("tool-events") && !params.has_cap("tool"));
+        assert_eq!(params.permissions, BTreeMap::from([("camera".into(), true)]));
         assert!(params.client.is_control_ui() && params.client.is_page());
         assert_eq!(params.client.device_family, None);
         assert_eq!(

@@ -4,9 +4,7 @@ use super::super::Gateway;
 use super::super::bus::{BusMessage, NodeId, Route};
 use super::super::conn::ConnId;
 use super::super::json::Object;
-use super::super::link::{Dialect, LinkId};
 use super::super::proof::Proof;
-use super::super::ring::Event;
 use super::super::send::Cx;
 use super::super::waiting::PairAction;
 use super::connect_params::PeerRole;
@@ -193,6 +191,7 @@ impl Gateway {
         }
         self.tell_changed(cx, id, Change::Removed);
         self.judge_device(cx, id, but);
+        self.node_thrown_out(cx, id);
     }
 
     /// A device has come or gone here.
@@ -283,20 +282,6 @@ impl Gateway {
 
     /// Gives an event to the connections of this node that decide about devices.
     fn tell_deciders(&mut self, cx: &mut Cx<'_>, name: &'static str, payload: &str) {
-        let links: Vec<LinkId> = self
-            .links
-            .iter()
-            .filter(|(_, link)| {
-                let peer = || self.conns.get(&link.conn()?)?.openclaw.as_ref();
-                matches!(link.dialect, Dialect::OpenClaw(_))
-                    && peer().is_some_and(|peer| {
-                        peer.role == PeerRole::Operator && peer.scopes.allows(Scopes::PAIRING)
-                    })
-            })
-            .map(|(id, _)| id)
-            .collect();
-        for link in links {
-            self.push_event(cx, link, Event::plain(name, payload));
-        }
+        self.tell_operators(cx, Scopes::PAIRING, name, payload);
     }
 }

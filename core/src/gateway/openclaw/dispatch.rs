@@ -110,7 +110,11 @@ impl Gateway {
         if let Err(refusal) = admit(method, &request.method, scopes, role) {
             let refusal = self.charge_mistake(cx, id, "refused", &who).unwrap_or(refusal);
             self.refuse_frame(cx, id, &request.id, &refusal);
-            return self.count_refused(cx, id, &refusal);
+            // A newer client may try what is not known here.
+            if method.is_some() {
+                self.count_refused(cx, id, &refusal);
+            }
+            return;
         }
         let Some(method) = method else { return };
         self.presence_active(cx.now, id);
@@ -201,6 +205,10 @@ fn admit(
                 _ => format!("unknown method: {}", cut(name, 128)),
             };
             return Err(Refusal::invalid(text));
+        }
+        if role != PeerRole::Operator {
+            // Nodes try what newer gateways have and go on without: that must not end their connection.
+            return Err(Refusal::invalid(format!("unknown method: {}", cut(name, 128))));
         }
         return Err(missing(Scopes::ADMIN));
     };

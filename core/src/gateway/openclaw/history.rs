@@ -4,7 +4,7 @@
 use super::super::Gateway;
 use super::super::conn::ConnId;
 use super::super::json::{self, Object};
-use super::super::refusal::Code;
+use super::super::refusal::{Code, Refusal};
 use super::super::send::{Body, Cx, ReplyTo};
 use super::super::session::Op;
 use super::answers::{PROVIDER, Then, session_id};
@@ -19,6 +19,8 @@ pub(in crate::gateway) struct History {
     pub(super) limit: usize,
     /// So many of the newest messages are left out.
     pub(super) offset: usize,
+    /// So many of those were passed already.
+    pub(super) passed: usize,
     /// What is known by now.
     pub(super) read: Read,
 }
@@ -78,6 +80,9 @@ struct Message<'a> {
     content: Cow<'a, str>,
     #[serde(borrow)]
     label: Option<Cow<'a, str>>,
+    /// Of the request that it came with, or answers.
+    #[serde(rename = "idempotencyKey", borrow)]
+    key: Option<Cow<'a, str>>,
     ts: u64,
 }
 
@@ -103,13 +108,17 @@ impl Gateway {
         let session = history.session.clone();
         match std::mem::replace(&mut history.read, Read::Nothing) {
             Read::Nothing => {
-                let Ok(info) = serde_json::from_str(payload) else { return };
+                let Ok(info) = serde_json::from_str(payload) else {
+                    return self.reply_error(cx, to, &unreadable());
+                };
                 history.read = Read::Info(info);
                 let to = to.then(Then::History(history.into()));
                 self.openclaw_route(cx, conn, Op::Status { session }, to);
             }
             Read::Info(info) => {
-                let Ok(status) = serde_json::from_str::<Status>(payload) else { return };
+                let Ok(status) = serde_json::from_str::<Status>(payload) else {
+                    return self.reply_error(cx, to, &unreadable());
+                };
                 let run = status.run.map(|run| Running {
                     name: status.key.unwrap_or(run),
                     started: status.started.unwrap_or(0),
@@ -121,8 +130,21 @@ impl Gateway {
                 self.openclaw_route(cx, conn, Op::History { session, limit, before: None }, to);
             }
             Read::Run(info, run) => {
-                let Ok(mut page) = serde_json::from_str::<Page<'_>>(payload) else { return };
-                let kept = page.messages.len().saturating_sub(history.offset);
+                let Ok(mut page) = serde_json::from_str::<Page<'_>>(payload) else {
+                    return self.reply_error(cx, to, &unreadable());
+                };
+                let before = page.messages.first().and_then(|oldest| oldest.id.parse().ok());
+                let left = history.offset - history.passed;
+                if page.more && page.messages.len() <= left && before.is_some() {
+                    // The store reads so much at once: what is wanted lies before it.
+                    history.passed += page.messages.len();
+                    history.read = Read::Run(info, run);
+                    let limit = history.limit + history.offset - history.passed;
+                    let to = to.then(Then::History(history.into()));
+                    let op = Op::History { session, limit, before };
+                    return self.openclaw_route(cx, conn, op, to);
+                }
+                let kept = page.messages.len().saturating_sub(left);
                 page.messages.truncate(kept);
                 let first = kept.saturating_sub(history.limit);
                 page.more |= first > 0;
@@ -171,18 +193,28 @@ impl History {
 impl Message<'_> {
     fn write(&self, out: &mut String) {
         let mut object = Object::new(out).str("role", &self.role);
+        let key = self.key.as_deref();
         if self.role == "user" {
             json::string(object.key("content"), &self.content);
+            object = object.maybe_str("idempotencyKey", key.map(sent_as).as_deref());
         } else {
             let text = labelled(&self.content, self.label.as_deref());
             write_content(object.key("content"), &text);
             object = object.str("stopReason", "stop");
         }
+        let run = key.filter(|_| self.role != "user");
         object
             .num("timestamp", self.ts)
-            .object("__openclaw", |o| o.str("id", &self.id).raw("seq", &self.id))
+            .object("__openclaw", |o| {
+                o.str("id", &self.id).raw("seq", &self.id).maybe_str("runId", run)
+            })
             .end();
     }
+}
+
+/// What a client that shows a message when it sends it finds it by, instead of showing it twice.
+pub(super) fn sent_as(run: &str) -> String {
+    format!("{run}:user")
 }
 
 /// A text that was put in by hand, with its label where clients look for it.
@@ -191,6 +223,11 @@ pub(super) fn labelled<'t>(text: &'t str, label: Option<&str>) -> Cow<'t, str> {
         Some(label) => Cow::Owned(format!("[{label}]\n\n{text}")),
         None => Cow::Borrowed(text),
     }
+}
+
+/// What the gateway has answered itself cannot be read.
+fn unreadable() -> Refusal {
+    Refusal::new(Code::Internal, "the history could not be put together")
 }
 
 /// What an assistant says, as clients of this dialect have it.

@@ -124,6 +124,8 @@ impl Gateway {
             Refused::later("the device could not be let in", Duration::from_secs(1))
         } else {
             self.welcome(cx, conn, newcomer);
+            // Its credential may allow less by now.
+            self.judge_conn(cx, conn);
             for text in said {
                 self.message(cx, conn, Some(&text));
             }
@@ -160,6 +162,9 @@ impl Gateway {
         if role == PeerRole::Operator {
             let viewer = (!principal.role.sees_all()).then(|| principal.user.clone());
             self.health_soon(cx.now, viewer);
+        }
+        if role == PeerRole::Node {
+            self.node_arrived(cx, conn);
         }
     }
 }

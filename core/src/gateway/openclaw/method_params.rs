@@ -203,11 +203,57 @@ pub(super) const SESSIONS_COMPACT: &[Field] = &[
     Field::OTHERS,
 ];
 
+pub(super) const NODE: &[Field] = &[Field::required("nodeId", NAME), Field::OTHERS];
+
+pub(super) const NODE_REQUEST: &[Field] = &[Field::required("requestId", NAME), Field::OTHERS];
+
+pub(super) const NODE_RENAME: &[Field] = &[
+    Field::required("nodeId", NAME),
+    Field::required("displayName", Kind::Text { min: 1, max: 256 }),
+    Field::OTHERS,
+];
+
+pub(super) const NODE_INVOKE: &[Field] = &[
+    Field::required("nodeId", NAME),
+    Field::required("command", Kind::Text { min: 1, max: 256 }),
+    Field::optional("params", ANY),
+    Field::optional("timeoutMs", MS),
+    Field::optional("idempotencyKey", KEY),
+    Field::OTHERS,
+];
+
+const NODE_ERROR: Kind =
+    Kind::Object(&[Field::optional("code", TEXT), Field::optional("message", TEXT), Field::OTHERS]);
+
+pub(super) const NODE_RESULT: &[Field] = &[
+    Field::required("id", NAME),
+    Field::required("nodeId", NAME),
+    Field::required("ok", FLAG),
+    Field::optional("payload", ANY),
+    Field::optional("payloadJSON", TEXT),
+    Field::optional("error", NODE_ERROR),
+    Field::OTHERS,
+];
+
+pub(super) const NODE_EVENT: &[Field] = &[
+    Field::required("event", NAME),
+    Field::optional("payload", ANY),
+    Field::optional("payloadJSON", TEXT),
+    Field::OTHERS,
+];
+
 pub(super) const WAKE: &[Field] = &[
     Field::required("mode", Kind::OneOf(&["now", "next-heartbeat"])),
     Field::required("text", WORDS),
     Field::optional("sessionKey", NAME),
     AGENT_ID,
+    Field::OTHERS,
+];
+
+pub(super) const LOGS_TAIL: &[Field] = &[
+    Field::optional("cursor", MS),
+    Field::optional("limit", COUNT),
+    Field::optional("maxBytes", COUNT),
     Field::OTHERS,
 ];
 

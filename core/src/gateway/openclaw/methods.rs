@@ -9,8 +9,8 @@ use super::method_params as params;
 use super::schema::Field;
 use super::scopes::Scopes;
 use super::{
-    agents, chat, commands, config, device_methods as devices, health, nothing, presence, sessions,
-    wake,
+    agents, chat, commands, config, device_methods as devices, health, logs, node_invoke,
+    node_methods as nodes, node_reports as reports, nothing, presence, sessions, wake,
 };
 
 /// A method that clients of this dialect can call.
@@ -43,6 +43,13 @@ pub(in crate::gateway) const EVENTS: &[&str] = &[
     "device.pair.requested",
     "device.pair.resolved",
     "device.pair.changed",
+    "node.pair.requested",
+    "node.pair.resolved",
+    "node.invoke.request",
+    "node.invoke.cancel",
+    "node.hostStats",
+    "node.runnerInventory.changed",
+    "voicewake.changed",
     "health",
     "tick",
     "shutdown",
@@ -60,6 +67,17 @@ const fn operator(
     handler: fn(&mut Gateway, &mut Cx<'_>, &mut Call<'_>) -> Done,
 ) -> Method {
     let (role, listed) = (PeerRole::Operator, true);
+    Method { name, role, scope, cost, params, handler, listed, summary: "" }
+}
+
+/// For nodes, which need no scope.
+const fn node(
+    name: &'static str,
+    cost: u64,
+    params: &'static [Field],
+    handler: fn(&mut Gateway, &mut Cx<'_>, &mut Call<'_>) -> Done,
+) -> Method {
+    let (role, scope, listed) = (PeerRole::Node, Scopes::NONE, true);
     Method { name, role, scope, cost, params, handler, listed, summary: "" }
 }
 
@@ -119,6 +137,8 @@ pub(in crate::gateway) static METHODS: &[Method] = &[
         .about("Waits for the end of a run."),
     operator("wake", WRITE, 10, params::WAKE, wake::wake)
         .about("Tells the default agent something in the caller's main session; `now` only."),
+    operator("logs.tail", READ, 2, params::LOGS_TAIL, logs::tail)
+        .about("The newest lines of the gateway's log; the credential must be an admin's."),
     operator("sessions.list", READ, 2, params::SESSIONS_LIST, sessions::list)
         .about("The caller's sessions, or everybody's for admins; the one used last first."),
     operator("sessions.describe", READ, 1, params::SESSION, sessions::describe)
@@ -143,6 +163,31 @@ pub(in crate::gateway) static METHODS: &[Method] = &[
         .about("Removes a session with all that was said in it."),
     operator("sessions.compact", ADMIN, 5, params::SESSIONS_COMPACT, sessions::compact)
         .about("Forgets what was said first; the newest `maxLines` messages stay, or 4."),
+    operator("node.list", READ, 1, params::IGNORED, nodes::list)
+        .about("Nodes that are connected, and those of which something was approved."),
+    operator("node.describe", READ, 1, params::NODE, nodes::describe).about("One node."),
+    operator("node.invoke", WRITE, 5, params::NODE_INVOKE, node_invoke::invoke)
+        .about("Tells a node to do something, and gives its answer. `system.…` needs admin."),
+    operator("node.pair.list", PAIRING, 1, params::IGNORED, nodes::pairings)
+        .about("What nodes ask to have approved, and what was."),
+    operator("node.pair.approve", PAIRING, 2, params::NODE_REQUEST, nodes::approve).about(
+        "Approves what a node declares; with commands it needs write, with `system.…` admin.",
+    ),
+    operator("node.pair.reject", PAIRING, 2, params::NODE_REQUEST, nodes::reject)
+        .about("Does not approve it."),
+    operator("node.pair.remove", PAIRING, 2, params::NODE, nodes::remove)
+        .about("Takes back what was approved of a node."),
+    operator("node.rename", PAIRING, 2, params::NODE_RENAME, nodes::rename)
+        .about("Gives a node another name."),
+    node("node.invoke.result", 0, params::NODE_RESULT, reports::result)
+        .about("Answers what the node was told to do."),
+    node("node.event", 1, params::NODE_EVENT, reports::event)
+        .about("News of a node; `node.host.stats` is passed on as `node.hostStats`."),
+    node("node.host.stats", 1, params::IGNORED, reports::noted).about("Acknowledged."),
+    node("node.runnerInventory.update", 1, params::IGNORED, reports::inventory)
+        .about("Passed on as `node.runnerInventory.changed`."),
+    node("node.skills.update", 1, params::IGNORED, reports::noted).about("Acknowledged."),
+    node("node.pluginTools.update", 1, params::IGNORED, reports::noted).about("Acknowledged."),
     operator("channels.status", READ, 1, params::IGNORED, nothing::channels)
         .about("No channels.")
         .unlisted(),

@@ -21,8 +21,10 @@
 //! | `dispatch` `methods` `method_params` `schema` `table` | a message as a request: one table of methods, and what parameters may be |
 //! | `chat` `attachments` `commands` `history` | talking to agents, and what was said |
 //! | `sessions` `browse` `session_row` `session_key` | sessions: found, shown, changed, and what they are called |
-//! | `agents` `config` `health` `presence` `wake` `nothing` | the gateway itself, and what it does not have |
-//! | `answers` `events` `session_events` | what leaves |
+//! | `nodes` `node_connections` `node_surface` `node_pairing` | nodes: which are there, and what of each was approved |
+//! | `node_methods` `node_invoke` `node_invokes` `node_reports` | nodes: seen, decided about, told what to do, and what they say |
+//! | `agents` `config` `health` `logs` `presence` `wake` `nothing` | the gateway itself, and what it does not have |
+//! | `answers` `events` `run_events` `said` `session_events` | what leaves |
 
 mod agents;
 mod answers;
@@ -48,12 +50,23 @@ mod health;
 mod hello;
 mod history;
 mod joining;
+mod logs;
 mod method_params;
 mod methods;
+mod node_connections;
+mod node_invoke;
+mod node_invokes;
+mod node_methods;
+mod node_pairing;
+mod node_reports;
+mod node_surface;
+mod nodes;
 mod nothing;
 mod paired_device;
 mod peer;
 mod presence;
+mod run_events;
+mod said;
 #[allow(dead_code, reason = "more methods come next")]
 mod schema;
 mod scopes;
@@ -75,8 +88,13 @@ pub use device_request::DeviceRequest;
 pub(super) use devices::Devices;
 pub(super) use events::{OpenClaw, write_next};
 pub(super) use joining::Joining;
+pub use node_connections::{NodeNews, NodeOnline};
+pub(super) use node_methods::NodeJob;
+pub use node_methods::NodeOp;
+pub use node_pairing::{NodePairing, NodeRequest};
 pub use paired_device::{PairedDevice, Seen};
 pub(super) use peer::{Peer, View};
 pub(super) use presence::Shown;
 pub(super) use scopes::Scopes;
+pub(super) use session_key::may_begin;
 pub use table::{OpenClawMethod, openclaw_methods, openclaw_methods_markdown};

@@ -3,6 +3,7 @@
 use super::super::principal::Role;
 use super::client_info::ClientInfo;
 use super::connect_params::PeerRole;
+use super::node_surface::Manifest;
 use super::presence::Shown;
 use super::scopes::Scopes;
 use std::collections::BTreeSet;
@@ -45,17 +46,13 @@ pub(in crate::gateway) struct Peer {
     /// It shows what tools do.
     #[allow(dead_code, reason = "agents tell nothing of their tools yet")]
     pub(in crate::gateway) tools: bool,
-    /// What it understands beyond the least.
-    #[allow(dead_code, reason = "methods of nodes come next")]
-    pub(in crate::gateway) caps: Vec<Box<str>>,
-    /// What a node can be told to do.
-    #[allow(dead_code, reason = "methods of nodes come next")]
-    pub(in crate::gateway) commands: Vec<Box<str>>,
     /// Its proven device.
     pub(in crate::gateway) device: Option<Arc<str>>,
     /// When that was let in first, in Unix milliseconds: one that was removed and let in again is another.
     /// None where nobody needs to be let in.
     pub(in crate::gateway) paired: Option<u64>,
+    /// What it says it can do, if it is a node.
+    pub(in crate::gateway) manifest: Option<Arc<Manifest>>,
     /// It wants to know of every session.
     pub(in crate::gateway) all_sessions: bool,
     /// It wants to know what is said in these.
@@ -85,6 +82,11 @@ impl Peer {
     pub(in crate::gateway) fn shown(&self) -> Arc<Shown> {
         let (client, device) = (self.client.clone(), self.device.clone());
         Arc::new(Shown { client, role: self.role, scopes: self.scopes, device })
+    }
+
+    /// The name and the words of a node that can be told to do something: it must have proved who it is.
+    pub(super) fn as_node(&self) -> Option<(Arc<str>, Arc<Manifest>)> {
+        Some((self.device.clone()?, self.manifest.clone()?))
     }
 
     pub(in crate::gateway) fn view(&self) -> View {

@@ -30,6 +30,11 @@ pub(in crate::gateway) struct Shown {
 }
 
 impl Shown {
+    /// A node's device: a node is in lists once, whatever its connection.
+    fn as_node(&self) -> Option<&str> {
+        self.device.as_deref().filter(|_| self.role == PeerRole::Node)
+    }
+
     /// Whether it is this device.
     pub(super) fn is(&self, device: &str) -> bool {
         self.device.as_deref() == Some(device)
@@ -42,7 +47,11 @@ pub(super) struct Left(BTreeMap<(NodeId, ConnId), (u64, Entry)>);
 
 impl Left {
     fn keep(&mut self, node: NodeId, entry: Entry, now_ms: u64) {
-        self.0.retain(|_, (at, _)| now_ms < *at + LEFT_MS);
+        let node_of = |entry: &Entry| entry.openclaw.as_ref()?.as_node().map(Arc::<str>::from);
+        let device = node_of(&entry);
+        self.0.retain(|_, (at, left)| {
+            now_ms < *at + LEFT_MS && (device.is_none() || node_of(left) != device)
+        });
         if self.0.len() >= MOST
             && let Some(oldest) = self.0.iter().min_by_key(|(_, (at, _))| *at).map(|(key, _)| *key)
         {
@@ -74,8 +83,12 @@ impl Gateway {
         let now_ms = self.ms(now);
         let there = self.presence.iter().filter(|(_, entry)| is_tracked(entry));
         let there = there.map(|(node, entry)| (node, entry, None));
+        let is_back = |entry: &Entry| {
+            let device = entry.openclaw.as_ref().and_then(|shown| shown.as_node());
+            device.is_some_and(|device| self.openclaw.nodes.is_online(device))
+        };
         let left = self.openclaw.left.0.iter();
-        let left = left.filter(|(_, (at, _))| now_ms < *at + LEFT_MS);
+        let left = left.filter(|(_, (at, entry))| now_ms < *at + LEFT_MS && !is_back(entry));
         let left = left.map(|((node, _), (at, entry))| (*node, entry, Some(*at)));
         let others = there.chain(left).take(MOST - 1).map(Some);
         json::list(out, std::iter::once(None).chain(others), |out, entry| match entry {
@@ -105,6 +118,7 @@ fn write_entry(out: &mut String, node: NodeId, entry: &Entry, left: Option<u64>)
     let client = shown.map(|shown| &*shown.client);
     let name = client.and_then(|client| client.display_name.as_deref()).or(id).unwrap_or("client");
     let own = client.and_then(|client| client.instance.as_deref());
+    let own = shown.and_then(Shown::as_node).or(own);
     let conn = conn_name(node, entry.conn);
     let mut object = Object::new(out)
         .str("host", name)

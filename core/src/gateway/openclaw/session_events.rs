@@ -6,8 +6,9 @@ use super::super::bus::NodeId;
 use super::super::json::{self, Object};
 use super::super::ring::{Event, RunName};
 use super::super::send::Cx;
-use super::events::{To, write_message};
-use super::history::{labelled, write_content};
+use super::events::To;
+use super::history::{labelled, sent_as, write_content};
+use super::run_events::write_message;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -77,20 +78,30 @@ impl Gateway {
     ) {
         let now = self.ms(cx.now);
         let Spoken { role, text, id } = *spoken;
+        let number = id.and_then(|id| id.parse().ok());
         let mut payload = String::new();
         let mut object = Object::new(&mut payload)
             .str("sessionKey", &run.session)
             .str("agentId", run.agent_shown())
             .object("message", |mut o| {
                 o = o.str("role", role);
-                match role {
-                    "user" => json::string(o.key("content"), text),
-                    _ => write_content(o.key("content"), text),
+                if role == "user" {
+                    json::string(o.key("content"), text);
+                    o = o.str("idempotencyKey", &sent_as(run.shown()));
+                } else {
+                    write_content(o.key("content"), text);
                 }
-                o.num("timestamp", now)
+                let answers = (role != "user").then(|| run.shown());
+                o.num("timestamp", now).object("__openclaw", |mut o| {
+                    o = o.maybe_str("id", id);
+                    if let Some(number) = number {
+                        o = o.num("seq", number);
+                    }
+                    o.maybe_str("runId", answers)
+                })
             })
             .maybe_str("messageId", id);
-        if let Some(number) = id.and_then(|id| id.parse().ok()) {
+        if let Some(number) = number {
             object = object.num("messageSeq", number);
         }
         object.end();

@@ -81,6 +81,7 @@ fn check(loaded: &Loaded) -> Result<Option<NamedSecret>, Vec<Problem>> {
         };
         vec![Problem { place, position: None, key: None, message }]
     };
+    settings.check_folders().map_err(|failure| problem(failure.to_string()))?;
     let kept = match &settings.state_dir {
         Some(path) if settings.tokens().next().is_none() => {
             state_dir::kept_token(path).map_err(|failure| problem(failure.to_string()))?

@@ -51,6 +51,10 @@ pub(crate) struct ServeArgs {
     /// acknowledged is on the disk.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) ephemeral: Option<bool>,
+    /// Folder of files to serve at /, such as another web page; the gateway's own is then at /console only.
+    /// Whoever may ask this gateway may read them.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) ui_dir: Option<PathBuf>,
     /// Gateway token instead of the one kept in the state folder. Other users of this machine can
     /// read a command line: prefer the configuration file or MOORLINE_GATEWAY_TOKEN.
     #[arg(long)]
@@ -104,6 +108,7 @@ impl ServeArgs {
             ("--listen", "gateway.port", one(self.listen.map(|listen| listen.port()))),
             ("--state-dir", "state_dir", one(self.state_dir.as_ref().map(|path| path.display()))),
             ("--ephemeral", "ephemeral", one(self.ephemeral)),
+            ("--ui-dir", "gateway.ui_dir", one(self.ui_dir.as_ref().map(|path| path.display()))),
             ("--token", "gateway.token", one(self.token.as_ref())),
             ("--deflate", "gateway.deflate", one(self.deflate)),
             ("--loops", "loops", one(self.loops)),
@@ -273,6 +278,8 @@ mod tests {
             "[::1]:1",
             "--state-dir",
             "/s",
+            "--ui-dir",
+            "/u",
             "--token",
             "t",
             "--ephemeral",
@@ -298,7 +305,7 @@ mod tests {
             "json",
         ]);
         let settings = cli.serve.settings();
-        assert_eq!(settings.len(), 15);
+        assert_eq!(settings.len(), 16);
         for (flag, path, words) in settings {
             let key = crate::config::KEYS.iter().find(|key| key.path == path);
             assert!(key.is_some() && !words.is_empty(), "{flag}");

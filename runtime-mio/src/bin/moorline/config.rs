@@ -18,7 +18,9 @@ pub(crate) use secret::NamedSecret;
 
 use crate::cli::LogFormat;
 use crate::console;
-use moorline_core::gateway::{GatewayConfig, Token};
+use crate::failure::Failure;
+use crate::jobs::site;
+use moorline_core::gateway::{GatewayConfig, Site, StaticPage, Token};
 use moorline_core::{Deflate, Limits};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -41,6 +43,10 @@ pub(crate) struct Settings {
     pub(crate) deflate: bool,
     /// The web page is served.
     pub(crate) console: bool,
+    /// A folder that is served, such as another web page.
+    pub(crate) ui_dir: Option<PathBuf>,
+    /// A file of it.
+    pub(crate) ui_file: u32,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
     /// What goes to the gateway as it is. Its tokens, keys and its address are not here.
@@ -62,6 +68,8 @@ impl Default for Settings {
             loops: 1,
             deflate: false,
             console: true,
+            ui_dir: None,
+            ui_file: 16 * 1024 * 1024,
             log_level: "info".into(),
             log_format: LogFormat::Text,
             gateway: GatewayConfig::new(SocketAddr::new(host, port)),
@@ -98,8 +106,28 @@ impl Settings {
             tokens: tokens.into_iter().map(|token| Token::admin(token.secret.clone())).collect(),
             jwt: self.jwt.iter().map(|named| named.key.clone()).collect(),
             limits: self.limits(),
-            pages: if self.console { console::PAGES } else { &[] },
+            pages: self.pages(),
+            site: self.site(),
             ..self.gateway.clone()
         }
+    }
+
+    /// The web page; its place at `/` is the folder's, if there is one.
+    fn pages(&self) -> &'static [StaticPage] {
+        match (self.console, &self.ui_dir) {
+            (false, _) => &[],
+            (true, None) => console::PAGES,
+            (true, Some(_)) => console::PAGES_BESIDE,
+        }
+    }
+
+    fn site(&self) -> Option<Site> {
+        let root = self.ui_dir.as_ref()?;
+        Some(Site { root: root.as_path().into(), max_file_bytes: u64::from(self.ui_file) })
+    }
+
+    /// Whether what the settings name is there.
+    pub(crate) fn check_folders(&self) -> Result<(), Failure> {
+        self.ui_dir.as_ref().map_or(Ok(()), |root| site::check(root))
     }
 }

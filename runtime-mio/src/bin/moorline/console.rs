@@ -4,7 +4,12 @@ use moorline_core::gateway::StaticPage;
 
 /// The page is at `/`, and at `/console` for where something else is at `/`. Its files name each other
 /// relative to it, so a proxy may put all of it below a path of its own.
-pub(crate) const PAGES: &[StaticPage] = &[
+pub(crate) const PAGES: &[StaticPage] = &ALL;
+
+/// The same without `/`.
+pub(crate) const PAGES_BESIDE: &[StaticPage] = ALL.split_at(1).1;
+
+const ALL: [StaticPage; 10] = [
     page("/", HTML, include_str!("console/index.html")),
     page("/console", HTML, include_str!("console/index.html")),
     page("/console/style.css", CSS, include_str!("console/style.css")),

@@ -1,9 +1,10 @@
-//! What must not run on a loop thread: the store, the agents, the files of uploads and the log in memory,
-//! each on a thread of its own.
+//! What must not run on a loop thread: the store, the agents, the files of uploads, those of a site and
+//! the log in memory, each on a thread of its own.
 
 mod echo_agent;
 mod logs;
 mod media;
+pub(crate) mod site;
 mod store;
 
 pub(crate) use media::MediaDir;
@@ -99,6 +100,7 @@ pub(crate) struct Jobs {
     store: Sender<store::Task>,
     agent: Sender<echo_agent::Task>,
     media: Sender<media::Task>,
+    site: Sender<site::Task>,
     logs: Sender<logs::Task>,
 }
 
@@ -114,8 +116,9 @@ impl Jobs {
         let (store, store_thread) = store::start(store, mailboxes.to_vec())?;
         let (media, media_thread) = media::start(media, mailboxes.to_vec())?;
         let agent = echo_agent::start(mailboxes.to_vec())?;
+        let site = site::start(mailboxes.to_vec())?;
         let logs = logs::start(log, mailboxes.to_vec())?;
-        Ok((Self { store, agent, media, logs }, [store_thread, media_thread]))
+        Ok((Self { store, agent, media, site, logs }, [store_thread, media_thread]))
     }
 
     /// Takes on a piece of work of the loop `node`.
@@ -128,6 +131,9 @@ impl Jobs {
             }
             Work::Media(work) => {
                 let _ = self.media.send(media::Task { job, work });
+            }
+            Work::Site(work) => {
+                let _ = self.site.send(site::Task { job, work });
             }
             Work::Logs(query) => {
                 let _ = self.logs.send(logs::Task { job, query });

@@ -29,6 +29,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    settings.check_folders()?;
     let open_files = open_files::raise_limit();
     // The address first: it takes a moment, and nothing was touched when somebody else has it.
     let options = ServerOptions {
@@ -150,7 +151,7 @@ fn announcement(
         String::new()
     };
     let address = reachable(server.local_addr());
-    if settings.console {
+    if settings.console || settings.ui_dir.is_some() {
         // What is not a terminal is kept, by a service manager for instance, and read by others.
         let shown = kept.filter(|kept| kept.is_new || std::io::stdout().is_terminal());
         let token = shown.map(|kept| format!("#token={}", escaped(&kept.text)));

@@ -146,6 +146,7 @@ pub(super) fn why_word(why: Why) -> &'static str {
         Why::Role => "role",
         Why::UploadSize => "upload-size",
         Why::Uploads => "uploads",
+        Why::FileSize => "file-size",
         Why::RateLimit => "rate-limit",
         Why::Form => "form",
         Why::Disk => "disk",

@@ -5,6 +5,7 @@ use super::folding::{self, Folding};
 use super::reload::{Reload, ReloadInbox};
 use crate::jobs::{Inbox, Incoming, Jobs, Mailbox};
 use crate::signals;
+use bytes::Bytes;
 use moorline_core::gateway::{self, Action, Drain, Gateway, HttpAnswer, Route, deliver};
 use moorline_core::{CloseCode, Event, Frame, Outbox};
 use moorline_mio::{ConnId, Connections, Handler};
@@ -53,6 +54,7 @@ enum Later {
     Close(CloseCode, Cow<'static, str>),
     GiveUp,
     Respond(HttpAnswer),
+    Body(Bytes),
     HoldBody(bool),
 }
 
@@ -116,6 +118,11 @@ impl GatewayNode {
                     Some((id, outbox)) if id.0 == conn.0 => answer.write(outbox),
                     _ => self.say_later(conn, Later::Respond(answer)),
                 },
+                Action::Body { conn, piece } => match &mut own {
+                    // It fails when the connection has ended, which the gateway is told.
+                    Some((id, outbox)) if id.0 == conn.0 => drop(outbox.body(piece)),
+                    _ => self.say_later(conn, Later::Body(piece)),
+                },
                 Action::HoldBody { conn, hold } => match &mut own {
                     Some((id, outbox)) if id.0 == conn.0 => outbox.hold_body(hold),
                     _ => self.say_later(conn, Later::HoldBody(hold)),
@@ -150,6 +157,7 @@ impl GatewayNode {
                     Later::Close(code, reason) if outbox.is_open() => outbox.close(code, &reason),
                     Later::GiveUp => outbox.give_up(),
                     Later::Respond(answer) => answer.write(outbox),
+                    Later::Body(piece) => drop(outbox.body(piece)),
                     Later::HoldBody(hold) => outbox.hold_body(hold),
                     // What is still HTTP is closed from outside its turn.
                     close @ Later::Close(..) => self.later.entry(id).or_default().push(close),
@@ -176,6 +184,11 @@ impl GatewayNode {
                     Later::Respond(answer) => {
                         if let Some(outbox) = connections.outbox(id) {
                             answer.write(outbox);
+                        }
+                    }
+                    Later::Body(piece) => {
+                        if let Some(outbox) = connections.outbox(id) {
+                            let _ = outbox.body(piece);
                         }
                     }
                     Later::HoldBody(hold) => {

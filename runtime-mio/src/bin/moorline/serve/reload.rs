@@ -96,6 +96,7 @@ impl Reloader {
         {
             return Err(Failure::Config(format!("{} is gone", path.display())));
         }
+        loaded.settings.check_folders()?;
         let kept = kept_token(&loaded.settings, &self.state)?;
         let kept = kept.as_ref().map(|kept| &kept.named);
         let config = loaded.settings.gateway_config(self.address, kept);

@@ -194,6 +194,17 @@ const CONTRACT: &[Promise] = &[
             assert_eq!(&*messages[0].text, text);
         }
     }),
+    ("messages have the key of their request, also when that is forgotten", |store| {
+        store.one(say("s", "hello", 1, begin("1", "hello", 2)));
+        store.one(answer("s", "1", 1, 2));
+        store.one(say("s", "no key", 1, None));
+        // This one takes with it what has expired.
+        store.one(say("s", "later", 100, begin("2", "later", 200)));
+        let found = store.one(history("s", None, 9, 999));
+        let StoreOutcome::History { messages, .. } = found else { panic!("{found:?}") };
+        let keys: Vec<_> = messages.iter().map(|message| message.key.as_deref()).collect();
+        assert_eq!(keys, [Some("1"), Some("1"), None, Some("2")]);
+    }),
     ("a session can begin empty, and then is as any other", |store| {
         let create = |owner: &str, label: Option<&str>| StoreWork::Create {
             session: "s".into(),

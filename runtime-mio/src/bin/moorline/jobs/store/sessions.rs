@@ -75,8 +75,8 @@ pub(super) fn append(
     // No path has a line end in it.
     let media = (!new.media.is_empty()).then(|| new.media.join("\n"));
     file.prepare_cached(
-        "INSERT INTO messages (session, id, author, text, label, at, media)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO messages (session, id, author, text, label, at, media, key)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
     .execute(params![
         row,
@@ -85,7 +85,8 @@ pub(super) fn append(
         &*new.text,
         new.label,
         column(new.at),
-        media
+        media,
+        mark.as_ref().map(|mark| &**mark.key())
     ])?;
     file.prepare_cached(
         "UPDATE sessions SET messages = messages + 1, next_message = ?2 + 1, updated = ?3, used = ?4
@@ -116,7 +117,7 @@ pub(super) fn history(
 ) -> Result<StoreOutcome> {
     let Some((row, _)) = find(file, session)? else { return Ok(StoreOutcome::Absent) };
     let mut query = file.prepare_cached(
-        "SELECT id, author, text, label, at, media FROM messages WHERE session = ?1 AND id < ?2
+        "SELECT id, author, text, label, at, media, key FROM messages WHERE session = ?1 AND id < ?2
          ORDER BY id DESC",
     )?;
     let mut rows = query.query(params![row, before.map_or(i64::MAX, column)])?;
@@ -141,6 +142,7 @@ pub(super) fn history(
                 .map_or_else(Vec::new, |paths| paths.lines().map(Arc::from).collect()),
             label: row.get(3)?,
             at: number(row, 4)?,
+            key: row.get(6)?,
         });
     }
     messages.reverse();
