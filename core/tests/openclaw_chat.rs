@@ -131,11 +131,14 @@ fn what_a_client_may_not_do_is_refused_by_scope_and_repeating_it_ends() {
     assert_eq!(answer["error"]["code"], "FORBIDDEN");
     assert_eq!(answer["error"]["message"], "missing scope: operator.write");
     assert_eq!(answer["error"]["details"]["code"], "MISSING_SCOPE");
+    for _ in 0..20 {
+        world.call(at, "what.newer.gateways.know", json!({}));
+    }
     for _ in 0..9 {
-        world.call(at, "nonsense", json!({}));
+        world.call(at, "chat.send", said("k", "x"));
     }
     assert!(world.clients[at].closed.is_none());
-    world.call(at, "nonsense", json!({}));
+    world.call(at, "chat.send", said("k", "x"));
     assert_eq!(world.clients[at].closed, Some((1008, "repeated unauthorized calls".into())));
 }
 
@@ -169,4 +172,90 @@ fn users_have_main_sessions_of_their_own() {
     assert_eq!(history["payload"]["messages"], json!([]));
     let history = world.call_slow(at, "chat.history", json!({"sessionKey": "main"}));
     assert_eq!(history["payload"]["messages"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn nobody_begins_the_main_session_of_another_user() {
+    let mut world = World::new(1);
+    let bob = world.open(0);
+    world.call(bob, "connect", cli("bound", (4, 4), &TALKS));
+    for key in ["agent:main:main", "agent:main:user:ann", "user:ann"] {
+        let params = json!({"sessionKey": key, "message": "x", "idempotencyKey": key});
+        let answer = world.call_slow(bob, "chat.send", params);
+        let main = key == "agent:main:main";
+        // `main` is everybody's own; what is written out as another's is refused.
+        assert_eq!(answer["ok"], main, "{key}: {answer}");
+    }
+    assert_eq!(world.runs.len(), 1);
+    assert_eq!(&*world.runs[0].session, "agent:main:user:bob");
+}
+
+#[test]
+fn a_long_conversation_is_read_page_by_page_to_its_beginning() {
+    let mut world = World::new(3);
+    let at = join(&mut world, 0, 4);
+    for turn in 0..10 {
+        let text = format!("{turn} {}", "x".repeat(40_000));
+        let id = world.request(at, "chat.send", said(&format!("k{turn}"), &text));
+        world.advance(Duration::from_secs(20));
+        assert_eq!(world.answer(at, &id).expect("an answer")["ok"], true);
+    }
+    let (mut offset, mut seen) = (0, Vec::new());
+    for _ in 0..50 {
+        let params = json!({"sessionKey": "main", "limit": 4, "offset": offset});
+        let page = world.call_slow(at, "chat.history", params);
+        let page = &page["payload"];
+        let messages = page["messages"].as_array().expect("messages");
+        assert!(!messages.is_empty(), "no page is empty before the beginning");
+        seen.splice(0..0, messages.iter().map(|message| message["__openclaw"]["id"].to_string()));
+        match page["hasMore"].as_bool() {
+            Some(true) => offset = page["nextOffset"].as_u64().expect("an offset"),
+            _ => break,
+        }
+    }
+    assert_eq!(seen.len(), 20);
+    seen.dedup();
+    assert_eq!(seen.len(), 20, "each once");
+}
+
+#[test]
+fn an_answer_larger_than_an_outbox_reaches_its_readers() {
+    let mut world = World::new(1);
+    let readers: Vec<_> = (0..2).map(|_| join(&mut world, 0, 4)).collect();
+    world.call(readers[1], "sessions.subscribe", json!({}));
+    // An echo of many words in few pieces.
+    let text = "y".repeat(523_900);
+    for turn in 0..2 {
+        let id = world.request(readers[0], "chat.send", said(&format!("k{turn}"), &text));
+        world.advance(Duration::from_secs(60));
+        assert_eq!(world.answer(readers[0], &id).expect("an answer")["ok"], true);
+    }
+    for reader in readers {
+        assert!(world.clients[reader].closed.is_none(), "{:?}", world.clients[reader].closed);
+        let chat = world.events(reader, "chat");
+        let ends = chat.iter().filter(|event| event["state"] == "final");
+        let texts: Vec<_> = ends.map(|end| end["message"]["content"][0]["text"].clone()).collect();
+        assert_eq!(texts, [json!(text), json!(text)]);
+    }
+}
+
+#[test]
+fn a_run_that_waited_and_is_stopped_ends_once() {
+    let mut world = World::new(1);
+    let at = join(&mut world, 0, 4);
+    let stuck =
+        |key: &str| json!({"sessionKey": "agent:stuck:s", "message": key, "idempotencyKey": key});
+    for key in ["a", "b", "c"] {
+        world.call_slow(at, "chat.send", stuck(key));
+    }
+    // The first makes room for the second, which had to wait; the third never begins.
+    for key in ["a", "b", "c"] {
+        let params = json!({"sessionKey": "agent:stuck:s", "runId": key});
+        world.call_slow(at, "chat.abort", params);
+    }
+    let chat = world.events(at, "chat");
+    for key in ["a", "b", "c"] {
+        let ends = chat.iter().filter(|event| event["runId"] == key && event["state"] == "aborted");
+        assert_eq!(ends.count(), 1, "{key}");
+    }
 }

@@ -140,8 +140,10 @@ impl Gateway {
         match draining.stage {
             Stage::Runs | Stage::LastCall => {
                 let own = self.node.id();
-                let is_quiet =
-                    self.live.is_empty() && self.calls.is_empty() && self.store_jobs.is_empty();
+                let is_quiet = self.live.is_empty()
+                    && self.calls.is_empty()
+                    && self.store_jobs.is_empty()
+                    && !self.openclaw.is_attaching();
                 if is_quiet && !draining.quiet.contains(&own) {
                     self.publish(Route::Others, BusMessage::Quiet { node: own });
                     self.now_quiet(own);

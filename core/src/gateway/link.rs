@@ -469,7 +469,11 @@ impl Gateway {
             let listed = self.config.bounds().presence_listed;
             let Some(link) = self.links.get_mut(id) else { break };
             let dialect = link.dialect;
-            if link.attached == Attached::Nowhere || link.given - link.left >= WINDOW {
+            let given = link.given - link.left;
+            let most = u64::from(self.config.raw.limits.outbox);
+            // What is large goes alone: beside something else there may be no room for it.
+            let is_large = given > 0 && given + link.ring.next_cost() as u64 > most;
+            if link.attached == Attached::Nowhere || given >= WINDOW || is_large {
                 self.scratch = out;
                 break;
             }

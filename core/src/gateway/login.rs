@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a login costs at first, about: its answer lists methods and who is connected.
-const LOGIN: usize = 16 * 1024;
+pub(super) const LOGIN: usize = 16 * 1024;
 
 /// The `connect` method. On an open connection a success replaces who is logged in, and a failure
 /// logs out: what is connected is always what was proved last.

@@ -170,6 +170,10 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    fn is_end(&self) -> bool {
+        matches!(&self.event, Some(Event(Kind::Plain { ends: true, .. })))
+    }
+
     /// As [`SavedEvent`] reads it.
     pub(super) fn write_saved(&self, out: &mut String) {
         let object = Object::new(out).num("from", self.from).num("to", self.to);
@@ -320,6 +324,12 @@ impl Ring {
         false
     }
 
+    /// About how much the next message that was not sent takes; 0 if there is none.
+    pub(super) fn next_cost(&self) -> usize {
+        let next = self.entries.len().checked_sub(self.unsent).and_then(|at| self.entries.get(at));
+        next.map_or(0, Entry::cost)
+    }
+
     /// The next number, for an event that is sent at once and not kept: a later one says more.
     pub(super) fn pass(&mut self, now: Instant) -> u64 {
         debug_assert!(self.is_caught_up(), "what waits comes first");
@@ -409,6 +419,10 @@ impl Ring {
         }
         self.hollow();
         let mut lost = false;
+        // The end of a run may be larger than all that may wait: one of them may.
+        let end = self.entries.iter().filter(|entry| entry.is_end()).map(Entry::cost).max();
+        let bytes = bytes + end.unwrap_or_default();
+        let full = |ring: &Self| ring.bytes > bytes || ring.entries.len() > entries;
         while full(self) && self.entries.len() > 1 {
             self.drop_first();
             lost = true;

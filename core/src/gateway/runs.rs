@@ -740,7 +740,8 @@ impl Gateway {
         let object = Object::new(&mut payload)
             .str("turnId", &turn.id)
             .str("state", state)
-            .str("sessionKey", session);
+            .str("sessionKey", session)
+            .bool("started", matches!(which, Which::Running));
         turn.name().write(object).end();
         let users = [live.owner.clone(), turn.user.clone()];
         self.event(cx, &users, &Event::plain("chat.turn", &payload));

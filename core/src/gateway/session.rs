@@ -7,6 +7,7 @@ use super::device_pair::Decision;
 use super::idempotency::{Met, Once};
 use super::jobs::Job;
 use super::json;
+use super::openclaw;
 use super::openclaw::NodeOp;
 use super::principal::Principal;
 use super::refusal::{Code, Refusal, cut};
@@ -161,6 +162,15 @@ impl Session {
         Ok(Self { key, owner, agent, fresh: false })
     }
 
+    /// The same under a name that the principal has chosen.
+    fn begin(who: &Principal, key: Arc<str>, agent: Arc<str>) -> Result<Self, Refusal> {
+        if !openclaw::may_begin(&who.user, &key) {
+            let text = "this name is that of another user's main session";
+            return Err(Refusal::new(Code::Forbidden, text));
+        }
+        Ok(Self::fresh(who, key, agent))
+    }
+
     /// A session that will be the principal's own.
     fn fresh(who: &Principal, key: Arc<str>, agent: Arc<str>) -> Self {
         Self { key, owner: who.user.clone(), agent, fresh: true }
@@ -309,10 +319,10 @@ impl Gateway {
             (None, Ok(_)) => match &op {
                 Op::Send(send) if send.create || self.config.raw.create_sessions_on_send => {
                     let agent = send.agent.as_deref().or(agent_of(&key));
-                    self.agent(agent).map(|agent| Session::fresh(who, key, agent))
+                    self.agent(agent).and_then(|agent| Session::begin(who, key, agent))
                 }
                 Op::Create { agent, .. } => {
-                    self.agent(Some(agent)).map(|agent| Session::fresh(who, key, agent))
+                    self.agent(Some(agent)).and_then(|agent| Session::begin(who, key, agent))
                 }
                 _ => Err(not_found(&key)),
             },

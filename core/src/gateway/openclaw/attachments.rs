@@ -52,6 +52,12 @@ pub(super) struct Attachings {
     next: u64,
 }
 
+impl Attachings {
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+}
+
 impl Attachment {
     /// What stands for the file where a request is told from another: its bytes, as its path is another
     /// one each time.

@@ -82,7 +82,8 @@ pub(super) fn history(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_
     let session = gateway.openclaw_session(call, named.as_deref())?;
     let number = |name, or| call.values.integer(name).unwrap_or(or).unsigned_abs() as usize;
     let (limit, offset) = (number("limit", PAGE), number("offset", 0));
-    let history = History { session: session.clone(), limit, offset, read: Read::Nothing };
+    let history =
+        History { session: session.clone(), limit, offset, passed: 0, read: Read::Nothing };
     if let Some(to) = call.take(Then::History(history.into())) {
         gateway.openclaw_route(cx, call.conn, Op::Preview { session, limit: 1 }, to);
     }

@@ -5,6 +5,7 @@ use super::super::config::Secret;
 use super::super::conn::ConnId;
 use super::super::intake::{Name, Request};
 use super::super::json;
+use super::super::login::LOGIN;
 use super::super::refusal::{Code, Refusal, cut};
 use super::super::send::Cx;
 use super::connect_params::{ConnectParams, PeerRole};
@@ -199,6 +200,9 @@ impl Gateway {
         let credentials = self.credentials(cx.now, conn, params, device.as_ref(), (role, asked))?;
         let Credentials { login, limit, by_secret, token } = credentials;
         let scopes = asked.within(limit);
+        if let Err(refusal) = self.room_for(&login.principal.user, LOGIN) {
+            return Err(Refused { refusal, close: CloseCode::TRY_AGAIN });
+        }
         let client = Arc::new(params.client.clone());
         let peer = |scopes, device| Peer {
             protocol,

@@ -87,6 +87,7 @@ impl DeviceRequest {
         let object = Object::new(out)
             .str("requestId", &self.id)
             .str("deviceId", &self.device)
+            .str("userId", &self.wish.user)
             .str("publicKey", &key.text());
         let mut object =
             about

@@ -110,7 +110,11 @@ impl Gateway {
         if let Err(refusal) = admit(method, &request.method, scopes, role) {
             let refusal = self.charge_mistake(cx, id, "refused", &who).unwrap_or(refusal);
             self.refuse_frame(cx, id, &request.id, &refusal);
-            return self.count_refused(cx, id, &refusal);
+            // A newer client may try what is not known here.
+            if method.is_some() {
+                self.count_refused(cx, id, &refusal);
+            }
+            return;
         }
         let Some(method) = method else { return };
         self.presence_active(cx.now, id);

@@ -4,45 +4,39 @@
 //! the text so far, and told as `chat` and as `agent` events. Pieces that wait for a slow reader merge
 //! like those of every other link; what they repeat is looked up when they are written.
 
+use super::super::Gateway;
 use super::super::bounded::Forgetful;
 use super::super::bus::NodeId;
 use super::super::conn::ConnId;
 use super::super::json::Object;
 use super::super::link::{Dialect, LinkId};
-use super::super::retained::Held;
-use super::super::ring::{Chunk, Event, Kind, Next, RunName, Stream};
+use super::super::ring::{Event, Kind, Next, Stream};
 use super::super::send::Cx;
-use super::super::{Gateway, Timer};
-use super::answers::Final;
 use super::attachments::Attachings;
 use super::health::Pulse;
-use super::history::write_content;
 use super::node_invokes::Invokes;
 use super::nodes::Nodes;
-use super::peer::{Protocol, View};
+use super::peer::View;
 use super::presence::Left;
-use super::session_events::{Spoken, Updated};
+use super::run_events::{AgentEvent, Awaited, TurnEvent};
+use super::said::{Said, write_chunk};
+use super::session_events::Updated;
 use serde::Deserialize;
-use serde_json::value::RawValue;
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// How long pieces of a run's text are gathered: nobody reads faster.
-const GATHER: Duration = Duration::from_millis(75);
-
-/// Bytes of a run's text up to which events repeat it to clients that need only what is new.
-const REPEATED: usize = 4096;
+/// Bytes of a run's text that who comes later is told in both streams. Of more, the conversation has it.
+const CAUGHT_UP_TWICE: usize = 64 * 1024;
 
 /// What this node knows for the connections of this dialect.
 pub(in crate::gateway) struct OpenClaw {
-    said: BTreeMap<Arc<str>, Said>,
-    due: BTreeSet<(Instant, Arc<str>)>,
+    pub(super) said: BTreeMap<Arc<str>, Said>,
+    pub(super) due: BTreeSet<(Instant, Arc<str>)>,
     /// Calls of `agent` that wait for the end of a run.
-    awaited: BTreeMap<Arc<str>, Vec<Awaited>>,
+    pub(super) awaited: BTreeMap<Arc<str>, Vec<Awaited>>,
     /// What users call their runs.
-    names: Forgetful<(Arc<str>, Arc<str>), Arc<str>>,
+    pub(super) names: Forgetful<(Arc<str>, Arc<str>), Arc<str>>,
     /// How often what was told of who is connected has changed, and how it was told that all is well.
     presence: u64,
     health: u64,
@@ -55,69 +49,6 @@ pub(in crate::gateway) struct OpenClaw {
     pub(super) nodes: Nodes,
     /// What nodes were told to do.
     pub(super) invokes: Invokes,
-}
-
-/// What a run has said.
-#[derive(Debug)]
-struct Said {
-    run: Arc<RunName>,
-    users: Vec<Arc<str>>,
-    text: String,
-    /// What is kept of it.
-    held: Held,
-    /// So much of it was told.
-    told: usize,
-    /// When the next piece may be told.
-    next: Instant,
-    due: Option<Instant>,
-    /// The numbers of its last events.
-    chat: u64,
-    agent: u64,
-    /// Unix milliseconds.
-    started: u64,
-}
-
-#[derive(Debug)]
-struct Awaited {
-    conn: ConnId,
-    id: Box<str>,
-    since: Instant,
-}
-
-/// An `agent` event of the gateway's own.
-#[derive(Deserialize)]
-struct AgentEvent<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Cow<'a, str>,
-    #[serde(borrow)]
-    payload: Option<Inner<'a>>,
-}
-
-#[derive(Default, Deserialize)]
-struct Inner<'a> {
-    #[serde(borrow)]
-    message: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    content: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
-    #[serde(borrow)]
-    error: Option<Cow<'a, str>>,
-    #[serde(rename = "messageId", borrow)]
-    id: Option<Cow<'a, str>>,
-}
-
-/// A `chat.turn` event of the gateway's own.
-#[derive(Deserialize)]
-struct TurnEvent<'a> {
-    #[serde(borrow)]
-    state: Cow<'a, str>,
-    #[serde(rename = "sessionKey", borrow)]
-    session: Cow<'a, str>,
-    #[serde(rename = "runId", borrow)]
-    run: Cow<'a, str>,
-    #[serde(rename = "idempotencyKey", borrow)]
-    key: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -183,42 +114,17 @@ impl OpenClaw {
         self.awaited.entry(run.into()).or_default().push(awaited);
     }
 
+    /// Whether files of a message are being stored.
+    pub(in crate::gateway) fn is_attaching(&self) -> bool {
+        !self.attachings.is_empty()
+    }
+
     /// Nobody of this connection waits any more.
     pub(in crate::gateway) fn forget(&mut self, conn: ConnId) {
         self.awaited.retain(|_, waiting| {
             waiting.retain(|awaited| awaited.conn != conn);
             !waiting.is_empty()
         });
-    }
-}
-
-impl RunName {
-    /// What clients of this dialect call the run.
-    pub(super) fn shown(&self) -> &str {
-        self.key.as_deref().unwrap_or(&self.run)
-    }
-
-    pub(super) fn agent_shown(&self) -> &str {
-        super::super::session::agent_of(&self.session).unwrap_or(&self.agent)
-    }
-
-    pub(super) fn write_chat<'o>(&self, out: &'o mut String, seq: u64, state: &str) -> Object<'o> {
-        Object::new(out)
-            .str("runId", self.shown())
-            .str("sessionKey", &self.session)
-            .str("agentId", self.agent_shown())
-            .num("seq", seq)
-            .str("state", state)
-    }
-
-    fn write_agent<'o>(&self, out: &'o mut String, seq: u64, stream: &str, ts: u64) -> Object<'o> {
-        Object::new(out)
-            .str("runId", self.shown())
-            .num("seq", seq)
-            .str("stream", stream)
-            .num("ts", ts)
-            .str("sessionKey", &self.session)
-            .str("agentId", self.agent_shown())
     }
 }
 
@@ -249,59 +155,6 @@ pub(in crate::gateway) fn write_next(
             write_chunk(out, chunk, text, view.protocol, next.to, now_ms);
         }
     }
-}
-
-/// A piece of a run's text. `text`: all of it, which may have more by now.
-fn write_chunk(
-    out: &mut String,
-    chunk: &Chunk,
-    text: Option<&str>,
-    protocol: Protocol,
-    seq: u64,
-    now_ms: u64,
-) {
-    let start = chunk.offset as usize;
-    let whole = match text.and_then(|text| text.get(..start + chunk.text.len())) {
-        Some(text) => Some(text),
-        None => (start == 0).then_some(&*chunk.text),
-    };
-    let is_new = protocol == Protocol::V4;
-    let whole = whole.filter(|text| !is_new || text.len() <= REPEATED);
-    if !is_new && whole.is_none() {
-        // Such clients know nothing but the whole text; the end will tell it.
-        return;
-    }
-    let mut object = Object::new(out).str("type", "event");
-    match chunk.stream {
-        Stream::Chat => {
-            object = object.str("event", "chat");
-            let mut chat = chunk.run.write_chat(object.key("payload"), chunk.seq, "delta");
-            if is_new {
-                chat = chat.str("deltaText", &chunk.text);
-                if start == 0 {
-                    chat = chat.bool("replace", true);
-                }
-            }
-            if let Some(text) = whole {
-                chat = write_message(chat, text, now_ms);
-            }
-            chat.end();
-        }
-        Stream::Agent => {
-            object = object.str("event", "agent");
-            let agent =
-                chunk.run.write_agent(object.key("payload"), chunk.seq, "assistant", now_ms);
-            agent.object("data", |o| o.maybe_str("text", whole).str("delta", &chunk.text)).end();
-        }
-    }
-    object.num("seq", seq).end();
-}
-
-pub(super) fn write_message<'o>(mut object: Object<'o>, text: &str, now_ms: u64) -> Object<'o> {
-    let mut message = Object::new(object.key("message")).str("role", "assistant");
-    write_content(message.key("content"), text);
-    message.num("timestamp", now_ms).end();
-    object
 }
 
 impl Gateway {
@@ -373,7 +226,7 @@ impl Gateway {
         }
     }
 
-    fn is_read_by(&self, users: &[Arc<str>]) -> bool {
+    pub(super) fn is_read_by(&self, users: &[Arc<str>]) -> bool {
         users.iter().any(|user| {
             let mut after = None;
             std::iter::from_fn(|| {
@@ -387,275 +240,6 @@ impl Gateway {
                 )
             })
         })
-    }
-
-    // --- a run's text --------------------------------------------------------------------------------
-
-    fn openclaw_chunk(&mut self, cx: &mut Cx<'_>, from: NodeId, users: &[Arc<str>], chunk: &Chunk) {
-        if chunk.offset == 0 && !self.openclaw.said.contains_key(&chunk.run.run) {
-            if !self.is_read_by(users) {
-                return;
-            }
-            self.said(cx, &chunk.run, users);
-        }
-        let Some(said) = self.openclaw.said.get_mut(&chunk.run.run) else { return };
-        if chunk.offset != said.text.len() as u64 {
-            // It began when nobody here was there to see it; whoever has come since is told all of it.
-            return;
-        }
-        said.text.push_str(&chunk.text);
-        said.held.add(chunk.text.len());
-        if said.due.is_some() {
-            return;
-        }
-        if cx.now < said.next {
-            said.due = Some(said.next);
-            let due = (said.next, chunk.run.run.clone());
-            return self.arm_said(due);
-        }
-        self.tell_said(cx, from, &chunk.run.run);
-    }
-
-    fn said(&mut self, cx: &Cx<'_>, run: &Arc<RunName>, users: &[Arc<str>]) {
-        let started = self.ms(cx.now);
-        let held = self.retained.hold(&run.owner, 0);
-        self.openclaw.said.entry(run.run.clone()).or_insert_with(|| Said {
-            run: run.clone(),
-            users: users.to_vec(),
-            text: String::new(),
-            held,
-            told: 0,
-            next: cx.now,
-            due: None,
-            chat: 0,
-            agent: 0,
-            started,
-        });
-    }
-
-    /// One timer for all: it is armed for the first of them.
-    fn arm_said(&mut self, due: (Instant, Arc<str>)) {
-        let before = self.openclaw.due.first().map(|(at, _)| *at);
-        let at = due.0;
-        self.openclaw.due.insert(due);
-        if before.is_none_or(|before| at < before) {
-            if let Some(before) = before {
-                self.timers.remove(&(before, Timer::Said));
-            }
-            self.timers.insert((at, Timer::Said));
-        }
-    }
-
-    pub(in crate::gateway) fn said_due(&mut self, cx: &mut Cx<'_>) {
-        while let Some((at, run)) = self.openclaw.due.first().cloned() {
-            if at > cx.now {
-                self.timers.insert((at, Timer::Said));
-                return;
-            }
-            self.openclaw.due.pop_first();
-            // Which node it comes from matters only to who waits for that node, and is told later.
-            let from = self.home_of_run(&run);
-            self.tell_said(cx, from, &run);
-        }
-    }
-
-    fn home_of_run(&self, run: &str) -> NodeId {
-        let home = self.openclaw.said.get(run).map(|said| self.node.home(&said.run.session));
-        home.unwrap_or(self.node.id())
-    }
-
-    /// Tells what was gathered.
-    fn tell_said(&mut self, cx: &mut Cx<'_>, from: NodeId, run: &Arc<str>) {
-        let Some(said) = self.openclaw.said.get_mut(run) else { return };
-        if let Some(due) = said.due.take() {
-            // It is there when a run ends before its time.
-            self.openclaw.due.remove(&(due, run.clone()));
-        }
-        if said.told == said.text.len() {
-            return;
-        }
-        let (name, offset) = (said.run.clone(), said.told as u64);
-        let text = said.text[said.told..].to_owned();
-        said.told = said.text.len();
-        said.next = cx.now + GATHER;
-        said.chat += 1;
-        said.agent += 1;
-        let (chat, agent, users) = (said.chat, said.agent, said.users.clone());
-        let event = Event::piece(Stream::Agent, name.clone(), agent, offset, &text);
-        self.tell(cx, from, &users, To::Readers, &event);
-        let event = Event::piece(Stream::Chat, name, chat, offset, &text);
-        self.tell(cx, from, &users, To::Readers, &event);
-    }
-
-    // --- a run's course ------------------------------------------------------------------------------
-
-    fn openclaw_run(
-        &mut self,
-        cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
-        run: &Arc<RunName>,
-        event: &AgentEvent<'_>,
-    ) {
-        let default = Inner::default();
-        let inner = event.payload.as_ref().unwrap_or(&default);
-        match &*event.kind {
-            "run.started" => {
-                self.openclaw_named(users, &run.run, run.key.as_deref());
-                if !self.is_read_by(users) {
-                    return;
-                }
-                self.said(cx, run, users);
-                let start = self.lifecycle_start(run);
-                self.tell(cx, from, users, To::Readers, &start);
-                if let Some(text) = &inner.message {
-                    let id = inner.id.as_deref();
-                    let spoken = Spoken { role: "user", text, id };
-                    self.session_message(cx, from, users, run, &spoken);
-                }
-                self.sessions_changed(cx, from, users, &run.session, "run.started");
-            }
-            "run.completed" | "run.failed" | "run.cancelled" => {
-                if self.is_read_by(users) {
-                    self.said(cx, run, users);
-                    self.tell_said(cx, from, &run.run);
-                    self.openclaw_end(cx, from, users, run, inner);
-                }
-                self.openclaw.said.remove(&run.run);
-                self.end_awaited(cx, run, inner);
-            }
-            _ => {}
-        }
-    }
-
-    /// What users call their runs is remembered, as they ask for them by that.
-    fn openclaw_named(&mut self, users: &[Arc<str>], run: &str, key: Option<&str>) {
-        let Some(key) = key else { return };
-        for user in users {
-            let name = (user.clone(), Arc::from(key));
-            *self.openclaw.names.entry(&name, || Arc::from(run)) = Arc::from(run);
-        }
-    }
-
-    fn lifecycle_start(&mut self, run: &Arc<RunName>) -> Event {
-        let mut payload = String::new();
-        if let Some(said) = self.openclaw.said.get_mut(&run.run) {
-            said.agent += 1;
-            let started = said.started;
-            run.write_agent(&mut payload, said.agent, "lifecycle", started)
-                .object("data", |o| o.str("phase", "start").num("startedAt", started))
-                .end();
-        }
-        Event::named_of_run("agent", run, &payload, false)
-    }
-
-    fn openclaw_end(
-        &mut self,
-        cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
-        run: &Arc<RunName>,
-        inner: &Inner<'_>,
-    ) {
-        let now = self.ms(cx.now);
-        let Some(said) = self.openclaw.said.get_mut(&run.run) else { return };
-        said.chat += 1;
-        said.agent += 1;
-        let (started, partial) = (said.started, std::mem::take(&mut said.text));
-        let aborted = inner.content.is_none() && inner.error.is_none();
-        let mut payload = String::new();
-        run.write_agent(&mut payload, said.agent, "lifecycle", now)
-            .object("data", |o| match &inner.error {
-                Some(error) => o.str("phase", "error").str("error", error).num("endedAt", now),
-                None => o
-                    .str("phase", "end")
-                    .num("startedAt", started)
-                    .num("endedAt", now)
-                    .bool("aborted", aborted)
-                    .str("stopReason", if aborted { "aborted" } else { "stop" }),
-            })
-            .end();
-        let end = Event::named_of_run("agent", run, &payload, false);
-        payload.clear();
-        match (&inner.content, &inner.error) {
-            (Some(content), _) => {
-                let chat = run.write_chat(&mut payload, said.chat, "final");
-                let mut chat = write_message(chat, content, now).str("stopReason", "stop");
-                if let Some(usage) = inner.usage {
-                    chat = chat.raw("usage", usage.get());
-                }
-                chat.end();
-            }
-            (None, Some(error)) => run
-                .write_chat(&mut payload, said.chat, "error")
-                .str("errorMessage", error)
-                .str("errorKind", "unknown")
-                .end(),
-            (None, None) => {
-                let mut chat = run.write_chat(&mut payload, said.chat, "aborted");
-                chat = chat.str("stopReason", "rpc");
-                if !partial.is_empty() {
-                    chat = write_message(chat, &partial, now);
-                }
-                chat.end();
-            }
-        }
-        let chat = Event::named_of_run("chat", run, &payload, true);
-        self.tell(cx, from, users, To::Readers, &end);
-        self.tell(cx, from, users, To::Readers, &chat);
-        if let Some(content) = &inner.content {
-            let id = inner.id.as_deref();
-            let spoken = Spoken { role: "assistant", text: content, id };
-            self.session_message(cx, from, users, run, &spoken);
-        }
-        self.sessions_changed(cx, from, users, &run.session, "run.ended");
-    }
-
-    /// A turn that waited was stopped before its run began.
-    fn openclaw_turn(
-        &mut self,
-        cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
-        turn: &TurnEvent<'_>,
-    ) {
-        self.openclaw_named(users, &turn.run, turn.key.as_deref());
-        if turn.state != "cancelled" || self.openclaw.said.contains_key(&*turn.run) {
-            return;
-        }
-        let name = RunName {
-            run: Arc::from(&*turn.run),
-            agent: super::super::session::agent_of(&turn.session).unwrap_or_default().into(),
-            session: Arc::from(&*turn.session),
-            owner: users.first().cloned().unwrap_or_default(),
-            key: turn.key.as_deref().map(Arc::from),
-        };
-        let mut payload = String::new();
-        name.write_chat(&mut payload, 1, "aborted").str("stopReason", "rpc").end();
-        let name = Arc::new(name);
-        let event = Event::named_of_run("chat", &name, &payload, true);
-        self.tell(cx, from, users, To::Readers, &event);
-        self.end_awaited(cx, &name, &Inner::default());
-    }
-
-    /// Gives the second answer of `agent` to those who wait for it.
-    fn end_awaited(&mut self, cx: &mut Cx<'_>, run: &Arc<RunName>, inner: &Inner<'_>) {
-        for Awaited { conn, id, since } in
-            self.openclaw.awaited.remove(&run.run).unwrap_or_default()
-        {
-            if let Some(peer) = self.conns.get_mut(&conn).and_then(|conn| conn.openclaw.as_mut()) {
-                peer.awaited = peer.awaited.saturating_sub(1);
-            }
-            let done = Final {
-                key: run.shown(),
-                session: &run.session,
-                content: inner.content.as_deref(),
-                error: inner.error.as_deref(),
-                usage: inner.usage.map(RawValue::get),
-                ms: cx.now.saturating_duration_since(since).as_millis() as u64,
-            };
-            self.write_answer(cx, conn, &id, None, |_, out| done.write(out));
-        }
     }
 
     /// The payload of an event that tells who is connected.
@@ -706,7 +290,7 @@ impl Gateway {
             }
             Kind::Plain { name: "agent", run: Some(run), .. } if view.reads => {
                 self.said(cx, run, &[run.owner.clone(), user]);
-                let start = self.lifecycle_start(run);
+                let start = self.lifecycle_start(run, false);
                 self.push_event(cx, id, start);
             }
             Kind::Chunk(chunk) if view.reads => {
@@ -721,10 +305,13 @@ impl Gateway {
                     said.told = said.text.len();
                 }
                 let (name, text) = (said.run.clone(), said.text.clone());
-                said.agent += 1;
-                said.chat += 1;
+                said.agent = said.agent.max(1);
+                said.chat = said.chat.max(1);
                 let (agent, chat) = (said.agent, said.chat);
-                self.push_event(cx, id, Event::piece(Stream::Agent, name.clone(), agent, 0, &text));
+                if text.len() <= CAUGHT_UP_TWICE {
+                    let piece = Event::piece(Stream::Agent, name.clone(), agent, 0, &text);
+                    self.push_event(cx, id, piece);
+                }
                 self.push_event(cx, id, Event::piece(Stream::Chat, name, chat, 0, &text));
             }
             _ => {}

@@ -12,7 +12,7 @@ use super::super::Gateway;
 use super::super::Timer;
 use super::super::jobs::{Job, unavailable};
 use super::super::json::{self, Object};
-use super::super::link::Dialect;
+use super::super::link::{Dialect, LinkId};
 use super::super::ring::Event;
 use super::super::send::{Cx, ReplyTo};
 use super::super::work::{Listed, SessionFilter, StoreOutcome, StoreWork};
@@ -282,8 +282,20 @@ impl Gateway {
         self.write_openclaw_health(&mut payload, cx.now, viewer);
         self.openclaw.health_told();
         let event = Event::plain("health", &payload);
-        let links: Vec<_> =
-            self.operators().filter(|(_, own)| own == viewer).map(|(link, _)| link).collect();
+        let links: Vec<_> = match viewer {
+            Some(user) => {
+                let mut after = None;
+                let of_user = std::iter::from_fn(|| {
+                    after = self.links.next_of(user, after);
+                    after
+                });
+                of_user.filter(|link| self.operator(*link).as_ref() == Some(viewer)).collect()
+            }
+            None => {
+                let of_all = self.operators().filter(|(_, own)| own.is_none());
+                of_all.map(|(link, _)| link).collect()
+            }
+        };
         for link in links {
             self.push_event(cx, link, event.clone());
         }
@@ -291,14 +303,17 @@ impl Gateway {
     }
 
     /// The links of operators, and whose sessions each of them sees.
-    fn operators(&self) -> impl Iterator<Item = (super::super::link::LinkId, Viewer)> + '_ {
-        self.links.iter().filter_map(|(id, link)| {
-            let Dialect::OpenClaw(_) = link.dialect else { return None };
-            let conn = self.conns.get(&link.conn()?)?;
-            let is_operator = conn.openclaw.as_ref()?.role == PeerRole::Operator;
-            let who = conn.principal.as_ref().filter(|_| is_operator)?;
-            Some((id, (!who.role.sees_all()).then(|| who.user.clone())))
-        })
+    fn operators(&self) -> impl Iterator<Item = (LinkId, Viewer)> + '_ {
+        self.links.iter().filter_map(|(id, _)| Some((id, self.operator(id)?)))
+    }
+
+    fn operator(&self, id: LinkId) -> Option<Viewer> {
+        let link = self.links.get(id)?;
+        let Dialect::OpenClaw(_) = link.dialect else { return None };
+        let conn = self.conns.get(&link.conn()?)?;
+        let is_operator = conn.openclaw.as_ref()?.role == PeerRole::Operator;
+        let who = conn.principal.as_ref().filter(|_| is_operator)?;
+        Some((!who.role.sees_all()).then(|| who.user.clone()))
     }
 }
 

@@ -4,7 +4,7 @@
 use super::super::Gateway;
 use super::super::conn::ConnId;
 use super::super::json::{self, Object};
-use super::super::refusal::Code;
+use super::super::refusal::{Code, Refusal};
 use super::super::send::{Body, Cx, ReplyTo};
 use super::super::session::Op;
 use super::answers::{PROVIDER, Then, session_id};
@@ -19,6 +19,8 @@ pub(in crate::gateway) struct History {
     pub(super) limit: usize,
     /// So many of the newest messages are left out.
     pub(super) offset: usize,
+    /// So many of those were passed already.
+    pub(super) passed: usize,
     /// What is known by now.
     pub(super) read: Read,
 }
@@ -106,13 +108,17 @@ impl Gateway {
         let session = history.session.clone();
         match std::mem::replace(&mut history.read, Read::Nothing) {
             Read::Nothing => {
-                let Ok(info) = serde_json::from_str(payload) else { return };
+                let Ok(info) = serde_json::from_str(payload) else {
+                    return self.reply_error(cx, to, &unreadable());
+                };
                 history.read = Read::Info(info);
                 let to = to.then(Then::History(history.into()));
                 self.openclaw_route(cx, conn, Op::Status { session }, to);
             }
             Read::Info(info) => {
-                let Ok(status) = serde_json::from_str::<Status>(payload) else { return };
+                let Ok(status) = serde_json::from_str::<Status>(payload) else {
+                    return self.reply_error(cx, to, &unreadable());
+                };
                 let run = status.run.map(|run| Running {
                     name: status.key.unwrap_or(run),
                     started: status.started.unwrap_or(0),
@@ -124,8 +130,21 @@ impl Gateway {
                 self.openclaw_route(cx, conn, Op::History { session, limit, before: None }, to);
             }
             Read::Run(info, run) => {
-                let Ok(mut page) = serde_json::from_str::<Page<'_>>(payload) else { return };
-                let kept = page.messages.len().saturating_sub(history.offset);
+                let Ok(mut page) = serde_json::from_str::<Page<'_>>(payload) else {
+                    return self.reply_error(cx, to, &unreadable());
+                };
+                let before = page.messages.first().and_then(|oldest| oldest.id.parse().ok());
+                let left = history.offset - history.passed;
+                if page.more && page.messages.len() <= left && before.is_some() {
+                    // The store reads so much at once: what is wanted lies before it.
+                    history.passed += page.messages.len();
+                    history.read = Read::Run(info, run);
+                    let limit = history.limit + history.offset - history.passed;
+                    let to = to.then(Then::History(history.into()));
+                    let op = Op::History { session, limit, before };
+                    return self.openclaw_route(cx, conn, op, to);
+                }
+                let kept = page.messages.len().saturating_sub(left);
                 page.messages.truncate(kept);
                 let first = kept.saturating_sub(history.limit);
                 page.more |= first > 0;
@@ -204,6 +223,11 @@ pub(super) fn labelled<'t>(text: &'t str, label: Option<&str>) -> Cow<'t, str> {
         Some(label) => Cow::Owned(format!("[{label}]\n\n{text}")),
         None => Cow::Borrowed(text),
     }
+}
+
+/// What the gateway has answered itself cannot be read.
+fn unreadable() -> Refusal {
+    Refusal::new(Code::Internal, "the history could not be put together")
 }
 
 /// What an assistant says, as clients of this dialect have it.

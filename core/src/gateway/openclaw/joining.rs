@@ -124,6 +124,8 @@ impl Gateway {
             Refused::later("the device could not be let in", Duration::from_secs(1))
         } else {
             self.welcome(cx, conn, newcomer);
+            // Its credential may allow less by now.
+            self.judge_conn(cx, conn);
             for text in said {
                 self.message(cx, conn, Some(&text));
             }

@@ -24,7 +24,7 @@
 //! | `nodes` `node_connections` `node_surface` `node_pairing` | nodes: which are there, and what of each was approved |
 //! | `node_methods` `node_invoke` `node_invokes` `node_reports` | nodes: seen, decided about, told what to do, and what they say |
 //! | `agents` `config` `health` `logs` `presence` `wake` `nothing` | the gateway itself, and what it does not have |
-//! | `answers` `events` `session_events` | what leaves |
+//! | `answers` `events` `run_events` `said` `session_events` | what leaves |
 
 mod agents;
 mod answers;
@@ -65,6 +65,8 @@ mod nothing;
 mod paired_device;
 mod peer;
 mod presence;
+mod run_events;
+mod said;
 #[allow(dead_code, reason = "more methods come next")]
 mod schema;
 mod scopes;
@@ -94,4 +96,5 @@ pub use paired_device::{PairedDevice, Seen};
 pub(super) use peer::{Peer, View};
 pub(super) use presence::Shown;
 pub(super) use scopes::Scopes;
+pub(super) use session_key::may_begin;
 pub use table::{OpenClawMethod, openclaw_methods, openclaw_methods_markdown};

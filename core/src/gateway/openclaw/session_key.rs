@@ -2,14 +2,22 @@
 //!
 //! Clients compare the names in events with the canonical one, so events and answers have no other.
 
+use super::super::api_keys::hex;
 use super::super::authenticate::DEFAULT_USER;
 use super::super::chat::MAX_KEY;
 use super::super::session::agent_of;
+use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
 use std::sync::Arc;
 
 /// What every client calls the main session, whatever its key is.
 pub(in crate::gateway) const MAIN: &str = "main";
+
+/// How the keys of main sessions begin.
+const OF_USER: &str = "user:";
+
+/// Bytes of a user id for which a key has room.
+const LONG: usize = 200;
 
 /// The key of a user's main session. Names belong to whoever says something there first, so users who
 /// are told apart have main sessions of their own; the one that nobody names has the name that all
@@ -17,8 +25,18 @@ pub(in crate::gateway) const MAIN: &str = "main";
 pub(in crate::gateway) fn main_of(user: &str) -> Cow<'static, str> {
     match user {
         DEFAULT_USER => Cow::Borrowed(MAIN),
-        user => Cow::Owned(format!("user:{user}")),
+        user if user.len() > LONG => {
+            Cow::Owned(format!("{OF_USER}{}", hex(&Sha256::digest(user.as_bytes())[..16])))
+        }
+        user => Cow::Owned(format!("{OF_USER}{user}")),
     }
+}
+
+/// Whether a user may begin a session of this name: main sessions are begun by those whose they are, or
+/// whoever says something there first would hear what they say.
+pub(in crate::gateway) fn may_begin(user: &str, key: &str) -> bool {
+    let Some((_, rest)) = split(key) else { return true };
+    rest != MAIN && !rest.starts_with(OF_USER) || *rest == *main_of(user)
 }
 
 /// The one name of a session: `agent:<agent>:<rest>`. Any other name is short for one of the default

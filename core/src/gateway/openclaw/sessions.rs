@@ -340,7 +340,9 @@ impl Gateway {
             Changed::Deleted => self.reply_deleted(cx, to, &session, true),
             Changed::Compacted => {
                 let trimmed: Result<Trimmed, _> = serde_json::from_str(payload);
-                let Ok(Trimmed { removed, left }) = trimmed else { return };
+                let Ok(Trimmed { removed, left }) = trimmed else {
+                    return self.reply_body(cx, to, body);
+                };
                 self.reply_ok(cx, to, |_, out| {
                     Object::new(out)
                         .bool("ok", true)

@@ -1,0 +1,277 @@
+//! The course of runs, as events of this dialect.
+
+use super::super::Gateway;
+use super::super::bus::NodeId;
+use super::super::conn::ConnId;
+use super::super::json::Object;
+use super::super::ring::{Event, RunName};
+use super::super::send::Cx;
+use super::answers::Final;
+use super::events::To;
+use super::history::write_content;
+use super::session_events::Spoken;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+#[derive(Debug)]
+pub(super) struct Awaited {
+    pub(super) conn: ConnId,
+    pub(super) id: Box<str>,
+    pub(super) since: Instant,
+}
+
+/// An `agent` event of the gateway's own.
+#[derive(Deserialize)]
+pub(super) struct AgentEvent<'a> {
+    #[serde(rename = "type", borrow)]
+    pub(super) kind: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) payload: Option<Inner<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+pub(super) struct Inner<'a> {
+    #[serde(borrow)]
+    pub(super) message: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) content: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) usage: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) error: Option<Cow<'a, str>>,
+    #[serde(rename = "messageId", borrow)]
+    pub(super) id: Option<Cow<'a, str>>,
+}
+
+/// A `chat.turn` event of the gateway's own.
+#[derive(Deserialize)]
+pub(super) struct TurnEvent<'a> {
+    #[serde(borrow)]
+    pub(super) state: Cow<'a, str>,
+    #[serde(rename = "sessionKey", borrow)]
+    pub(super) session: Cow<'a, str>,
+    #[serde(rename = "runId", borrow)]
+    pub(super) run: Cow<'a, str>,
+    #[serde(rename = "idempotencyKey", borrow)]
+    pub(super) key: Option<Cow<'a, str>>,
+    /// Its run had begun: that tells its end itself.
+    #[serde(default)]
+    pub(super) started: bool,
+}
+
+impl RunName {
+    /// What clients of this dialect call the run.
+    pub(super) fn shown(&self) -> &str {
+        self.key.as_deref().unwrap_or(&self.run)
+    }
+
+    pub(super) fn agent_shown(&self) -> &str {
+        super::super::session::agent_of(&self.session).unwrap_or(&self.agent)
+    }
+
+    pub(super) fn write_chat<'o>(&self, out: &'o mut String, seq: u64, state: &str) -> Object<'o> {
+        Object::new(out)
+            .str("runId", self.shown())
+            .str("sessionKey", &self.session)
+            .str("agentId", self.agent_shown())
+            .num("seq", seq)
+            .str("state", state)
+    }
+
+    pub(super) fn write_agent<'o>(
+        &self,
+        out: &'o mut String,
+        seq: u64,
+        stream: &str,
+        ts: u64,
+    ) -> Object<'o> {
+        Object::new(out)
+            .str("runId", self.shown())
+            .num("seq", seq)
+            .str("stream", stream)
+            .num("ts", ts)
+            .str("sessionKey", &self.session)
+            .str("agentId", self.agent_shown())
+    }
+}
+
+pub(super) fn write_message<'o>(mut object: Object<'o>, text: &str, now_ms: u64) -> Object<'o> {
+    let mut message = Object::new(object.key("message")).str("role", "assistant");
+    write_content(message.key("content"), text);
+    message.num("timestamp", now_ms).end();
+    object
+}
+
+impl Gateway {
+    pub(super) fn openclaw_run(
+        &mut self,
+        cx: &mut Cx<'_>,
+        from: NodeId,
+        users: &[Arc<str>],
+        run: &Arc<RunName>,
+        event: &AgentEvent<'_>,
+    ) {
+        let default = Inner::default();
+        let inner = event.payload.as_ref().unwrap_or(&default);
+        match &*event.kind {
+            "run.started" => {
+                self.openclaw_named(users, &run.run, run.key.as_deref());
+                if !self.is_read_by(users) {
+                    return;
+                }
+                self.said(cx, run, users);
+                let start = self.lifecycle_start(run, true);
+                self.tell(cx, from, users, To::Readers, &start);
+                if let Some(text) = &inner.message {
+                    let id = inner.id.as_deref();
+                    let spoken = Spoken { role: "user", text, id };
+                    self.session_message(cx, from, users, run, &spoken);
+                }
+                self.sessions_changed(cx, from, users, &run.session, "run.started");
+            }
+            "run.completed" | "run.failed" | "run.cancelled" => {
+                if self.is_read_by(users) {
+                    self.said(cx, run, users);
+                    self.tell_said(cx, from, &run.run);
+                    self.openclaw_end(cx, from, users, run, inner);
+                }
+                self.openclaw.said.remove(&run.run);
+                self.end_awaited(cx, run, inner);
+            }
+            _ => {}
+        }
+    }
+
+    /// What a user calls a run is remembered, as they ask for it by that. Of the two that an event of a run is
+    /// for, the last one has begun it.
+    pub(super) fn openclaw_named(&mut self, users: &[Arc<str>], run: &str, key: Option<&str>) {
+        let (Some(key), Some(user)) = (key, users.last()) else { return };
+        let name = (user.clone(), Arc::from(key));
+        *self.openclaw.names.entry(&name, || Arc::from(run)) = Arc::from(run);
+    }
+
+    /// `is_new`: it is told for the first time, and not to somebody who has come later.
+    pub(super) fn lifecycle_start(&mut self, run: &Arc<RunName>, is_new: bool) -> Event {
+        let mut payload = String::new();
+        if let Some(said) = self.openclaw.said.get_mut(&run.run) {
+            said.agent += u64::from(is_new || said.agent == 0);
+            let started = said.started;
+            run.write_agent(&mut payload, said.agent, "lifecycle", started)
+                .object("data", |o| o.str("phase", "start").num("startedAt", started))
+                .end();
+        }
+        Event::named_of_run("agent", run, &payload, false)
+    }
+
+    pub(super) fn openclaw_end(
+        &mut self,
+        cx: &mut Cx<'_>,
+        from: NodeId,
+        users: &[Arc<str>],
+        run: &Arc<RunName>,
+        inner: &Inner<'_>,
+    ) {
+        let now = self.ms(cx.now);
+        let Some(said) = self.openclaw.said.get_mut(&run.run) else { return };
+        said.chat += 1;
+        said.agent += 1;
+        let (started, partial) = (said.started, std::mem::take(&mut said.text));
+        let aborted = inner.content.is_none() && inner.error.is_none();
+        let mut payload = String::new();
+        run.write_agent(&mut payload, said.agent, "lifecycle", now)
+            .object("data", |o| match &inner.error {
+                Some(error) => o.str("phase", "error").str("error", error).num("endedAt", now),
+                None => o
+                    .str("phase", "end")
+                    .num("startedAt", started)
+                    .num("endedAt", now)
+                    .bool("aborted", aborted)
+                    .str("stopReason", if aborted { "aborted" } else { "stop" }),
+            })
+            .end();
+        let end = Event::named_of_run("agent", run, &payload, false);
+        payload.clear();
+        match (&inner.content, &inner.error) {
+            (Some(content), _) => {
+                let chat = run.write_chat(&mut payload, said.chat, "final");
+                let mut chat = write_message(chat, content, now).str("stopReason", "stop");
+                if let Some(usage) = inner.usage {
+                    chat = chat.raw("usage", usage.get());
+                }
+                chat.end();
+            }
+            (None, Some(error)) => run
+                .write_chat(&mut payload, said.chat, "error")
+                .str("errorMessage", error)
+                .str("errorKind", "unknown")
+                .end(),
+            (None, None) => {
+                let mut chat = run.write_chat(&mut payload, said.chat, "aborted");
+                chat = chat.str("stopReason", "rpc");
+                if !partial.is_empty() {
+                    chat = write_message(chat, &partial, now);
+                }
+                chat.end();
+            }
+        }
+        let chat = Event::named_of_run("chat", run, &payload, true);
+        self.tell(cx, from, users, To::Readers, &end);
+        self.tell(cx, from, users, To::Readers, &chat);
+        if let Some(content) = &inner.content {
+            let id = inner.id.as_deref();
+            let spoken = Spoken { role: "assistant", text: content, id };
+            self.session_message(cx, from, users, run, &spoken);
+        }
+        self.sessions_changed(cx, from, users, &run.session, "run.ended");
+    }
+
+    /// A turn that waited was stopped before its run began.
+    pub(super) fn openclaw_turn(
+        &mut self,
+        cx: &mut Cx<'_>,
+        from: NodeId,
+        users: &[Arc<str>],
+        turn: &TurnEvent<'_>,
+    ) {
+        self.openclaw_named(users, &turn.run, turn.key.as_deref());
+        if turn.state != "cancelled" || turn.started {
+            return;
+        }
+        let name = RunName {
+            run: Arc::from(&*turn.run),
+            agent: super::super::session::agent_of(&turn.session).unwrap_or_default().into(),
+            session: Arc::from(&*turn.session),
+            owner: users.first().cloned().unwrap_or_default(),
+            key: turn.key.as_deref().map(Arc::from),
+        };
+        let mut payload = String::new();
+        name.write_chat(&mut payload, 1, "aborted").str("stopReason", "rpc").end();
+        let name = Arc::new(name);
+        let event = Event::named_of_run("chat", &name, &payload, true);
+        self.tell(cx, from, users, To::Readers, &event);
+        self.end_awaited(cx, &name, &Inner::default());
+    }
+
+    /// Gives the second answer of `agent` to those who wait for it.
+    pub(super) fn end_awaited(&mut self, cx: &mut Cx<'_>, run: &Arc<RunName>, inner: &Inner<'_>) {
+        for Awaited { conn, id, since } in
+            self.openclaw.awaited.remove(&run.run).unwrap_or_default()
+        {
+            if let Some(peer) = self.conns.get_mut(&conn).and_then(|conn| conn.openclaw.as_mut()) {
+                peer.awaited = peer.awaited.saturating_sub(1);
+            }
+            let done = Final {
+                key: run.shown(),
+                session: &run.session,
+                content: inner.content.as_deref(),
+                error: inner.error.as_deref(),
+                usage: inner.usage.map(RawValue::get),
+                ms: cx.now.saturating_duration_since(since).as_millis() as u64,
+            };
+            self.write_answer(cx, conn, &id, None, |_, out| done.write(out));
+        }
+    }
+}
