@@ -119,7 +119,7 @@ fn what_runs_programs_needs_an_admin() {
     let reader = join(&mut world, 0, "operator", &["operator.read"]);
     for (caller, what, lacks) in [
         (writer, "system.run", Some("operator.admin")),
-        (writer, "system.which", Some("operator.admin")),
+        (writer, "system.execApprovals.set", Some("operator.admin")),
         (writer, "system.notify", None),
         (writer, "a", None),
         (at, "system.run", None),

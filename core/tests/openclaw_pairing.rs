@@ -172,7 +172,8 @@ fn a_device_from_elsewhere_waits_for_a_decision_that_everybody_hears() {
         let text = message(&answer);
         assert!(text.ends_with(&format!("(requestId: {id})")) && text.len() <= 120, "{text}");
         assert_eq!(closed(&world, at), Some((1008, text)));
-        let pending = json!({"requestId": id, "deviceId": device.id, "publicKey": device.key,
+        let pending = json!({"requestId": id, "deviceId": device.id, "userId": "default",
+            "publicKey": device.key,
             "platform": "linux", "deviceFamily": "Mac", "clientId": "cli", "clientMode": "cli",
             "role": "operator", "roles": ["operator"], "scopes": CHAT, "silent": false,
             "isRepair": false, "ts": UNIX_MS});

@@ -161,6 +161,14 @@ test('a device that was let in comes back by its own token, until that is revoke
   await assert.rejects(within('the refusal', late.connect()));
 });
 
+test('an admin reads the log from where it stopped', async () => {
+  const made = await connected();
+  const { payload: first } = await made.request('logs.tail', { limit: 100 });
+  assert.ok(first.lines.some((line) => JSON.parse(line) && line.includes('serving')), first.lines.join('\n'));
+  const { payload: next } = await made.request('logs.tail', { cursor: first.cursor });
+  assert.ok(next.cursor >= first.cursor && !next.lines.some((line) => first.lines.includes(line)));
+});
+
 test('what its scopes do not allow, what is unknown and what is malformed is refused each in its way', async () => {
   const viewer = await connected({ scopes: ['operator.read'] });
   const said = { sessionKey: 'main', message: 'x', idempotencyKey: 'k3' };
@@ -186,7 +194,7 @@ test('every frame was as OpenClaw publishes it', () => {
   assert.deepEqual([...faults], []);
   for (const name of [
     'EventFrame', 'ResponseFrame', 'ErrorShape', 'HelloOk', 'ChatEvent', 'AgentEvent', 'PresenceEntry', 'ShutdownEvent',
-    'Health', 'SessionRow', 'SessionsResolveResult', 'AgentsListResult', 'AgentIdentityResult',
+    'Health', 'SessionRow', 'SessionsResolveResult', 'LogsTailResult', 'AgentsListResult', 'AgentIdentityResult',
   ]) {
     assert.ok(checked.get(`4 ${name}`) > 0, `${name} was never checked`);
   }

@@ -146,7 +146,7 @@ pub(in crate::gateway) static METHODS: &[Method] = &[
     operator("sessions.resolve", READ, 2, params::SESSIONS_RESOLVE, sessions::resolve)
         .about("The key of a session by its key, its id or its label."),
     operator("sessions.subscribe", READ, 1, params::SESSIONS_LIST, sessions::subscribe)
-        .about("From now on `sessions.changed` and `session.message` tell of all sessions."),
+        .about("From now on `sessions.changed` and `session.message` tell of all sessions of the caller's user."),
     operator("sessions.unsubscribe", READ, 1, params::IGNORED, sessions::unsubscribe)
         .about("The end of that."),
     operator("sessions.messages.subscribe", READ, 1, params::SESSION, sessions::listen)
@@ -167,7 +167,7 @@ pub(in crate::gateway) static METHODS: &[Method] = &[
         .about("Nodes that are connected, and those of which something was approved."),
     operator("node.describe", READ, 1, params::NODE, nodes::describe).about("One node."),
     operator("node.invoke", WRITE, 5, params::NODE_INVOKE, node_invoke::invoke)
-        .about("Tells a node to do something, and gives its answer. `system.…` needs admin."),
+        .about("Tells a node to do something, and gives its answer. Most of `system.…` needs admin."),
     operator("node.pair.list", PAIRING, 1, params::IGNORED, nodes::pairings)
         .about("What nodes ask to have approved, and what was."),
     operator("node.pair.approve", PAIRING, 2, params::NODE_REQUEST, nodes::approve).about(

@@ -40,7 +40,7 @@ pub(in crate::gateway) struct Manifest {
 /// Whether a command does whatever its parameters say on the node's machine: programs, and what may be run
 /// there without asking. Notifications show a text and no more.
 pub(super) fn is_powerful(command: &str) -> bool {
-    command.starts_with("system.") && command != "system.notify"
+    command.starts_with("system.") && !matches!(command, "system.notify" | "system.which")
 }
 
 impl Surface {
@@ -198,7 +198,7 @@ mod tests {
             (&[][..], Scopes::PAIRING),
             (&["canvas.present", "system.notify"], Scopes::PAIRING.or(Scopes::WRITE)),
             (&["canvas.present", "system.run"], Scopes::PAIRING.or(Scopes::ADMIN)),
-            (&["system.which"], Scopes::PAIRING.or(Scopes::ADMIN)),
+            (&["system.which"], Scopes::PAIRING.or(Scopes::WRITE)),
         ] {
             assert_eq!(surface(commands, &[]).to_approve(), needed, "{commands:?}");
         }

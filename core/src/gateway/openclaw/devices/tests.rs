@@ -390,7 +390,8 @@ fn people_see_what_waits_and_what_is_in() {
     devices.write(|id| *id == *name(1), 4, &mut out);
     let list: Value = serde_json::from_str(&out).expect("JSON");
     let key = |number: u8| DeviceKey([number; 32]).text();
-    let pending = json!({"requestId": "r", "deviceId": &*name(2), "publicKey": key(2),
+    let pending = json!({"requestId": "r", "deviceId": &*name(2), "userId": "ann",
+        "publicKey": key(2),
         "platform": "linux", "deviceFamily": "PC", "clientId": "cli", "clientMode": "cli",
         "role": "operator", "roles": ["operator"], "scopes": ["operator.read"], "silent": false,
         "isRepair": false, "ts": 3});
