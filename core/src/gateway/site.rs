@@ -26,7 +26,7 @@ use std::sync::Arc;
 pub struct Site {
     /// The folder, as the host finds it in [`SiteWork`](super::SiteWork).
     pub root: Arc<Path>,
-    /// Bytes of a file; larger ones get 403. Each is sent in pieces of [`PIECE`], so this bounds time and
+    /// Bytes of a file; larger ones get 403. Each is sent in pieces of 64 KiB, so this bounds time and
     /// traffic, not memory.
     pub max_file_bytes: u64,
 }
