@@ -209,7 +209,6 @@ impl Gateway {
             role,
             client,
             scopes,
-            tools: params.has_cap("tool-events"),
             device,
             paired: None,
             manifest: (role == PeerRole::Node).then(|| Arc::new(Manifest::of(params))),

@@ -96,11 +96,6 @@ impl ConnectParams {
             auth: values.object("auth").as_ref().map(AuthParams::of).unwrap_or_default(),
         })
     }
-
-    /// Whether the client says that it understands this.
-    pub(in crate::gateway) fn has_cap(&self, cap: &str) -> bool {
-        self.caps.iter().any(|known| **known == *cap)
-    }
 }
 
 impl PeerRole {
@@ -241,7 +236,8 @@ mod tests {
         .expect("fine");
         assert_eq!(params.role, Some(PeerRole::Node));
         assert_eq!(params.scopes, ["operator.write".into(), "operator.read".into()]);
-        assert!(params.has_cap("tool-events") && !params.has_cap("tool"));
+        assert!(params.caps.contains(&"tool-events".into()));
+        assert!(!params.caps.contains(&"tool".into()));
         assert_eq!(params.permissions, BTreeMap::from([("camera".into(), true)]));
         assert!(params.client.is_control_ui() && params.client.is_page());
         assert_eq!(params.client.device_family, None);

@@ -1,8 +1,6 @@
 //! Events of this dialect, made of the gateway's own: each is made once, for all connections of a node.
 //!
-//! A run's text comes in pieces. They are gathered for a little while, as every piece that is told may repeat
-//! the text so far, and told as `chat` and as `agent` events. Pieces that wait for a slow reader merge
-//! like those of every other link; what they repeat is looked up when they are written.
+//! Who wants which of them is here; `run_events` and `said` have what a run's are made of.
 
 use super::super::Gateway;
 use super::super::bounded::Forgetful;

@@ -67,7 +67,6 @@ mod peer;
 mod presence;
 mod run_events;
 mod said;
-#[allow(dead_code, reason = "more methods come next")]
 mod schema;
 mod scopes;
 mod session_events;

@@ -43,9 +43,6 @@ pub(in crate::gateway) struct Peer {
     pub(in crate::gateway) client: Arc<ClientInfo>,
     /// What it has got of what it asked for.
     pub(in crate::gateway) scopes: Scopes,
-    /// It shows what tools do.
-    #[allow(dead_code, reason = "agents tell nothing of their tools yet")]
-    pub(in crate::gateway) tools: bool,
     /// Its proven device.
     pub(in crate::gateway) device: Option<Arc<str>>,
     /// When that was let in first, in Unix milliseconds: one that was removed and let in again is another.

@@ -1,5 +1,8 @@
-//! What runs have said, as events: gathered for a little while, as every piece that is told may repeat the
-//! text so far.
+//! What runs have said, as `chat` and as `agent` events.
+//!
+//! It comes in pieces. They are gathered for a little while, as every piece that is told may repeat the text
+//! so far. Pieces that wait for a slow reader merge like those of every other link; what they repeat is
+//! looked up when they are written.
 
 use super::super::bus::NodeId;
 use super::super::json::Object;
