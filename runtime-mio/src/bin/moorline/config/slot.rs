@@ -268,7 +268,8 @@ fn agent(node: &Node) -> Result<Agent, Wrong> {
     let Some(id) = id else {
         return Err(Wrong { at: node.at, message: "an agent needs an id".into() });
     };
-    Ok(Agent { name: name.unwrap_or_else(|| id.clone()), id })
+    let name = name.unwrap_or_else(|| id.clone());
+    Ok(Agent::new(id, name))
 }
 
 pub(super) fn read_secret(
