@@ -49,7 +49,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
 
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Mailbox::new).unzip();
-    let (jobs, threads) = Jobs::start(&mailboxes, store, media, log_tail)?;
+    let (jobs, threads) = Jobs::start(&mailboxes, store, media, log_tail, &settings.agents)?;
     let (reloads, reload_inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Reload::channel).unzip();
     let nodes: Vec<_> = gateways
@@ -64,6 +64,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
             Mutex::new(Some(node))
         })
         .collect();
+    let agents = jobs.agents().clone();
     drop((jobs, mailboxes));
     let announcement = announcement(&server, &state, settings, kept.as_ref());
     tracing::info!(
@@ -76,7 +77,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         "serving"
     );
     let mut reloader =
-        Reloader::new(sources, loaded, server.local_addr(), state, log_level, reloads);
+        Reloader::new(sources, loaded, server.local_addr(), state, log_level, agents, reloads);
     signals::watch(server.handles(), move || reloader.reload())?;
     // Signals are watched from here on, so who reads this may send them.
     let mut out = std::io::stdout();

@@ -1,7 +1,7 @@
 //! The built-in agent's thread: it says what it was told, a few words at a time, to any
 //! number of users.
 
-use super::{Job, Mailbox};
+use super::super::{Job, Mailbox};
 use moorline_core::gateway::{Outcome, Run, StopReason, Usage, echo_chunks};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
