@@ -29,6 +29,11 @@ pub(crate) enum Command {
     ConformanceClient(ConformanceClientArgs),
     /// Chat with a gateway from the terminal.
     Chat(ChatArgs),
+    /// Say what a close code, an HTTP status, an error code or a message of a client means, and what to
+    /// do.
+    ///
+    /// Exits with 1 where nothing here explains the text.
+    Explain(ExplainArgs),
 }
 
 /// Every setting may also stand in the configuration file, or in a variable: see
@@ -194,6 +199,16 @@ pub(crate) struct ChatArgs {
     /// Where the local gateway keeps its token.
     #[arg(long, env = "MOORLINE_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Such as 1008, 502, NOT_PAIRED, 'pairing required', or a whole line of what a client printed.
+    #[arg(required = true, value_name = "CODE|TEXT", allow_hyphen_values = true)]
+    pub(crate) text: Vec<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Copy, Clone, PartialEq, Eq, ValueEnum)]
