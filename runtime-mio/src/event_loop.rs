@@ -33,6 +33,7 @@ struct HandleShared {
     reads: AtomicU64,
     writes: AtomicU64,
     connections: AtomicU64,
+    turns: AtomicU64,
 }
 
 /// What a loop has done so far.
@@ -44,6 +45,8 @@ pub struct Counters {
     pub writes: u64,
     /// Connections there are now.
     pub connections: u64,
+    /// Turns. A loop that was woken and has no more of them some time later is stuck.
+    pub turns: u64,
 }
 
 impl Handle {
@@ -65,6 +68,7 @@ impl Handle {
             reads: self.shared.reads.load(Ordering::Relaxed),
             writes: self.shared.writes.load(Ordering::Relaxed),
             connections: self.shared.connections.load(Ordering::Relaxed),
+            turns: self.shared.turns.load(Ordering::Relaxed),
         }
     }
 }
@@ -238,6 +242,7 @@ impl EventLoop {
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
         };
         Ok(Self {
             poll,
@@ -410,5 +415,6 @@ impl EventLoop {
         shared.reads.store(self.shared.reads, Ordering::Relaxed);
         shared.writes.store(self.shared.writes, Ordering::Relaxed);
         shared.connections.store(self.table.open as u64, Ordering::Relaxed);
+        shared.turns.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -5,11 +5,24 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+/// What holds for the process, whatever the command.
+const AFTER_HELP: &str = "\
+Exit codes: 0 all went well; 1 the system or the other end failed; 2 an option or a value is unknown; 78 it \
+cannot work as it is configured, and another start would change nothing.
+
+Signals while it serves: SIGTERM and SIGINT drain and stop, SIGUSR2 the same for a restart that clients \
+resume across, a second one stops at once; SIGHUP reads the configuration again.";
+
 /// A WebSocket gateway for AI agents and chat clients whose connections hold.
 ///
 /// Without a command it serves, with the options of `moorline serve`.
 #[derive(Debug, Parser)]
-#[command(name = "moorline", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "moorline",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_long_help = AFTER_HELP
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -29,6 +42,10 @@ pub(crate) enum Command {
     ConformanceClient(ConformanceClientArgs),
     /// Chat with a gateway from the terminal.
     Chat(ChatArgs),
+    /// Print completions for a shell.
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each command.
+    Man(ManArgs),
 }
 
 /// Every setting may also stand in the configuration file, or in a variable: see
@@ -194,6 +211,19 @@ pub(crate) struct ChatArgs {
     /// Where the local gateway keeps its token.
     #[arg(long, env = "MOORLINE_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// A folder to write moorline.1 and a page for each command into.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Copy, Clone, PartialEq, Eq, ValueEnum)]

@@ -17,6 +17,8 @@ mod open_files;
 mod peer_text;
 mod port_holder;
 mod serve;
+mod service_manager;
+mod shell;
 mod signals;
 mod state_dir;
 
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
         Some(Command::CheckConfig(args)) => check_config::run(&args),
         Some(Command::ConformanceClient(args)) => conformance_client::run(&args),
         Some(Command::Chat(args)) => chat::run(args),
+        Some(Command::Completions(args)) => shell::completions(&args),
+        Some(Command::Man(args)) => shell::man(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use crate::config::{NamedSecret, Settings, Sources};
 use crate::failure::Failure;
 use crate::jobs::{Jobs, Mailbox, MediaDir, Store};
 use crate::state_dir::StateDir;
-use crate::{log, open_files, port_holder, signals, state_dir};
+use crate::{log, open_files, port_holder, service_manager, signals, state_dir};
 use moorline_core::Entropy as _;
 use moorline_core::gateway::{Gateway, GatewayConfig, Node};
 use moorline_mio::{OsEntropy, Server, ServerOptions};
@@ -37,8 +37,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         limits: settings.limits(),
         ..ServerOptions::default()
     };
-    let server = Server::bind(settings.listen(), options)
-        .map_err(|error| port_holder::explain_bind(settings.listen(), &error))?;
+    let server = match service_manager::listener()? {
+        Some(listener) => Server::from_listener(listener, options)?,
+        None => Server::bind(settings.listen(), options)
+            .map_err(|error| port_holder::explain_bind(settings.listen(), &error))?,
+    };
     let state = StateDir::open(settings.state_dir.clone())?;
     let kept = kept_token(settings, &state)?;
     let store = if settings.ephemeral { Store::memory() } else { Store::open(state.path())? };
@@ -75,13 +78,15 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
-    let mut reloader =
-        Reloader::new(sources, loaded, server.local_addr(), state, log_level, reloads);
+    let address = server.local_addr();
+    let mut reloader = Reloader::new(sources, loaded, address, state, log_level, reloads);
     signals::watch(server.handles(), move || reloader.reload())?;
     // Signals are watched from here on, so who reads this may send them.
     let mut out = std::io::stdout();
     // A closed stdout is no reason not to serve.
     let _ = out.write_all(announcement.as_bytes()).and_then(|()| out.flush());
+    service_manager::feed_watchdog(server.handles())?;
+    service_manager::ready(&serving(address));
     server.run(|index, _| {
         let node = nodes[index].lock().expect("nothing panics while it holds this").take();
         node.expect("each loop starts once")
@@ -93,6 +98,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What a service manager shows of the gateway.
+fn serving(address: SocketAddr) -> String {
+    format!("Serving on {address}")
 }
 
 /// The token of the state folder.
