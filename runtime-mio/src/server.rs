@@ -6,6 +6,7 @@ use crate::listener::bind;
 use moorline_core::Limits;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::thread;
 
@@ -73,6 +74,20 @@ impl Server {
     /// The address it listens on, with the port that was chosen for port 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Accepts connections from `socket`, too, in the first loop; the handler is told that they are
+    /// [`Peer::Local`](crate::Peer::Local). A few of them are accepted beyond
+    /// [`ServerOptions::max_connections`], and they still are while the loop waits for
+    /// [`Handler::may_stop`].
+    ///
+    /// # Errors
+    /// What the system says of watching the socket.
+    pub fn listen_locally(&mut self, socket: UnixListener) -> io::Result<()> {
+        match self.loops.first_mut() {
+            Some(first) => first.listen_locally(socket),
+            None => Ok(()),
+        }
     }
 
     /// One handle per loop.
