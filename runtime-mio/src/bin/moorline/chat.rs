@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use std::thread;
 
 pub(crate) fn run(args: ChatArgs) -> Result<(), Failure> {
-    let url = dial::url(&args.url)?;
+    let url = dial::plain_url(&args.url)?;
     let addresses = dial::addresses(&url)?;
     // The local gateway's token is for the local gateway only.
     let is_local = addresses.iter().all(|address| address.ip().is_loopback());

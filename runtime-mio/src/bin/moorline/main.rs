@@ -15,6 +15,7 @@ mod log;
 mod log_tail;
 mod open_files;
 mod peer_text;
+mod pem;
 mod port_holder;
 mod serve;
 mod service_manager;
