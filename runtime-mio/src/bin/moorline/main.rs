@@ -16,12 +16,14 @@ mod log_tail;
 mod open_files;
 mod peer_text;
 mod pem;
+mod percent;
 mod port_holder;
 mod serve;
 mod service_manager;
 mod shell;
 mod signals;
 mod state_dir;
+mod upload;
 
 use clap::Parser as _;
 use cli::{Cli, Command};
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Some(Command::CheckConfig(args)) => check_config::run(&args),
         Some(Command::ConformanceClient(args)) => conformance_client::run(&args),
         Some(Command::Chat(args)) => chat::run(args),
+        Some(Command::Upload(args)) => upload::run(&args),
         Some(Command::Completions(args)) => shell::completions(&args),
         Some(Command::Man(args)) => shell::man(&args),
     };

@@ -9,6 +9,7 @@ use crate::cli::ServeArgs;
 use crate::config::{NamedSecret, Settings, Sources};
 use crate::failure::Failure;
 use crate::jobs::{Jobs, Mailbox, MediaDir, Store};
+use crate::percent::escaped;
 use crate::state_dir::StateDir;
 use crate::{log, open_files, port_holder, service_manager, signals, state_dir};
 use moorline_core::Entropy as _;
@@ -170,14 +171,6 @@ fn announcement(
     text + &format!("try: {program} chat ws://{address}/ws{credential}\n")
 }
 
-/// A text as it may stand in a URL (RFC 3986 section 2.1).
-fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).into() } else { format!("%{byte:02X}") })
-        .collect()
-}
-
 /// An address that a client on this machine can connect to: "any" is one to listen on only.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
@@ -203,11 +196,5 @@ mod tests {
             let address = reachable(listening.parse().expect("an address"));
             assert_eq!(address.to_string(), pasted, "{listening}");
         }
-    }
-
-    #[test]
-    fn a_token_in_a_url_is_escaped() {
-        assert_eq!(escaped("0123abcXYZ-._~"), "0123abcXYZ-._~");
-        assert_eq!(escaped("a&b=#c d%\u{fc}"), "a%26b%3D%23c%20d%25%C3%BC");
     }
 }
