@@ -9,7 +9,6 @@ mod messages;
 mod reasons;
 mod statuses;
 
-use crate::cli::ExplainArgs;
 use crate::failure::Failure;
 use crate::peer_text::PeerText;
 use entry::Entry;
@@ -17,6 +16,17 @@ use serde_json::json;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+
+/// The exit code is 1 where nothing here explains the text.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExplainArgs {
+    /// Such as 1008, 502, NOT_PAIRED, 'pairing required', or a whole line of what a client printed.
+    #[arg(required = true, value_name = "CODE|TEXT")]
+    text: Vec<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
 
 pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
     let text = args.text.join(" ");

@@ -16,10 +16,15 @@ mod log;
 mod log_tail;
 mod open_files;
 mod peer_text;
+mod pem;
+mod percent;
 mod port_holder;
 mod serve;
+mod service_manager;
+mod shell;
 mod signals;
 mod state_dir;
+mod upload;
 
 use clap::Parser as _;
 use cli::{Cli, Command};
@@ -35,6 +40,9 @@ fn main() -> ExitCode {
         Some(Command::ConformanceClient(args)) => conformance_client::run(&args).map(done),
         Some(Command::Chat(args)) => chat::run(args).map(done),
         Some(Command::Explain(args)) => explain::run(&args),
+        Some(Command::Upload(args)) => upload::run(&args).map(done),
+        Some(Command::Completions(args)) => shell::completions(&args).map(done),
+        Some(Command::Man(args)) => shell::man(&args).map(done),
     };
     match result {
         Ok(code) => code,
