@@ -3,21 +3,22 @@
 use super::device::{Asked, Claim};
 use super::story::Who;
 use super::wire::News;
-use super::world::World;
+use super::world::{Owner, World};
 use serde_json::{Value, json};
 
 impl World {
-    pub fn news(&mut self, id: u64, device: Option<usize>, news: News) {
-        // An old connection of a device that has another one: nobody listens.
-        let device = device.filter(|at| self.devices[*at].wire == Some(id));
-        let Some(device) = device else {
-            if let News::Open = news
-                && self.wires.get(&id).is_some_and(|wire| wire.device.is_none())
-                && self.rng.percent(30)
-            {
-                self.guess(id);
+    pub fn news(&mut self, id: u64, owner: Owner, news: News) {
+        let device = match owner {
+            Owner::Guest(guest) => return self.guest_news(id, guest, news),
+            Owner::Device(device) if self.devices[device].wire == Some(id) => device,
+            // An old connection of a device that has another one: nobody listens.
+            Owner::Device(_) => return,
+            Owner::Nobody => {
+                if matches!(news, News::Open) && self.rng.percent(30) {
+                    self.guess(id);
+                }
+                return;
             }
-            return;
         };
         match news {
             News::Open => {}

@@ -112,9 +112,9 @@ impl OpenClaw {
         self.awaited.entry(run.into()).or_default().push(awaited);
     }
 
-    /// Whether files of a message are being stored.
-    pub(in crate::gateway) fn is_attaching(&self) -> bool {
-        !self.attachings.is_empty()
+    /// Whether files of a message are being stored, or somebody waits for what a node was told to do.
+    pub(in crate::gateway) fn is_busy(&self) -> bool {
+        !self.attachings.is_empty() || !self.invokes.is_empty()
     }
 
     /// Nobody of this connection waits any more.
@@ -194,13 +194,25 @@ impl Gateway {
         to: To<'_>,
         event: &Event,
     ) {
+        self.tell_but(cx, from, users, (to, None), event);
+    }
+
+    /// The same, but for one link that is told otherwise.
+    pub(super) fn tell_but(
+        &mut self,
+        cx: &mut Cx<'_>,
+        from: NodeId,
+        users: &[Arc<str>],
+        (to, but): (To<'_>, Option<LinkId>),
+        event: &Event,
+    ) {
         for (at, user) in users.iter().enumerate() {
             if users[..at].contains(user) {
                 continue;
             }
             let mut after = None;
             while let Some(id) = self.links.next_of(user, after) {
-                if self.wants(id, from, to) {
+                if Some(id) != but && self.wants(id, from, to) {
                     self.push_event(cx, id, event.clone());
                 }
                 after = Some(id);
@@ -294,8 +306,9 @@ impl Gateway {
             Kind::Chunk(chunk) if view.reads => {
                 let from = self.home_of_run(&chunk.run.run);
                 self.said(cx, &chunk.run, &[chunk.run.owner.clone(), user]);
-                // Those who were there before must not get what this one is told in one piece.
-                self.tell_said(cx, from, &chunk.run.run);
+                // Those who were there before must not get what this one is told in one piece, and the other
+                // way round.
+                self.tell_said(cx, from, &chunk.run.run, Some(id));
                 let Some(said) = self.openclaw.said.get_mut(&chunk.run.run) else { return };
                 if said.text.len() < chunk.text.len() {
                     said.text.clone_from(&chunk.text);
@@ -303,7 +316,8 @@ impl Gateway {
                     said.told = said.text.len();
                 }
                 let (name, text) = (said.run.clone(), said.text.clone());
-                said.agent = said.agent.max(1);
+                // The first is the beginning.
+                said.agent = said.agent.max(2);
                 said.chat = said.chat.max(1);
                 let (agent, chat) = (said.agent, said.chat);
                 if text.len() <= CAUGHT_UP_TWICE {

@@ -135,7 +135,7 @@ impl Gateway {
             "run.completed" | "run.failed" | "run.cancelled" => {
                 if self.is_read_by(users) {
                     self.said(cx, run, users);
-                    self.tell_said(cx, from, &run.run);
+                    self.tell_said(cx, from, &run.run, None);
                     self.openclaw_end(cx, from, users, run, inner);
                 }
                 self.openclaw.said.remove(&run.run);
@@ -158,8 +158,10 @@ impl Gateway {
         let mut payload = String::new();
         if let Some(said) = self.openclaw.said.get_mut(&run.run) {
             said.agent += u64::from(is_new || said.agent == 0);
+            // What has been said by then is told them with the number of the last event: this comes before it.
+            let seq = if is_new { said.agent } else { (said.agent - 1).max(1) };
             let started = said.started;
-            run.write_agent(&mut payload, said.agent, "lifecycle", started)
+            run.write_agent(&mut payload, seq, "lifecycle", started)
                 .object("data", |o| o.str("phase", "start").num("startedAt", started))
                 .end();
         }
