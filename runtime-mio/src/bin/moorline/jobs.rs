@@ -14,6 +14,8 @@ use crate::log_tail::LogTail;
 use moorline_core::gateway::{BusMessage, JobId, Outcome, Work};
 use moorline_mio::Handle;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -35,6 +37,8 @@ const WAITING: usize = 1024;
 pub(crate) struct Mailbox {
     outcomes: SyncSender<(JobId, Outcome)>,
     bus: Sender<BusMessage>,
+    /// How much was ever put into `bus`.
+    said: Arc<AtomicU64>,
     handle: Handle,
 }
 
@@ -43,13 +47,18 @@ pub(crate) struct Mailbox {
 pub(crate) struct Inbox {
     outcomes: Receiver<(JobId, Outcome)>,
     bus: Receiver<BusMessage>,
+    said: Arc<AtomicU64>,
+    /// How much was ever taken out of `bus`.
+    heard: u64,
 }
 
 impl Mailbox {
     pub(crate) fn new(handle: Handle) -> (Self, Inbox) {
         let (outcomes, done) = mpsc::sync_channel(WAITING);
-        let (bus, said) = mpsc::channel();
-        (Self { outcomes, bus, handle }, Inbox { outcomes: done, bus: said })
+        let (bus, messages) = mpsc::channel();
+        let said = Arc::new(AtomicU64::new(0));
+        let inbox = Inbox { outcomes: done, bus: messages, said: said.clone(), heard: 0 };
+        (Self { outcomes, bus, said, handle }, inbox)
     }
 
     /// Hands an outcome over; blocks while the loop has many to take. Not to be called on a loop.
@@ -64,6 +73,8 @@ impl Mailbox {
     /// what gateways say to each other.
     pub(crate) fn say(&self, message: BusMessage) {
         if self.bus.send(message).is_ok() {
+            // Behind this the sender's own sockets are written: whoever reads there can count on it.
+            self.said.fetch_add(1, Ordering::Release);
             self.handle.wake();
         }
     }
@@ -81,9 +92,22 @@ impl Inbox {
     }
 
     /// The next message; other loops' come first, they are the ones that cannot wait.
-    pub(crate) fn take(&self) -> Option<Incoming> {
-        let said = self.bus.try_recv().ok().map(Incoming::Bus);
+    pub(crate) fn take(&mut self) -> Option<Incoming> {
+        let said = self.hear().map(Incoming::Bus);
         said.or_else(|| self.outcomes.try_recv().ok().map(|(id, done)| Incoming::Outcome(id, done)))
+    }
+
+    /// How much other loops have said by now that was not taken yet.
+    pub(crate) fn unheard(&self) -> u64 {
+        // What is being put in at this moment may have been taken before it is counted.
+        self.said.load(Ordering::Acquire).saturating_sub(self.heard)
+    }
+
+    /// The next message of another loop.
+    pub(crate) fn hear(&mut self) -> Option<BusMessage> {
+        let message = self.bus.try_recv().ok()?;
+        self.heard += 1;
+        Some(message)
     }
 }
 

@@ -231,6 +231,17 @@ impl Handler for GatewayNode {
         self.take_actions(None);
     }
 
+    /// A client may know by another loop what that has told this one: a key it has made, a device that was
+    /// let in, a token that was taken back. Only what had been said by now is taken, so that loops which go on
+    /// talking keep no socket waiting.
+    fn received(&mut self, now: Instant) {
+        for _ in 0..self.inbox.unheard() {
+            let Some(message) = self.inbox.hear() else { break };
+            self.gateway.handle_message(now, message);
+            self.take_actions(None);
+        }
+    }
+
     fn event(&mut self, now: Instant, id: ConnId, event: Event<'_>, outbox: &mut Outbox) {
         self.say_before(id, outbox);
         self.gateway.handle(now, gateway::ConnId(id.0), event, outbox);
