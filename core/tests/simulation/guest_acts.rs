@@ -186,8 +186,7 @@ impl World {
         let said = &self.ledger.said[number];
         let short = format!("agent:main:user:{}", said.user);
         let name = said.to.as_deref().map(|to| if to == short { "main" } else { to });
-        let params =
-            json!({"sessionKey": name, "message": said.text, "idempotencyKey": said.key});
+        let params = json!({"sessionKey": name, "message": said.text, "idempotencyKey": said.key});
         let (method, asks) = match two_answers {
             true => ("agent", Asks::Agent { number, accepted: false }),
             false => ("chat.send", Asks::Send(number)),
@@ -214,7 +213,8 @@ impl World {
 
     fn guest_invokes(&mut self, guest: usize) {
         let nodes = self.guests.iter().filter(|guest| guest.part == Part::Node);
-        let nodes: Vec<_> = nodes.filter_map(|node| Some(node.device.as_ref()?.id.clone())).collect();
+        let nodes: Vec<_> =
+            nodes.filter_map(|node| Some(node.device.as_ref()?.id.clone())).collect();
         if nodes.is_empty() || self.guests[guest].part == Part::Node {
             return;
         }

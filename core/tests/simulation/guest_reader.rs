@@ -64,7 +64,7 @@ impl GuestReader {
         self.events += 1;
         let payload = &message["payload"];
         match message["event"].as_str() {
-            Some("chat") => self.chat(protocol, user, payload),
+            Some("chat") => self.chat(protocol, user, payload, bounded),
             Some("agent") => self.agent(payload, bounded),
             Some("session.message") => fits(user, &text_of(&payload["message"])),
             _ => Ok(()),
@@ -77,7 +77,9 @@ impl GuestReader {
             // What has failed may be tried once more under the same name; so may what was stopped, if there
             // was no room to remember that and the store could not.
             let may_begin = state == "error" || state == "aborted" && bounded;
-            if payload["data"]["phase"] != "start" || !may_begin {
+            // It may be stopped again before it begins.
+            let begins = payload["data"]["phase"] == "start" || payload["state"] == "aborted";
+            if !begins || !may_begin {
                 return Err(format!("an event of a run after it ended in {state}"));
             }
         }
@@ -85,8 +87,14 @@ impl GuestReader {
         Ok((self.runs.entry(id.into()).or_default(), seq))
     }
 
-    fn chat(&mut self, protocol: u64, user: &str, payload: &Value) -> Result<(), String> {
-        let (run, seq) = self.run(payload, false)?;
+    fn chat(
+        &mut self,
+        protocol: u64,
+        user: &str,
+        payload: &Value,
+        bounded: bool,
+    ) -> Result<(), String> {
+        let (run, seq) = self.run(payload, bounded)?;
         if seq <= run.chat {
             return Err(format!("chat {seq} of a run after its {}", run.chat));
         }
@@ -139,8 +147,7 @@ impl GuestReader {
                 if !run.begun || !run.over && !run.lagged {
                     return Err("an end of a run without its beginning or its last step".into());
                 }
-                let is_whole =
-                    run.text == said && (run.steps == said || said.len() > TOLD_TWICE);
+                let is_whole = run.text == said && (run.steps == said || said.len() > TOLD_TWICE);
                 if !is_whole && !run.lagged {
                     let (text, steps) = (run.text.len(), run.steps.len());
                     return Err(format!("{text} and {steps} bytes were told of {}", said.len()));

@@ -141,8 +141,10 @@ impl World {
             state.reader.restart();
         }
         let token = resume["token"].as_str().expect("a token").to_owned();
-        // A login that comes while the gateway stops may be too late to be saved.
-        let good = self.draining.is_none();
+        // A login that comes while the gateway stops may be too late to be saved; and one that was asked for
+        // behind this one may have taken its link by now.
+        let later = |asked: &Asked| matches!(asked, Asked::Connect { .. });
+        let good = self.draining.is_none() && !state.asked.values().any(later);
         state.claim = Some(Claim { token, wire, heard: now, over: None, offered: false, good });
         (state.logged_in, state.failures) = (true, 0);
         let pause = self.rng.millis(1, 2000);

@@ -14,7 +14,7 @@ use super::attachments::Attachings;
 use super::health::Pulse;
 use super::node_invokes::Invokes;
 use super::nodes::Nodes;
-use super::peer::View;
+use super::peer::{Protocol, View};
 use super::presence::Left;
 use super::run_events::{AgentEvent, Awaited, TurnEvent};
 use super::said::{Said, write_chunk};
@@ -107,8 +107,7 @@ impl OpenClaw {
     }
 
     /// A request wants to know how a run ends.
-    pub(super) fn await_end(&mut self, run: &str, conn: ConnId, id: &str, since: Instant) {
-        let awaited = Awaited { conn, id: id.into(), since };
+    pub(super) fn await_end(&mut self, run: &str, awaited: Awaited) {
         self.awaited.entry(run.into()).or_default().push(awaited);
     }
 
@@ -123,6 +122,19 @@ impl OpenClaw {
             waiting.retain(|awaited| awaited.conn != conn);
             !waiting.is_empty()
         });
+    }
+}
+
+/// About how much the message of an event takes for a connection.
+pub(in crate::gateway) fn message_cost(event: &Event, view: View, openclaw: &OpenClaw) -> usize {
+    let cost = event.message_cost();
+    match &event.0 {
+        Kind::Chunk(chunk) if chunk.stream == Stream::Chat && view.protocol == Protocol::V3 => {
+            // It repeats all that was said before.
+            let is_known = openclaw.said.contains_key(&chunk.run.run);
+            cost + if is_known { 2 * chunk.offset as usize } else { 0 }
+        }
+        _ => cost,
     }
 }
 
