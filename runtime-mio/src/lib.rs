@@ -41,7 +41,7 @@ mod slot;
 
 pub use client::Client;
 pub use entropy::OsEntropy;
-pub use event_loop::{Connections, Counters, Handle};
+pub use event_loop::{Connections, Counters, Handle, Queued};
 pub use handler::{ConnId, Handler};
 pub use listener::bind;
 pub use server::{Server, ServerOptions};

@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) message: MessageSpare,
     pub(crate) reads: u64,
     pub(crate) writes: u64,
+    pub(crate) bytes_read: u64,
+    pub(crate) bytes_written: u64,
 }
 
 impl Slot {
@@ -110,6 +112,7 @@ impl Slot {
         match self.stream.read(&mut shared.read) {
             Ok(0) => self.end_of_file(now, handler),
             Ok(count) => {
+                shared.bytes_read += count as u64;
                 // A short read has emptied the kernel's buffer, unless an end of file waits.
                 self.readable = count == shared.read.len() || self.read_closed;
                 self.connection.outbox(now).lend(&mut shared.spare);
@@ -136,6 +139,7 @@ impl Slot {
             };
             match written {
                 Ok(count) => {
+                    shared.bytes_written += count as u64;
                     self.writable = count == offered;
                     let outbox = self.connection.outbox(now);
                     outbox.written(now, count);
