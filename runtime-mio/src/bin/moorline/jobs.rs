@@ -4,6 +4,7 @@
 mod echo_agent;
 mod logs;
 mod media;
+mod metrics;
 pub(crate) mod site;
 mod store;
 
@@ -11,12 +12,14 @@ pub(crate) use media::MediaDir;
 pub(crate) use store::Store;
 
 use crate::log_tail::LogTail;
+use crate::metrics::{JobMetrics, Metrics};
 use moorline_core::gateway::{BusMessage, JobId, Outcome, Work};
 use moorline_mio::Handle;
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What reaches a loop from other threads.
 #[derive(Debug)]
@@ -56,6 +59,14 @@ impl Mailbox {
     fn hand_over(&self, id: JobId, outcome: Outcome) {
         // It fails when the loop has ended: nobody waits for the answer.
         if self.outcomes.send((id, outcome)).is_ok() {
+            self.handle.wake();
+        }
+    }
+
+    /// Hands an outcome over, unless the loop has many to take: then it is dropped, and whoever waits for
+    /// it is told so in time.
+    fn offer(&self, id: JobId, outcome: Outcome) {
+        if self.outcomes.try_send((id, outcome)).is_ok() {
             self.handle.wake();
         }
     }
@@ -102,6 +113,8 @@ pub(crate) struct Jobs {
     media: Sender<media::Task>,
     site: Sender<site::Task>,
     logs: Sender<logs::Task>,
+    metrics: Sender<Job>,
+    counted: Arc<JobMetrics>,
 }
 
 impl Jobs {
@@ -112,13 +125,19 @@ impl Jobs {
         store: Store,
         media: MediaDir,
         log: LogTail,
+        metrics: &Arc<Metrics>,
     ) -> io::Result<(Self, [JoinHandle<()>; 2])> {
-        let (store, store_thread) = store::start(store, mailboxes.to_vec())?;
+        let (store, store_thread) = store::start(store, mailboxes.to_vec(), metrics.jobs())?;
         let (media, media_thread) = media::start(media, mailboxes.to_vec())?;
         let agent = echo_agent::start(mailboxes.to_vec())?;
         let site = site::start(mailboxes.to_vec())?;
         let logs = logs::start(log, mailboxes.to_vec())?;
-        Ok((Self { store, agent, media, site, logs }, [store_thread, media_thread]))
+        let counted = metrics.jobs();
+        let metrics = metrics::start(metrics.clone(), mailboxes.to_vec())?;
+        Ok((
+            Self { store, agent, media, site, logs, metrics, counted },
+            [store_thread, media_thread],
+        ))
     }
 
     /// Takes on a piece of work of the loop `node`.
@@ -127,7 +146,8 @@ impl Jobs {
         // Sending fails only when a thread has panicked; the gateway's own deadlines tell the users.
         match work {
             Work::Store(work) => {
-                let _ = self.store.send(store::Task { job, work });
+                self.counted.store.began();
+                let _ = self.store.send(store::Task { job, work, since: Instant::now() });
             }
             Work::Media(work) => {
                 let _ = self.media.send(media::Task { job, work });
@@ -137,6 +157,9 @@ impl Jobs {
             }
             Work::Logs(query) => {
                 let _ = self.logs.send(logs::Task { job, query });
+            }
+            Work::Metrics => {
+                let _ = self.metrics.send(job);
             }
             Work::Run(run) => {
                 let _ = self.agent.send(echo_agent::Task::Start(job, run));

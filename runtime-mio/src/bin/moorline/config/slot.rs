@@ -4,7 +4,7 @@ use super::jwt::{self, NamedJwtKey};
 use super::secret::{self, NamedSecret};
 use super::tree::{Member, Node, Value};
 use crate::cli::LogFormat;
-use moorline_core::gateway::{Agent, ConfigError, ForwardedHeader};
+use moorline_core::gateway::{Agent, ConfigError, ForwardedHeader, MetricsAccess};
 use serde_json::{Value as Json, json};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,7 @@ pub(super) enum Slot<'s> {
     Level(&'s mut String),
     Format(&'s mut LogFormat),
     Header(&'s mut ForwardedHeader),
+    Metrics(&'s mut MetricsAccess),
     Names(&'s mut Vec<String>, Check),
     Agents(&'s mut Vec<Agent>),
     Secret(&'s mut Option<NamedSecret>),
@@ -57,6 +58,13 @@ const HEADERS: [(&str, ForwardedHeader); 2] = [
     ("forwarded", ForwardedHeader::Forwarded),
 ];
 
+const METRICS: [(&str, MetricsAccess); 4] = [
+    (MetricsAccess::Local.as_str(), MetricsAccess::Local),
+    (MetricsAccess::Token.as_str(), MetricsAccess::Token),
+    (MetricsAccess::Open.as_str(), MetricsAccess::Open),
+    (MetricsAccess::Off.as_str(), MetricsAccess::Off),
+];
+
 impl Slot<'_> {
     /// What may stand here, in words. `least` and `most` bound numbers.
     pub(super) fn allowed(&self, least: u64, most: u64) -> String {
@@ -71,6 +79,7 @@ impl Slot<'_> {
             Self::Level(_) => "error, warn, info, debug or trace, or filter directives".into(),
             Self::Format(_) => words(&LOG_FORMATS),
             Self::Header(_) => words(&HEADERS),
+            Self::Metrics(_) => words(&METRICS),
             Self::Names(..) => "a list of texts".into(),
             Self::Agents(_) => "a list of objects {id, name}".into(),
             Self::Secret(_) => "a text, {file: \"path\"} or {env: \"NAME\"}".into(),
@@ -96,6 +105,7 @@ impl Slot<'_> {
             Self::Level(level) => json!(level),
             Self::Format(format) => json!(word(&LOG_FORMATS, format)),
             Self::Header(header) => json!(word(&HEADERS, header)),
+            Self::Metrics(access) => json!(access.as_str()),
             Self::Names(names, _) => json!(names),
             Self::Agents(agents) => {
                 let agents = agents.iter().map(|agent| json!({"id": agent.id, "name": agent.name}));
@@ -180,6 +190,9 @@ impl Slot<'_> {
             }
             Self::Header(place) => {
                 *place = pick(&HEADERS, text()?).ok_or_else(|| expected(node))?;
+            }
+            Self::Metrics(place) => {
+                *place = pick(&METRICS, text()?).ok_or_else(|| expected(node))?;
             }
             Self::Names(place, check) => {
                 let Value::List(list) = &node.value else { return Err(expected(node)) };
