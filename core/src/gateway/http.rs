@@ -400,7 +400,7 @@ impl Gateway {
     }
 
     /// What must be in order: its name, whether it is, the number that it is judged by, and the bound on that.
-    fn checks(&self, now: Instant) -> [(&'static str, bool, u64, u64); 7] {
+    fn checks(&self, now: Instant) -> [(&'static str, bool, u64, u64); 8] {
         let bounds = self.config.bounds();
         let draining = self.draining.is_some();
         [
@@ -419,6 +419,9 @@ impl Gateway {
                 self.accepted as u64,
                 bounds.connections as u64,
             ),
+            // An agent that cannot be reached is shown, and makes nothing of the gateway itself unready: it
+            // serves, and says so to whoever asks that agent. Other gateways would not reach it either.
+            ("agents", true, self.agents_down() as u64, self.config.raw.agents.len() as u64),
             ("memory", self.has_room(), self.retained() as u64, bounds.held_bytes as u64),
             (
                 "preAuth",

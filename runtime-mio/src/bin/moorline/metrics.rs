@@ -188,7 +188,7 @@ mod tests {
     fn agents_of_the_configuration_have_their_names_and_all_others_one() {
         use moorline_core::gateway::Fact;
         let (_server, metrics) = metrics();
-        let agent = |id: &str| Agent { id: id.into(), name: "x".into() };
+        let agent = |id: &str| Agent::new(id, "x");
         let mut recorder = metrics.recorder(0, &[agent("one \"q\"")]);
         let run = |agent: &str| Fact::RunStarted { run: "r".into(), agent: agent.into() };
         for id in ["one \"q\"", "two", "three"] {

@@ -4,7 +4,7 @@ use super::catalogue::{self as names, Kind, Metric};
 use super::cells::{Counter, Family, Histogram, Times};
 use super::loops::{AgentName, LoopMetrics, Snapshot};
 use super::{Metrics, process};
-use moorline_core::gateway::Stats;
+use moorline_core::gateway::{AgentLink, Stats};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -157,6 +157,13 @@ impl Exposition {
         out.counters(&names::RUNS_STARTED, |each| &each.runs_started)?;
         out.counters(&names::RUNS, |each| &each.runs)?;
         out.histograms(&names::RUN_DURATION, |each| &each.run_duration)?;
+        // All loops are told the same, and one that is late may not know yet.
+        let agents = snapshots.first().map_or(&[][..], |(snapshot, _)| &snapshot.agents);
+        let links = [AgentLink::Up, AgentLink::Trying, AgentLink::Down];
+        let states = agents.iter().flat_map(|(agent, is)| {
+            links.map(|link| ([agent.as_str(), link.as_str()], f64::from(u8::from(link == *is))))
+        });
+        out.gauges(&names::AGENTS, &states.collect::<Vec<_>>())?;
         out.counter_of(&names::CUT, |each| &each.cut)?;
         out.counters(&names::PAIRINGS, |each| &each.pairings)?;
         let store = &self.metrics.jobs.store;

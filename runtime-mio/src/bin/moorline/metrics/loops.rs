@@ -3,7 +3,7 @@
 use super::cells::{Counter, Family, Histogram, LONG, SHORT, Writer};
 use super::words;
 use crate::serve::facts::{initiator_word, why_word};
-use moorline_core::gateway::{Agent, Fact, Stats};
+use moorline_core::gateway::{Agent, AgentLink, Fact, Stats};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -44,13 +44,15 @@ pub(super) struct LoopMetrics {
 }
 
 /// How a loop was when somebody asked.
-#[derive(Debug, Copy, Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
     pub(crate) stats: Stats,
     /// Bytes that are queued for clients.
     pub(crate) outbox_bytes: u64,
     /// The longest time for which one of them has taken nothing.
     pub(crate) stalled: Duration,
+    /// The configured agents.
+    pub(crate) agents: Vec<(String, AgentLink)>,
 }
 
 /// An agent of the configuration, or all others together.
@@ -116,7 +118,7 @@ impl LoopMetrics {
     /// How the loop was at the latest scrape, and whether that is this one.
     pub(super) fn snapshot(&self, scrape: u64) -> (Snapshot, bool) {
         let answered = self.has_answered(scrape);
-        (*self.snapshot.lock().unwrap_or_else(PoisonError::into_inner), answered)
+        (self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone(), answered)
     }
 
     pub(super) fn has_answered(&self, scrape: u64) -> bool {

@@ -9,12 +9,12 @@ use crate::signals;
 use bytes::Bytes;
 use moorline_core::gateway::{self, Action, Drain, Gateway, HttpAnswer, Route, deliver};
 use moorline_core::{CloseCode, Event, Frame, Outbox};
-use moorline_mio::{ConnId, Connections, Handler, Queued};
+use moorline_mio::{ConnId, Connections, Handler, Peer, Queued};
 use rustix::io::Errno;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What clients are told of a restart: a start takes less than a second.
@@ -234,7 +234,11 @@ impl Drop for GatewayNode {
 }
 
 impl Handler for GatewayNode {
-    fn opened(&mut self, now: Instant, id: ConnId, peer: SocketAddr) {
+    fn opened(&mut self, now: Instant, id: ConnId, peer: Peer) {
+        let peer = match peer {
+            Peer::Network(address) => address,
+            Peer::Local => (Ipv4Addr::LOCALHOST, 0).into(),
+        };
         self.gateway.connected(now, gateway::ConnId(id.0), peer);
         self.take_actions(None);
     }
@@ -277,6 +281,9 @@ impl Handler for GatewayNode {
                     self.gateway.handle_result(now, job, outcome);
                 }
                 Some(Incoming::Bus(message)) => self.gateway.handle_message(now, message),
+                Some(Incoming::Agent(agent, state)) => {
+                    self.gateway.set_agent_state(now, &agent, state);
+                }
                 None => {
                     more = false;
                     break;
@@ -299,7 +306,9 @@ impl Handler for GatewayNode {
         if self.recorder.is_asked() {
             let Queued { bytes, stalled } = connections.queued();
             let stats = self.gateway.stats(now);
-            self.recorder.answer(Snapshot { stats, outbox_bytes: bytes, stalled });
+            let agents = self.gateway.agent_links().map(|(agent, link)| (agent.into(), link));
+            let agents = agents.collect();
+            self.recorder.answer(Snapshot { stats, outbox_bytes: bytes, stalled, agents });
         }
     }
 
