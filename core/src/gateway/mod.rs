@@ -91,6 +91,7 @@
 //! | `chat` `sessions` `session` `change` `inject` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
+//! | `local` | connections of the host itself |
 //! | `load` `drain` `saved_link` | the beginning and the end, and what goes from one gateway to the next |
 //! | `bus` `presence` `connections` | many nodes, and who is connected to them |
 //! | `tick` | a sign of life for those who do not see Pings |
@@ -131,6 +132,7 @@ mod json;
 mod jwt;
 mod link;
 mod load;
+mod local;
 mod log_ring;
 mod login;
 mod logs;
@@ -188,6 +190,7 @@ pub use forwarded::ForwardedHeader;
 pub use http::HttpAnswer;
 pub use jwt::{JwtAlg, JwtKey, JwtKeyError, JwtKeyId};
 pub use link::LinkId;
+pub use local::LOCAL_PEER;
 pub use log_ring::{LogLevel, LogLine, LogPage, LogQuery, LogRing};
 pub use media_ledger::{MediaLedger, MediaRoom, NoRoom};
 pub use memory::{MemoryBounds, MemoryStore};
@@ -336,7 +339,7 @@ pub struct Gateway {
     /// Names this start of this node.
     instance: String,
     conns: BTreeMap<ConnId, Conn>,
-    /// WebSockets that were accepted and have not ended.
+    /// WebSockets that were accepted and have not ended. Local ones are not among them.
     accepted: usize,
     links: Links,
     budget: Budget,
@@ -589,7 +592,7 @@ impl Gateway {
         action
     }
 
-    /// Sockets, and how many of them are WebSockets.
+    /// Sockets, and how many of them are WebSockets that are not local.
     pub fn connections(&self) -> (usize, usize) {
         (self.conns.len(), self.accepted)
     }

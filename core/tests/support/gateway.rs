@@ -137,6 +137,9 @@ thread_local! {
     static STARTS: Cell<u64> = const { Cell::new(7) };
 }
 
+/// The peer of a connection over the host's own socket.
+pub const LOCAL: &str = "local";
+
 impl World {
     pub fn new(nodes: u16) -> Self {
         Self::with(nodes, config())
@@ -223,7 +226,8 @@ impl World {
     fn connect(&mut self, node: usize, peer: &str, request: ClientRequest, mute: bool) -> usize {
         let at = self.clients.len();
         let id = ConnId(at as u64 + 1);
-        let peer: SocketAddr = format!("{peer}:4000").parse().expect("an address");
+        let peer: Option<SocketAddr> =
+            (peer != LOCAL).then(|| format!("{peer}:4000").parse().expect("an address"));
         let entropy = Box::new(Counter(at as u64));
         self.clients.push(Client {
             node,
@@ -243,7 +247,10 @@ impl World {
             openclaw: false,
             request: 0,
         });
-        self.nodes[node].connected(self.now, id, peer);
+        match peer {
+            Some(peer) => self.nodes[node].connected(self.now, id, peer),
+            None => self.nodes[node].connected_locally(self.now, id),
+        }
         self.settle();
         at
     }

@@ -12,7 +12,6 @@ use moorline_mio::{ConnId, Connections, Handler, Peer};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What clients are told of a restart: a start takes less than a second.
@@ -227,11 +226,11 @@ impl Drop for GatewayNode {
 
 impl Handler for GatewayNode {
     fn opened(&mut self, now: Instant, id: ConnId, peer: Peer) {
-        let peer = match peer {
-            Peer::Network(address) => address,
-            Peer::Local => (Ipv4Addr::LOCALHOST, 0).into(),
-        };
-        self.gateway.connected(now, gateway::ConnId(id.0), peer);
+        let id = gateway::ConnId(id.0);
+        match peer {
+            Peer::Network(address) => self.gateway.connected(now, id, address),
+            Peer::Local => self.gateway.connected_locally(now, id),
+        }
         self.take_actions(None);
     }
 
