@@ -4,6 +4,7 @@ use super::Gateway;
 use super::bus::{BusMessage, Route, shutting_down};
 use super::conn::ConnId;
 use super::fact::Fact;
+use super::host;
 use super::intake::Request;
 use super::json::Object;
 use super::methods::{self, Handler, Method};
@@ -129,7 +130,8 @@ impl Gateway {
             self.refuse_frame(cx, id, &request.id, &refusal);
             return self.strike(cx, id, "too many invalid frames");
         }
-        let Some(method) = methods::find(&request.method) else {
+        let method = methods::find(&request.method).or_else(|| host::find(&request.method));
+        let Some(method) = method else {
             let text = format!("unknown method: {}", cut(&request.method, 128));
             let charged = who.and_then(|who| self.charge_mistake(cx, id, "unknown", &who));
             let refusal = charged.unwrap_or_else(|| Refusal::invalid(text));
@@ -183,6 +185,11 @@ impl Gateway {
                 return handler(self, cx, params, to);
             }
             (Handler::Authenticated(handler), Some(who)) => {
+                if host::find(method.name).is_some() {
+                    self.may_ask_host(id, who)?;
+                    let params = Params::parse(request.params, method.params)?;
+                    return handler(self, cx, who, params, to);
+                }
                 let needed = method.role.unwrap_or(Role::Owner);
                 if who.role() < needed {
                     let name = method.name;

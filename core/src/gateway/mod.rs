@@ -91,7 +91,7 @@
 //! | `chat` `sessions` `session` `change` `inject` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
-//! | `local` | connections of the host itself |
+//! | `local` `host` `host_work` | connections of the host itself, and what only they may ask |
 //! | `load` `drain` `saved_link` | the beginning and the end, and what goes from one gateway to the next |
 //! | `bus` `presence` `connections` | many nodes, and who is connected to them |
 //! | `tick` | a sign of life for those who do not see Pings |
@@ -123,6 +123,8 @@ mod effective;
 mod fact;
 mod failures;
 mod forwarded;
+mod host;
+mod host_work;
 mod http;
 mod idempotency;
 mod inject;
@@ -187,6 +189,8 @@ pub use echo::echo_chunks;
 pub use fact::{Credential, Fact, Source, Why};
 pub use failures::Guess;
 pub use forwarded::ForwardedHeader;
+pub use host::host_methods;
+pub use host_work::{HostOutcome, HostToken, HostWork, Misconfigured, Progress, Reloaded};
 pub use http::HttpAnswer;
 pub use jwt::{JwtAlg, JwtKey, JwtKeyError, JwtKeyId};
 pub use link::LinkId;
@@ -600,6 +604,11 @@ impl Gateway {
     /// Links, how many of them have no connection, and the bytes of events that they keep.
     pub fn links(&self) -> (usize, usize, usize) {
         self.links.size()
+    }
+
+    /// Runs that are under way or wait.
+    pub fn runs(&self) -> usize {
+        self.live.len()
     }
 
     /// Runs that are under way or wait, jobs, and calls to other nodes: 0 when nothing is going on.

@@ -60,6 +60,9 @@ pub struct World {
     pub files: Files,
     /// The process's log, or nobody who keeps one.
     pub log: Option<LogRing>,
+    /// What the process around the gateways was asked, and what it answers; nothing at all without.
+    pub host_asked: Vec<HostWork>,
+    pub host_says: Option<HostOutcome>,
     /// When a slow disk is done with what it has.
     disk_busy: Instant,
     /// Messages that went over the bus.
@@ -182,6 +185,8 @@ impl World {
             disk: Disk::default(),
             files: Files::default(),
             log: Some(LogRing::new("log-1", LogRing::LIMIT)),
+            host_asked: Vec::new(),
+            host_says: None,
             disk_busy: now,
             published: 0,
             cut_off: Vec::new(),
@@ -651,6 +656,12 @@ impl World {
                 if let Some(log) = &self.log {
                     let page = log.read(query);
                     self.later(Duration::ZERO, node, job, Outcome::Logs(page));
+                }
+            }
+            Action::Start { job, work: Work::Host(work) } => {
+                self.host_asked.push(work);
+                if let Some(outcome) = self.host_says.clone() {
+                    self.later(Duration::ZERO, node, job, Outcome::Host(outcome));
                 }
             }
             Action::Start { job, work: Work::Run(run) } => {

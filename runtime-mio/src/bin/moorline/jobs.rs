@@ -11,7 +11,7 @@ pub(crate) use media::MediaDir;
 pub(crate) use store::Store;
 
 use crate::log_tail::LogTail;
-use moorline_core::gateway::{BusMessage, JobId, Outcome, Work};
+use moorline_core::gateway::{BusMessage, HostOutcome, HostWork, JobId, Outcome, Work};
 use moorline_mio::Handle;
 use std::io;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
@@ -94,6 +94,20 @@ struct Job {
     id: JobId,
 }
 
+/// Something that a loop wants of the process around it.
+#[derive(Debug)]
+pub(crate) struct HostTask {
+    job: Job,
+    pub(crate) work: HostWork,
+}
+
+impl HostTask {
+    /// Hands over what came of it. Not to be called on a loop.
+    pub(crate) fn answer(&self, mailboxes: &[Mailbox], outcome: HostOutcome) {
+        mailboxes[self.job.node].hand_over(self.job.id, Outcome::Host(outcome));
+    }
+}
+
 /// Executes the work of all loops.
 #[derive(Debug, Clone)]
 pub(crate) struct Jobs {
@@ -102,6 +116,7 @@ pub(crate) struct Jobs {
     media: Sender<media::Task>,
     site: Sender<site::Task>,
     logs: Sender<logs::Task>,
+    host: Sender<HostTask>,
 }
 
 impl Jobs {
@@ -112,13 +127,14 @@ impl Jobs {
         store: Store,
         media: MediaDir,
         log: LogTail,
+        host: Sender<HostTask>,
     ) -> io::Result<(Self, [JoinHandle<()>; 2])> {
         let (store, store_thread) = store::start(store, mailboxes.to_vec())?;
         let (media, media_thread) = media::start(media, mailboxes.to_vec())?;
         let agent = echo_agent::start(mailboxes.to_vec())?;
         let site = site::start(mailboxes.to_vec())?;
         let logs = logs::start(log, mailboxes.to_vec())?;
-        Ok((Self { store, agent, media, site, logs }, [store_thread, media_thread]))
+        Ok((Self { store, agent, media, site, logs, host }, [store_thread, media_thread]))
     }
 
     /// Takes on a piece of work of the loop `node`.
@@ -137,6 +153,9 @@ impl Jobs {
             }
             Work::Logs(query) => {
                 let _ = self.logs.send(logs::Task { job, query });
+            }
+            Work::Host(work) => {
+                let _ = self.host.send(HostTask { job, work });
             }
             Work::Run(run) => {
                 let _ = self.agent.send(echo_agent::Task::Start(job, run));

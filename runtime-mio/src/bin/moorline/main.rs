@@ -1,6 +1,7 @@
 //! `moorline`: the gateway, a bare echo server, a suite's echo client, and a terminal client.
 #![forbid(unsafe_code)]
 
+mod admin_socket;
 mod chat;
 mod check_config;
 mod cli;

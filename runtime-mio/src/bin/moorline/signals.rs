@@ -28,6 +28,15 @@ pub(crate) fn watch(
     listen(Signals::new([SIGTERM, SIGINT, SIGUSR2, SIGHUP])?, handles, reload)
 }
 
+/// Stops the loops in order, as a signal does. What they wait for is cut short by a signal.
+pub(crate) fn stop(handles: &[Handle], restart: bool) {
+    RESTART.store(restart, Ordering::Release);
+    tracing::info!(restart, "stopping");
+    for handle in handles {
+        handle.stop();
+    }
+}
+
 fn listen(
     mut signals: Signals,
     handles: Vec<Handle>,
@@ -44,11 +53,8 @@ fn listen(
                 tracing::warn!(signal, "stopped without waiting for open connections");
                 std::process::exit(128 + signal);
             }
-            RESTART.store(signal == SIGUSR2, Ordering::Release);
-            tracing::info!(signal, restart = signal == SIGUSR2, "stopping");
-            for handle in &handles {
-                handle.stop();
-            }
+            tracing::info!(signal, "asked to stop");
+            stop(&handles, signal == SIGUSR2);
         }
     })?;
     Ok(())

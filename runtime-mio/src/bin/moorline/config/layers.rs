@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(row(&loaded, "limits.pre_auth"), ("250".into(), "default".into()));
         assert_eq!(loaded.warnings, Vec::<String>::new());
         let stored = super::super::NamedSecret::new("x");
-        let config = loaded.settings.gateway_config(loaded.settings.listen(), Some(&stored));
+        let config = loaded.settings.gateway_config(loaded.settings.listen(), &[stored]);
         assert_eq!(config.check(), Ok(()));
     }
 

@@ -2,6 +2,7 @@
 
 use super::facts;
 use super::folding::{self, Folding};
+use super::operate::Load;
 use super::reload::{Reload, ReloadInbox};
 use crate::jobs::{Inbox, Incoming, Jobs, Mailbox};
 use crate::signals;
@@ -12,6 +13,7 @@ use moorline_mio::{ConnId, Connections, Handler, Peer};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What clients are told of a restart: a start takes less than a second.
@@ -38,6 +40,7 @@ pub(super) struct GatewayNode {
     inbox: Inbox,
     reloads: ReloadInbox,
     jobs: Jobs,
+    load: Arc<Load>,
     /// All loops', this one's included.
     mailboxes: Vec<Mailbox>,
     /// What the gateway said to connections whose turn it was not. It is said before anything later,
@@ -64,6 +67,7 @@ impl GatewayNode {
         inbox: Inbox,
         reloads: ReloadInbox,
         jobs: Jobs,
+        load: Arc<Load>,
         mailboxes: Vec<Mailbox>,
     ) -> Self {
         Self {
@@ -72,6 +76,7 @@ impl GatewayNode {
             inbox,
             reloads,
             jobs,
+            load,
             mailboxes,
             later: BTreeMap::new(),
             folding: Folding::default(),
@@ -285,6 +290,7 @@ impl Handler for GatewayNode {
         self.take_actions(None);
         self.say(connections);
         facts::log_folded(self.index, self.folding.take_due(now));
+        self.load.tell(self.gateway.connections().1, self.gateway.runs());
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -293,6 +299,7 @@ impl Handler for GatewayNode {
     }
 
     fn stopping(&mut self, now: Instant, connections: &mut Connections<'_>) {
+        self.load.tell_draining();
         let restart = signals::is_restart();
         let reason = if restart { "gateway restarting" } else { "gateway stopping" };
         let restart_expected = restart.then_some(RESTART_EXPECTED);
