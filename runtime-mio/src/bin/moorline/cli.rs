@@ -1,6 +1,7 @@
 //! The command line. The doc comments are the help texts, so they hold no markup.
 #![allow(rustdoc::bare_urls)]
 
+use crate::admin::AdminCommand;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     ConformanceClient(ConformanceClientArgs),
     /// Chat with a gateway from the terminal.
     Chat(ChatArgs),
+    #[command(flatten)]
+    Admin(AdminCommand),
 }
 
 /// Every setting may also stand in the configuration file, or in a variable: see

@@ -1,6 +1,8 @@
-//! `moorline`: the gateway, a bare echo server, a suite's echo client, and a terminal client.
+//! `moorline`: the gateway, its command line, a bare echo server, a suite's echo client, and a terminal
+//! client.
 #![forbid(unsafe_code)]
 
+mod admin;
 mod admin_socket;
 mod chat;
 mod check_config;
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Some(Command::CheckConfig(args)) => check_config::run(&args),
         Some(Command::ConformanceClient(args)) => conformance_client::run(&args),
         Some(Command::Chat(args)) => chat::run(args),
+        Some(Command::Admin(command)) => admin::run(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
