@@ -131,7 +131,8 @@ impl Client {
     ) -> Result<Result<Value, Refused>, Failure> {
         self.requests += 1;
         let id = self.requests.to_string();
-        let text = json!({"type": "req", "id": id, "method": method, "params": params});
+        let mut text = json!({"type": "req", "id": id, "method": method});
+        text["params"] = params;
         if self.ended.is_none() {
             // It fails when the connection has ended, which the wait finds out.
             let _ = self.connection.outbox(Instant::now()).text(&text.to_string());

@@ -162,7 +162,9 @@ fn role_of(entry: &Entry, role: Option<DeviceRole>) -> Result<String, Failure> {
 fn done(entry: &Entry, what: &str, answer: Value, json: bool) -> Result<(), Failure> {
     if json {
         let device = entry.json();
-        return print_json(&json!({"done": what, "device": device, "answer": answer}));
+        let mut out = json!({"done": what, "device": device});
+        out["answer"] = answer;
+        return print_json(&out);
     }
     let user = match &entry.value["userId"] {
         Value::String(user) => format!(", user {}", cell(&json!(user))),

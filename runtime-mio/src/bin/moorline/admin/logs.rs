@@ -14,8 +14,11 @@ pub(super) fn run(args: &LogsArgs) -> Result<(), Failure> {
     let params = json!({"limit": args.lines, "maxBytes": 1_000_000});
     let mut page = client.call("logs.tail", params)?;
     show(&page["lines"], json)?;
+    if !args.follow {
+        return Ok(());
+    }
     // Asked for page by page, so that none is told twice or left out.
-    while args.follow {
+    loop {
         let params = json!({"cursor": page["cursor"], "limit": 5000, "maxBytes": 1_000_000});
         page = match client.ask("logs.tail", params) {
             Ok(page) => page?,
@@ -33,7 +36,6 @@ pub(super) fn run(args: &LogsArgs) -> Result<(), Failure> {
             client.pause(EVERY)?;
         }
     }
-    Ok(())
 }
 
 /// How often it looks for new lines.

@@ -224,7 +224,9 @@ impl Reloader {
 }
 
 fn failed(failure: Failure) -> HostOutcome {
-    HostOutcome::Failed(failure.to_string())
+    match failure {
+        Failure::Config(text) | Failure::Runtime(text) => HostOutcome::Failed(text),
+    }
 }
 
 fn misconfigured(problem: Problem) -> Misconfigured {
