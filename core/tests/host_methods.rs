@@ -21,7 +21,7 @@ fn each_is_refused_to_everybody_who_is_not_the_host_and_nothing_is_asked_of_it()
     for nodes in [1, 2] {
         for method in host_methods() {
             let mut world = World::new(nodes);
-            world.host_says = Some(HostOutcome::Progress(Progress::default()));
+            world.host_says = Some(HostOutcome::Progress(DrainProgress::default()));
             let network =
                 [("secret", "root"), ("secret", "host"), ("operator", "a"), ("viewer", "a")]
                     .map(|(token, user)| world.login(0, token, user));
@@ -133,7 +133,7 @@ fn tokens_are_told_as_the_host_has_them_with_whether_they_were_revoked() {
 fn a_drain_is_begun_and_watched_to_its_end() {
     let mut world = World::new(1);
     let now = world.now;
-    let draining = Progress { draining: true, connections: 3, runs: 1 };
+    let draining = DrainProgress { draining: true, connections: 3, runs: 1 };
     world.host_says = Some(HostOutcome::Progress(draining));
     let at = host(&mut world);
     let answer = world.call(at, "gateway.drain", json!({"restart": true}));

@@ -39,6 +39,7 @@ struct HandleShared {
     reads: AtomicU64,
     writes: AtomicU64,
     connections: AtomicU64,
+    turns: AtomicU64,
 }
 
 /// What a loop has done so far.
@@ -50,6 +51,8 @@ pub struct Counters {
     pub writes: u64,
     /// Connections there are now.
     pub connections: u64,
+    /// Turns. A loop that was woken and has no more of them some time later is stuck.
+    pub turns: u64,
 }
 
 impl Handle {
@@ -71,6 +74,7 @@ impl Handle {
             reads: self.shared.reads.load(Ordering::Relaxed),
             writes: self.shared.writes.load(Ordering::Relaxed),
             connections: self.shared.connections.load(Ordering::Relaxed),
+            turns: self.shared.turns.load(Ordering::Relaxed),
         }
     }
 }
@@ -245,6 +249,7 @@ impl EventLoop {
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
         };
         Ok(Self {
             poll,
@@ -438,5 +443,6 @@ impl EventLoop {
         shared.reads.store(self.shared.reads, Ordering::Relaxed);
         shared.writes.store(self.shared.writes, Ordering::Relaxed);
         shared.connections.store(self.table.open as u64, Ordering::Relaxed);
+        shared.turns.fetch_add(1, Ordering::Relaxed);
     }
 }

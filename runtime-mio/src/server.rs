@@ -5,7 +5,7 @@ use crate::handler::Handler;
 use crate::listener::bind;
 use moorline_core::Limits;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::thread;
@@ -42,6 +42,26 @@ impl Server {
     /// What the system says; `AddrInUse` when somebody listens there.
     pub fn bind(address: SocketAddr, options: ServerOptions) -> io::Result<Self> {
         let listeners = bind(address, options.loops.max(1))?;
+        Self::of(listeners, options)
+    }
+
+    /// Serves on a socket that listens already, as a service manager hands one over: it outlives this
+    /// process, so clients that come during a restart wait in its queue instead of being refused. All
+    /// loops accept from the one socket, whoever is first.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn from_listener(listener: TcpListener, options: ServerOptions) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let mut listeners = Vec::new();
+        for _ in 1..options.loops {
+            listeners.push(listener.try_clone()?);
+        }
+        listeners.push(listener);
+        Self::of(listeners, options)
+    }
+
+    fn of(listeners: Vec<TcpListener>, options: ServerOptions) -> io::Result<Self> {
         let address = listeners[0].local_addr()?;
         let limits = Arc::new(options.limits);
         let loops = listeners

@@ -6,7 +6,7 @@
 
 use super::Gateway;
 use super::conn::ConnId;
-use super::host_work::{HostOutcome, HostToken, HostWork, Misconfigured, Progress, Reloaded};
+use super::host_work::{DrainProgress, HostOutcome, HostToken, HostWork, Misconfigured, Reloaded};
 use super::jobs::Job;
 use super::json::{self, Object};
 use super::methods::{Handler, Method};
@@ -217,7 +217,7 @@ fn write_reloaded(out: &mut String, reloaded: &Reloaded) {
         .end();
 }
 
-fn write_progress(out: &mut String, progress: &Progress) {
+fn write_progress(out: &mut String, progress: &DrainProgress) {
     Object::new(out)
         .bool("draining", progress.draining)
         .num("connections", progress.connections)

@@ -39,7 +39,7 @@ pub enum HostOutcome {
     /// It cannot be: what is wrong. Nothing has changed.
     Misconfigured(Vec<Misconfigured>),
     /// How far the end is.
-    Progress(Progress),
+    Progress(DrainProgress),
     /// The gateway tokens.
     Tokens(Vec<HostToken>),
     /// It is not to be done as things are; the text says why.
@@ -76,7 +76,7 @@ pub struct Misconfigured {
 
 /// How far the end of all gateways is.
 #[derive(Debug, Copy, Clone, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct DrainProgress {
     /// It has begun.
     pub draining: bool,
     /// Connections, without local ones.

@@ -53,6 +53,8 @@ pub(super) enum Stream {
     Chat,
     /// What the run does, step by step.
     Agent,
+    /// What it thinks; never merged past what it says between, nor that past it.
+    Thinking,
 }
 
 /// What every event of a run says about it.
@@ -112,6 +114,10 @@ impl Event {
         Self::piece(Stream::Chat, run, seq, offset, text)
     }
 
+    pub(super) fn thinking(run: Arc<RunName>, seq: u64, offset: u64, text: &str) -> Self {
+        Self::piece(Stream::Thinking, run, seq, offset, text)
+    }
+
     pub(super) fn piece(
         stream: Stream,
         run: Arc<RunName>,
@@ -130,6 +136,14 @@ impl Event {
             }
     }
 
+    /// About how much its message takes: of a piece of text, what is to be escaped may be as much again.
+    pub(super) fn message_cost(&self) -> usize {
+        match &self.0 {
+            Kind::Plain { .. } => self.cost(),
+            Kind::Chunk(chunk) => self.cost() + chunk.text.len(),
+        }
+    }
+
     /// The whole message, in the base dialect.
     pub(super) fn write(&self, out: &mut String, seq: u64) {
         self.write_into(Object::new(out).str("type", "event")).num("seq", seq).end();
@@ -141,7 +155,11 @@ impl Event {
             Kind::Plain { name, payload, .. } => object.str("event", name).raw("payload", payload),
             Kind::Chunk(chunk) => {
                 object = object.str("event", "agent");
-                let head = chunk.run.head(object.key("payload"), "chunk", chunk.seq);
+                let kind = match chunk.stream {
+                    Stream::Thinking => "thinking",
+                    Stream::Chat | Stream::Agent => "chunk",
+                };
+                let head = chunk.run.head(object.key("payload"), kind, chunk.seq);
                 head.object("payload", |o| {
                     o.str("content", &chunk.text).num("offset", chunk.offset)
                 })
@@ -316,6 +334,12 @@ impl Ring {
                     self.unsent_bytes += piece.text.len();
                     return true;
                 }
+                Some(Event(Kind::Chunk(waiting)))
+                    if waiting.run.run == piece.run.run
+                        && [waiting.stream, piece.stream].contains(&Stream::Thinking) =>
+                {
+                    return false;
+                }
                 Some(Event(Kind::Chunk(_))) => {}
                 // What is not a piece may be of the same run, and stays where it is.
                 _ => return false,
@@ -324,10 +348,28 @@ impl Ring {
         false
     }
 
-    /// About how much the next message that was not sent takes; 0 if there is none.
-    pub(super) fn next_cost(&self) -> usize {
+    /// What is to be sent next, unless that is a hole.
+    pub(super) fn next_event(&self) -> Option<&Event> {
         let next = self.entries.len().checked_sub(self.unsent).and_then(|at| self.entries.get(at));
-        next.map_or(0, Entry::cost)
+        next?.event.as_ref()
+    }
+
+    /// Pieces of a run that wait become all that it has said up to their ends: where a reader wants to have that
+    /// repeated, it could not be looked up any more when they are sent.
+    pub(super) fn make_whole(&mut self, run: &str, text: &str) {
+        let unsent = self.entries.len() - self.unsent;
+        for entry in self.entries.iter_mut().skip(unsent) {
+            let Some(Event(Kind::Chunk(chunk))) = &mut entry.event else { continue };
+            let is_meant = *chunk.run.run == *run && chunk.stream == Stream::Chat;
+            let end = chunk.offset as usize + chunk.text.len();
+            if let Some(whole) = text.get(..end).filter(|_| is_meant && chunk.offset > 0) {
+                let chunk = Arc::make_mut(chunk);
+                let more = whole.len() - chunk.text.len();
+                (chunk.text, chunk.offset) = (whole.to_owned(), 0);
+                self.bytes += more;
+                self.unsent_bytes += more;
+            }
+        }
     }
 
     /// The next number, for an event that is sent at once and not kept: a later one says more.

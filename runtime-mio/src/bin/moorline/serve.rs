@@ -12,8 +12,9 @@ use crate::cli::ServeArgs;
 use crate::config::{Settings, Sources};
 use crate::failure::Failure;
 use crate::jobs::{Jobs, Mailbox, MediaDir, Store};
+use crate::percent::escaped;
 use crate::state_dir::StateDir;
-use crate::{log, open_files, port_holder, signals, state_dir};
+use crate::{log, open_files, port_holder, service_manager, signals, state_dir};
 use kept_tokens::KeptTokens;
 use moorline_core::gateway::{Gateway, GatewayConfig, Node};
 use moorline_mio::{OsEntropy, Server, ServerOptions};
@@ -42,8 +43,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         limits: settings.limits(),
         ..ServerOptions::default()
     };
-    let mut server = Server::bind(settings.listen(), options)
-        .map_err(|error| port_holder::explain_bind(settings.listen(), &error))?;
+    let mut server = match service_manager::listener()? {
+        Some(listener) => Server::from_listener(listener, options)?,
+        None => Server::bind(settings.listen(), options)
+            .map_err(|error| port_holder::explain_bind(settings.listen(), &error))?,
+    };
     let state = StateDir::open(settings.state_dir.clone())?;
     let kept = KeptTokens::of(settings, &state)?;
     let store = if settings.ephemeral { Store::memory() } else { Store::open(state.path())? };
@@ -55,7 +59,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Mailbox::new).unzip();
     let (host, host_tasks) = mpsc::channel();
-    let (jobs, threads) = Jobs::start(&mailboxes, store, media, log_tail, host)?;
+    let (jobs, threads) = Jobs::start(&mailboxes, store, media, log_tail, &settings.agents, host)?;
     let loads: Vec<_> = mailboxes.iter().map(|_| Arc::new(Load::default())).collect();
     let (reloads, reload_inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Reload::channel).unzip();
@@ -71,6 +75,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
             Mutex::new(Some(node))
         })
         .collect();
+    let agents = jobs.agents().clone();
     drop(jobs);
     let admin_socket = listen_locally(&mut server, &state);
     let announcement = announcement(&server, &state, settings, kept.as_ref());
@@ -83,7 +88,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
-    let reloader = Reloader::new(sources, loaded, server.local_addr(), state, log_level, reloads);
+    let address = server.local_addr();
+    let reloader = Reloader::new(sources, loaded, address, state, log_level, agents, reloads);
     let reloader = Arc::new(Mutex::new(reloader));
     let handles = server.handles();
     Operator { reloader: reloader.clone(), handles, loads, mailboxes }.start(host_tasks)?;
@@ -95,6 +101,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let mut out = std::io::stdout();
     // A closed stdout is no reason not to serve.
     let _ = out.write_all(announcement.as_bytes()).and_then(|()| out.flush());
+    service_manager::feed_watchdog(server.handles())?;
+    service_manager::ready(&serving(address));
     server.run(|index, _| {
         let node = nodes[index].lock().expect("nothing panics while it holds this").take();
         node.expect("each loop starts once")
@@ -124,6 +132,11 @@ fn listen_locally(server: &mut Server, state: &StateDir) -> Option<AdminSocket> 
             );
         })
         .ok()
+}
+
+/// What a service manager shows of the gateway.
+fn serving(address: SocketAddr) -> String {
+    format!("Serving on {address}")
 }
 
 /// One gateway per loop, all made before the first client is served.
@@ -167,14 +180,6 @@ fn announcement(
     text + &format!("try: {program} chat ws://{address}/ws{credential}\n")
 }
 
-/// A text as it may stand in a URL (RFC 3986 section 2.1).
-fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).into() } else { format!("%{byte:02X}") })
-        .collect()
-}
-
 /// An address that a client on this machine can connect to: "any" is one to listen on only.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
@@ -200,11 +205,5 @@ mod tests {
             let address = reachable(listening.parse().expect("an address"));
             assert_eq!(address.to_string(), pasted, "{listening}");
         }
-    }
-
-    #[test]
-    fn a_token_in_a_url_is_escaped() {
-        assert_eq!(escaped("0123abcXYZ-._~"), "0123abcXYZ-._~");
-        assert_eq!(escaped("a&b=#c d%\u{fc}"), "a%26b%3D%23c%20d%25%C3%BC");
     }
 }

@@ -1,6 +1,7 @@
 //! SIGTERM and SIGINT stop the loops, SIGUSR2 does so for a restart, a second one stops waiting for
 //! them; SIGHUP reloads.
 
+use crate::service_manager;
 use moorline_mio::Handle;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
@@ -31,7 +32,7 @@ pub(crate) fn watch(
 /// Stops the loops in order, as a signal does. What they wait for is cut short by a signal.
 pub(crate) fn stop(handles: &[Handle], restart: bool) {
     RESTART.store(restart, Ordering::Release);
-    tracing::info!(restart, "stopping");
+    service_manager::stopping();
     for handle in handles {
         handle.stop();
     }
@@ -53,8 +54,9 @@ fn listen(
                 tracing::warn!(signal, "stopped without waiting for open connections");
                 std::process::exit(128 + signal);
             }
-            tracing::info!(signal, "asked to stop");
-            stop(&handles, signal == SIGUSR2);
+            let restart = signal == SIGUSR2;
+            tracing::info!(signal, restart, "stopping");
+            stop(&handles, restart);
         }
     })?;
     Ok(())

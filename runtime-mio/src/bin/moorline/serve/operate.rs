@@ -3,7 +3,7 @@
 use super::reload::Reloader;
 use crate::jobs::{HostTask, Mailbox};
 use crate::signals;
-use moorline_core::gateway::{HostOutcome, HostWork, Progress};
+use moorline_core::gateway::{DrainProgress, HostOutcome, HostWork};
 use moorline_mio::Handle;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -59,18 +59,19 @@ impl Operator {
             HostWork::RotateToken { now } => reloader().rotate_token(now),
             HostWork::DropToken => reloader().drop_token(),
             HostWork::Drain { restart } => {
+                tracing::info!(by = "host", restart, "stopping");
                 signals::stop(&self.handles, restart);
-                HostOutcome::Progress(Progress { draining: true, ..self.progress() })
+                HostOutcome::Progress(DrainProgress { draining: true, ..self.progress() })
             }
             HostWork::Progress => HostOutcome::Progress(self.progress()),
         }
     }
 
-    fn progress(&self) -> Progress {
+    fn progress(&self) -> DrainProgress {
         let sum = |of: fn(&Load) -> &AtomicUsize| {
             self.loads.iter().map(|load| of(load).load(Ordering::Relaxed) as u64).sum()
         };
-        Progress {
+        DrainProgress {
             draining: self.loads.iter().any(|load| load.draining.load(Ordering::Relaxed)),
             connections: sum(|load| &load.connections),
             runs: sum(|load| &load.runs),

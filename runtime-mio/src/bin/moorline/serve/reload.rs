@@ -2,10 +2,13 @@
 //! made and dropped by the same way.
 
 use super::kept_tokens::{KeptTokens, new_token};
+use super::serving;
 use crate::config::{KEYS, Key, Loaded, Problem, Sources};
 use crate::failure::Failure;
+use crate::jobs::Agents;
 use crate::log::LogLevel;
 use crate::peer_text::PeerText;
+use crate::service_manager;
 use crate::state_dir::StateDir;
 use moorline_core::Limits;
 use moorline_core::gateway::{GatewayConfig, HostOutcome, HostToken, Misconfigured, Reloaded};
@@ -59,6 +62,7 @@ pub(super) struct Reloader {
     address: SocketAddr,
     state: StateDir,
     log_level: LogLevel,
+    agents: Agents,
     loops: Vec<ReloadOutbox>,
 }
 
@@ -69,16 +73,22 @@ impl Reloader {
         address: SocketAddr,
         state: StateDir,
         log_level: LogLevel,
+        agents: Agents,
         loops: Vec<ReloadOutbox>,
     ) -> Self {
-        Self { sources, running, address, state, log_level, loops }
+        Self { sources, running, address, state, log_level, agents, loops }
     }
 
     /// Takes over what can be taken over, and says what needs a restart. What is wrong is logged, and
     /// changes nothing.
     pub(super) fn reload(&mut self) -> HostOutcome {
+        service_manager::reloading();
         match self.read() {
-            Ok((loaded, config)) => HostOutcome::Reloaded(self.take_over(loaded, &config)),
+            Ok((loaded, config)) => {
+                let reloaded = self.take_over(loaded, &config);
+                service_manager::ready(&serving(self.address));
+                HostOutcome::Reloaded(reloaded)
+            }
             Err(problems) => {
                 for problem in &problems {
                     tracing::error!(
@@ -86,6 +96,10 @@ impl Reloader {
                         "configuration not reloaded: nothing has changed"
                     );
                 }
+                service_manager::ready(&format!(
+                    "{}. The last reload was refused, and changed nothing: the log says why",
+                    serving(self.address)
+                ));
                 HostOutcome::Misconfigured(problems.into_iter().map(misconfigured).collect())
             }
         }
@@ -188,7 +202,13 @@ impl Reloader {
         if *level != self.running.settings.log_level && !self.log_level.set(level) {
             tracing::error!(level, "the log level could not be changed");
         }
+        // Before the loops know of new ones, or they would ask those that are not there.
+        if let Err(error) = self.agents.replace(&loaded.settings.agents) {
+            tracing::error!(%error, "the agents could not be replaced");
+        }
         self.hand_out(config);
+        // And after: of those that they do not know yet they are told nothing.
+        self.agents.tell();
         let changed = KEYS
             .iter()
             .filter(|key| key.show(&loaded.settings) != key.show(&self.running.settings));
