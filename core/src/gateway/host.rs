@@ -9,7 +9,7 @@ use super::conn::ConnId;
 use super::host_work::{DrainProgress, HostOutcome, HostToken, HostWork, Misconfigured, Reloaded};
 use super::jobs::Job;
 use super::json::{self, Object};
-use super::methods::{Handler, Method};
+use super::methods::{Handler, Method, table};
 use super::params::{Param, Params};
 use super::principal::{Authenticated, Role};
 use super::proof::Proof;
@@ -27,6 +27,11 @@ const WITHIN: Duration = Duration::from_secs(30);
 /// All of them, in the order of the docs.
 pub fn host_methods() -> &'static [Method] {
     METHODS
+}
+
+/// The same as a table in Markdown.
+pub fn host_methods_markdown() -> String {
+    table(METHODS)
 }
 
 pub(super) fn find(name: &str) -> Option<&'static Method> {

@@ -198,7 +198,7 @@ pub use echo::echo_chunks;
 pub use fact::{Credential, Fact, Source, Why};
 pub use failures::Guess;
 pub use forwarded::ForwardedHeader;
-pub use host::host_methods;
+pub use host::{host_methods, host_methods_markdown};
 pub use host_work::{DrainProgress, HostOutcome, HostToken, HostWork, Misconfigured, Reloaded};
 pub use http::HttpAnswer;
 pub use jwt::{JwtAlg, JwtKey, JwtKeyError, JwtKeyId};

@@ -50,10 +50,10 @@ fn list(client: &mut Client, user: Option<&str>, json: bool) -> Result<(), Failu
     for connection in &all {
         let idle = connection["idleMs"].as_u64().map(Duration::from_millis);
         let client = &connection["client"];
-        let client = match (client["name"].as_str(), client["version"].as_str()) {
-            (Some(name), Some(version)) => format!("{name} {version}"),
-            (Some(name), None) => name.into(),
-            _ => String::new(),
+        let client = match (client["id"].as_str(), client["version"].as_str()) {
+            (Some(id), Some(version)) => format!("{id} {version}"),
+            (Some(id), None) => id.into(),
+            _ => client["userAgent"].as_str().unwrap_or_default().into(),
         };
         table.row([
             cell(&connection["connId"]),

@@ -67,9 +67,11 @@ impl Target {
     fn holder(&self) -> Option<u32> {
         let note = fs::read_to_string(self.path.join("lock")).ok()?;
         let pid: u32 = note.strip_prefix("pid ")?.split(',').next()?.parse().ok()?;
-        // The number may be another one's by now.
+        // The number may be another one's by now, and of one that has ended there is no more than a name
+        // until its parent has looked.
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-        (name.trim() == "moorline").then_some(pid)
+        let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        (name.trim() == "moorline" && !command.is_empty()).then_some(pid)
     }
 }
 
