@@ -230,7 +230,10 @@ fn each_failure_reaches_the_user_at_once_with_its_code_and_the_name_of_the_endpo
             Some(1000),
             "answered 500: overloaded",
         ),
-        (Act::Flood(10 * 1024 * 1024), "INTERNAL", None, "sent an event of more than 100000 bytes"),
+        (Act::Page("text/html", "<p>hi</p>"), "INTERNAL", None, "it is a web page"),
+        (Act::Whole("{}".into()), "INTERNAL", None, "gave an answer that is none"),
+        (Act::Whole("x".repeat(17 << 20)), "INTERNAL", None, "more than 16777216 bytes"),
+        (Act::Flood(10 * 1024 * 1024), "INTERNAL", None, "sent more than 100000 bytes at once"),
         (Act::Late(Duration::from_millis(250), slow), "UNAVAILABLE", Some(1000), "in the middle"),
     ] {
         let begun = Instant::now();

@@ -34,6 +34,8 @@ pub enum Act {
     Flood(usize),
     /// An answer that does not stream.
     Whole(String),
+    /// One of this kind.
+    Page(&'static str, &'static str),
 }
 
 /// A request that has come.
@@ -297,14 +299,16 @@ async fn answer(
             stream.write_all(b"\n\n").await?;
             Err(io::ErrorKind::Other.into())
         }
-        Act::Whole(body) => {
-            let length = body.len();
-            let head = format!(
-                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
-            );
-            stream.write_all((head + &body).as_bytes()).await
-        }
+        Act::Whole(body) => page(stream, "application/json", &body).await,
+        Act::Page(kind, body) => page(stream, kind, body).await,
     }
+}
+
+async fn page(stream: &mut (impl AsyncWrite + Unpin), kind: &str, body: &str) -> io::Result<()> {
+    let length = body.len();
+    let head =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all((head + body).as_bytes()).await
 }
 
 async fn events(stream: &mut (impl AsyncWrite + Unpin), all: &[String]) -> io::Result<()> {

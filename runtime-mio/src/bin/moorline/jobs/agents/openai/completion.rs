@@ -165,7 +165,8 @@ impl Completion {
                 self.call(at as u64, call)?;
             }
         }
-        if let Some(reason) = choice.finish_reason {
+        // Some write an empty one until there is one.
+        if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
             self.stop = Some(match &*reason {
                 "length" => StopReason::Length,
                 "content_filter" => StopReason::ContentFilter,
@@ -365,7 +366,7 @@ mod tests {
 
     #[test]
     fn it_is_not_whole_before_it_says_so() {
-        let (_, completion) = read(&[delta(&json!({"content": "half an ans"}))]);
+        let (_, completion) = read(&[delta(&json!({"content": "half an ans"})), finish("")]);
         assert!(!completion.expect("good").is_whole());
     }
 }
