@@ -169,6 +169,10 @@ pub(super) enum Job {
     Tail {
         conn: ConnId,
     },
+    /// What was counted is written for a client.
+    Metrics {
+        conn: ConnId,
+    },
     /// Something is done with an upload's file.
     Media {
         conn: ConnId,
@@ -290,6 +294,8 @@ impl Gateway {
             }
             (Job::Site { conn }, Outcome::Site(outcome)) => self.site_done(cx, conn, outcome),
             (Job::Site { conn }, _) => self.site_done(cx, conn, SiteOutcome::Failed),
+            (Job::Metrics { conn }, Outcome::Metrics(text)) => self.scraped(conn, Some(text)),
+            (Job::Metrics { conn }, _) => self.scraped(conn, None),
             (Job::Attach { name }, Outcome::Media(outcome)) => self.attached(cx, name, outcome),
             (job, Outcome::Store(outcome)) => {
                 let outcome = self.judge_store(outcome);
@@ -319,6 +325,7 @@ impl Gateway {
                 self.media_done(cx, conn, &path, step, late);
             }
             Some(Job::Site { conn }) => self.site_done(cx, conn, SiteOutcome::Failed),
+            Some(Job::Metrics { conn }) => self.scraped(conn, None),
             Some(Job::Attach { name }) => {
                 self.attached(cx, name, MediaOutcome::Failed(StoreError::Unavailable));
             }
@@ -431,6 +438,7 @@ impl Gateway {
             | Job::Forget
             | Job::Media { .. }
             | Job::Site { .. }
+            | Job::Metrics { .. }
             | Job::Attach { .. } => {}
             Job::FindMedia { to, .. } => self.reply_error(cx, to, &unavailable()),
             Job::LogPage { to } => self.log_page_read(cx, to, None),

@@ -4,6 +4,7 @@
 mod agents;
 mod logs;
 mod media;
+mod metrics;
 pub(crate) mod site;
 mod store;
 
@@ -13,6 +14,7 @@ pub(crate) use store::Store;
 
 use crate::config::AgentSettings;
 use crate::log_tail::LogTail;
+use crate::metrics::{JobMetrics, Metrics};
 use moorline_core::gateway::{AgentState, BusMessage, JobId, Outcome, Work};
 use moorline_mio::Handle;
 use smol::channel;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What reaches a loop from other threads.
 #[derive(Debug)]
@@ -76,6 +78,14 @@ impl Mailbox {
     fn hand_over(&self, id: JobId, outcome: Outcome) {
         // It fails when the loop has ended: nobody waits for the answer.
         if self.outcomes.send((id, outcome)).is_ok() {
+            self.handle.wake();
+        }
+    }
+
+    /// Hands an outcome over, unless the loop has many to take: then it is dropped, and whoever waits for
+    /// it is told so in time.
+    fn offer(&self, id: JobId, outcome: Outcome) {
+        if self.outcomes.try_send((id, outcome)).is_ok() {
             self.handle.wake();
         }
     }
@@ -160,6 +170,8 @@ pub(crate) struct Jobs {
     media: Sender<media::Task>,
     site: Sender<site::Task>,
     logs: Sender<logs::Task>,
+    metrics: Sender<Job>,
+    counted: Arc<JobMetrics>,
 }
 
 impl Jobs {
@@ -170,14 +182,18 @@ impl Jobs {
         store: Store,
         media: MediaDir,
         log: LogTail,
+        metrics: &Arc<Metrics>,
         agents: &[AgentSettings],
     ) -> io::Result<(Self, [JoinHandle<()>; 2])> {
-        let (store, store_thread) = store::start(store, mailboxes.to_vec())?;
+        let (store, store_thread) = store::start(store, mailboxes.to_vec(), metrics.jobs())?;
         let (media, media_thread) = media::start(media, mailboxes.to_vec())?;
         let agents = Agents::start(mailboxes, agents)?;
         let site = site::start(mailboxes.to_vec())?;
         let logs = logs::start(log, mailboxes.to_vec())?;
-        Ok((Self { store, agents, media, site, logs }, [store_thread, media_thread]))
+        let counted = metrics.jobs();
+        let metrics = metrics::start(metrics.clone(), mailboxes.to_vec())?;
+        let jobs = Self { store, agents, media, site, logs, metrics, counted };
+        Ok((jobs, [store_thread, media_thread]))
     }
 
     /// The agents, to replace them.
@@ -191,7 +207,8 @@ impl Jobs {
         // Sending fails only when a thread has panicked; the gateway's own deadlines tell the users.
         match work {
             Work::Store(work) => {
-                let _ = self.store.send(store::Task { job, work });
+                self.counted.store.began();
+                let _ = self.store.send(store::Task { job, work, since: Instant::now() });
             }
             Work::Media(work) => {
                 let _ = self.media.send(media::Task { job, work });
@@ -201,6 +218,9 @@ impl Jobs {
             }
             Work::Logs(query) => {
                 let _ = self.logs.send(logs::Task { job, query });
+            }
+            Work::Metrics => {
+                let _ = self.metrics.send(job);
             }
             Work::Run(run) => self.agents.begin(job, run),
         }
