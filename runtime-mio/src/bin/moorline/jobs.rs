@@ -250,3 +250,38 @@ impl Jobs {
         self.agents.cancel(Job { node, id });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moorline_mio::Client;
+    use smol::future;
+
+    /// A loop that takes nothing makes only its own streams wait: they share a thread with others'.
+    #[test]
+    fn a_stream_of_a_busy_loop_waits_and_those_of_others_go_on() {
+        let handle = || Client::new().expect("a loop").handle();
+        let ((busy, mut idle), (free, mut inbox)) =
+            (Mailbox::new(handle()), Mailbox::new(handle()));
+        let say = |mailbox: Mailbox, count: usize| async move {
+            for at in 0..count {
+                mailbox.deliver(JobId(1), Outcome::Chunk(at.to_string())).await;
+            }
+        };
+        smol::block_on(async {
+            let executor = smol::LocalExecutor::new();
+            let waiting = executor.spawn(say(busy, WAITING + 1));
+            let other = executor.spawn(say(free, WAITING));
+            executor.run(other).await;
+            assert!(!waiting.is_finished());
+            assert!(matches!(inbox.take(), Some(Incoming::Outcome(JobId(1), _))));
+            // When it takes one, the rest of its own comes.
+            assert!(idle.take().is_some());
+            let late = async {
+                smol::Timer::after(Duration::from_secs(30)).await;
+                panic!("it still waits");
+            };
+            executor.run(future::or(waiting, late)).await;
+        });
+    }
+}
