@@ -17,8 +17,8 @@ const FILE_NAME: &str = "moorline.json5";
 /// A longer file is none of ours.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// Where a configuration is read from, besides the file.
-#[derive(Debug, Default)]
+/// Where a configuration is read from, besides the file. It has no `Debug`: there are tokens among it.
+#[derive(Default)]
 pub(crate) struct Sources {
     /// `--config`, or `MOORLINE_CONFIG`.
     pub(crate) file: Option<PathBuf>,
