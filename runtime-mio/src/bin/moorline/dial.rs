@@ -13,8 +13,10 @@ mod trust;
 use crate::failure::Failure;
 pub(crate) use failure::{DialFailure, TlsFailure};
 use moorline_core::upgrade::Url;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
 pub(crate) use stream::{Dialed, connect};
 pub(crate) use trust::TrustArgs;
 
@@ -42,6 +44,23 @@ pub(crate) fn addresses(url: &Url) -> Result<Vec<SocketAddr>, Failure> {
         return Err(Failure::Runtime(format!("{host}: has no address")));
     }
     Ok(found)
+}
+
+/// What a connection by TLS is made with.
+#[derive(Debug, Clone)]
+pub(crate) struct Secure {
+    /// Whom the server's certificate must be for.
+    pub(crate) name: ServerName<'static>,
+    pub(crate) config: Arc<ClientConfig>,
+}
+
+impl Secure {
+    /// # Errors
+    /// The URL's host is no name, or the file of authorities is none.
+    pub(crate) fn new(url: &Url, trust: &TrustArgs) -> Result<Self, Failure> {
+        let name = server_name(url).map_err(|error| Failure::Config(error.to_string()))?;
+        Ok(Self { name, config: trust.config()? })
+    }
 }
 
 /// The name that the server's certificate must be for: the host of the URL, a name or an address.

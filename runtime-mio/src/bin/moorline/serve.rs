@@ -4,6 +4,7 @@ mod facts;
 mod folding;
 mod node;
 mod reload;
+mod tls;
 
 use crate::cli::ServeArgs;
 use crate::config::{NamedSecret, Settings, Sources};
@@ -16,11 +17,12 @@ use moorline_core::Entropy as _;
 use moorline_core::gateway::{Gateway, GatewayConfig, Node};
 use moorline_mio::{OsEntropy, Server, ServerOptions};
 use node::GatewayNode;
-use reload::{Reload, Reloader};
+use reload::{Bound, Reload, Reloader};
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Mutex;
 use std::time::Instant;
+use tls::Tls;
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let sources = Sources::of_process(args);
@@ -31,11 +33,15 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     settings.check_folders()?;
+    let identity = settings.identity()?;
+    let tls = Tls::new().map_err(|error| Failure::Runtime(format!("TLS: {error}")))?;
+    tls::announce(settings, identity.as_ref());
     let open_files = open_files::raise_limit();
     // The address first: it takes a moment, and nothing was touched when somebody else has it.
     let options = ServerOptions {
         loops: usize::from(settings.loops),
         limits: settings.limits(),
+        tls: identity.as_ref().map(|identity| tls.options(settings, identity)),
         ..ServerOptions::default()
     };
     let server = match service_manager::listener()? {
@@ -73,6 +79,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let announcement = announcement(&server, &state, settings, kept.as_ref());
     tracing::info!(
         address = %server.local_addr(),
+        tls = identity.is_some(),
         config = loaded.file.as_ref().map(|path| path.display().to_string()),
         stateDir = %state.path().display(),
         loops = settings.loops,
@@ -81,7 +88,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         "serving"
     );
     let address = server.local_addr();
-    let mut reloader = Reloader::new(sources, loaded, address, state, log_level, agents, reloads);
+    let bound = Bound { address, secure: identity.is_some(), tls };
+    let mut reloader = Reloader::new(sources, loaded, bound, state, log_level, agents, reloads);
     signals::watch(server.handles(), move || reloader.reload())?;
     // Signals are watched from here on, so who reads this may send them.
     let mut out = std::io::stdout();
@@ -150,7 +158,9 @@ fn announcement(
     settings: &Settings,
     kept: Option<&KeptToken>,
 ) -> String {
-    let mut text = format!("moorline gateway listening on ws://{}/ws\n", server.local_addr());
+    let (web_socket, http) = if settings.is_secure() { ("wss", "https") } else { ("ws", "http") };
+    let mut text =
+        format!("moorline gateway listening on {web_socket}://{}/ws\n", server.local_addr());
     if let Some(KeptToken { text: token, is_new: true, .. }) = kept {
         text += &format!("token: {token}  (kept in {})\n", state.path().join("token").display());
     }
@@ -167,9 +177,9 @@ fn announcement(
         // What is not a terminal is kept, by a service manager for instance, and read by others.
         let shown = kept.filter(|kept| kept.is_new || std::io::stdout().is_terminal());
         let token = shown.map(|kept| format!("#token={}", escaped(&kept.text)));
-        text += &format!("page: http://{address}/{}\n", token.unwrap_or_default());
+        text += &format!("page: {http}://{address}/{}\n", token.unwrap_or_default());
     }
-    text + &format!("try: {program} chat ws://{address}/ws{credential}\n")
+    text + &format!("try: {program} chat {web_socket}://{address}/ws{credential}\n")
 }
 
 /// An address that a client on this machine can connect to: "any" is one to listen on only.

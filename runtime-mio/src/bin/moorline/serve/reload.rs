@@ -1,7 +1,8 @@
 //! SIGHUP: the configuration is read again, and taken over by all loops or by none.
 
+use super::tls::{self, Tls};
 use super::{kept_token, serving};
-use crate::config::{KEYS, Key, Loaded, Sources};
+use crate::config::{Identity, KEYS, Key, Loaded, Sources};
 use crate::failure::Failure;
 use crate::jobs::Agents;
 use crate::log::LogLevel;
@@ -10,7 +11,7 @@ use crate::service_manager;
 use crate::state_dir::StateDir;
 use moorline_core::Limits;
 use moorline_core::gateway::GatewayConfig;
-use moorline_mio::Handle;
+use moorline_mio::{Handle, TlsOptions};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub(super) struct Reload {
     pub(super) config: GatewayConfig,
     /// For connections from now on.
     pub(super) limits: Arc<Limits>,
+    /// For handshakes from now on.
+    pub(super) tls: Option<TlsOptions>,
     /// Dropped when the loop works by it.
     pub(super) done: Sender<Infallible>,
 }
@@ -53,11 +56,19 @@ impl ReloadInbox {
     }
 }
 
+/// What a listener is until the end.
+pub(super) struct Bound {
+    pub(super) address: SocketAddr,
+    /// It speaks TLS.
+    pub(super) secure: bool,
+    pub(super) tls: Tls,
+}
+
 /// Reads the configuration again.
 pub(super) struct Reloader {
     sources: Sources,
     running: Loaded,
-    address: SocketAddr,
+    bound: Bound,
     state: StateDir,
     log_level: LogLevel,
     agents: Agents,
@@ -68,13 +79,13 @@ impl Reloader {
     pub(super) fn new(
         sources: Sources,
         running: Loaded,
-        address: SocketAddr,
+        bound: Bound,
         state: StateDir,
         log_level: LogLevel,
         agents: Agents,
         loops: Vec<ReloadOutbox>,
     ) -> Self {
-        Self { sources, running, address, state, log_level, agents, loops }
+        Self { sources, running, bound, state, log_level, agents, loops }
     }
 
     /// Takes over what can be taken over, and says what needs a restart. What is wrong is logged, and
@@ -82,9 +93,9 @@ impl Reloader {
     pub(super) fn reload(&mut self) {
         service_manager::reloading();
         match self.read() {
-            Ok((loaded, config)) => {
-                self.take_over(loaded, &config);
-                service_manager::ready(&serving(self.address));
+            Ok((loaded, config, identity)) => {
+                self.take_over(loaded, &config, identity.as_ref());
+                service_manager::ready(&serving(self.bound.address));
             }
             Err(Failure::Config(text) | Failure::Runtime(text)) => {
                 for problem in text.lines() {
@@ -95,13 +106,13 @@ impl Reloader {
                 }
                 service_manager::ready(&format!(
                     "{}. The last reload was refused, and changed nothing: the log says why",
-                    serving(self.address)
+                    serving(self.bound.address)
                 ));
             }
         }
     }
 
-    fn read(&self) -> Result<(Loaded, GatewayConfig), Failure> {
+    fn read(&self) -> Result<(Loaded, GatewayConfig, Option<Identity>), Failure> {
         let loaded = self.sources.load()?;
         if loaded.file.is_none()
             && let Some(path) = &self.running.file
@@ -109,14 +120,16 @@ impl Reloader {
             return Err(Failure::Config(format!("{} is gone", path.display())));
         }
         loaded.settings.check_folders()?;
+        let identity = loaded.settings.identity()?;
         let kept = kept_token(&loaded.settings, &self.state)?;
         let kept = kept.as_ref().map(|kept| &kept.named);
-        let config = loaded.settings.gateway_config(self.address, kept);
+        let mut config = loaded.settings.gateway_config(self.bound.address, kept);
+        config.secure = self.bound.secure;
         config.check().map_err(|error| Failure::Config(error.to_string()))?;
-        Ok((loaded, config))
+        Ok((loaded, config, identity))
     }
 
-    fn take_over(&mut self, loaded: Loaded, config: &GatewayConfig) {
+    fn take_over(&mut self, loaded: Loaded, config: &GatewayConfig, identity: Option<&Identity>) {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -129,11 +142,17 @@ impl Reloader {
             tracing::error!(%error, "the agents could not be replaced");
         }
         let limits = Arc::new(config.limits.clone());
+        let stays = self.bound.secure == identity.is_some();
+        let tls = identity.filter(|_| stays).map(|identity| {
+            tls::announce(&loaded.settings, Some(identity));
+            self.bound.tls.options(&loaded.settings, identity)
+        });
         let (done, all_done) = mpsc::channel();
         for each in &self.loops {
             let (config, limits, done) = (config.clone(), limits.clone(), done.clone());
+            let tls = tls.clone();
             // It fails when the loop has ended.
-            if each.sender.send(Reload { config, limits, done }).is_ok() {
+            if each.sender.send(Reload { config, limits, tls, done }).is_ok() {
                 each.handle.wake();
             }
         }
@@ -146,7 +165,8 @@ impl Reloader {
         let changed = KEYS
             .iter()
             .filter(|key| key.show(&loaded.settings) != key.show(&self.running.settings));
-        let (live, fixed): (Vec<_>, Vec<_>) = changed.partition(|key| key.live);
+        let is_live = |key: &&Key| key.live && (stays || !key.path.starts_with("tls."));
+        let (live, fixed): (Vec<_>, Vec<_>) = changed.partition(is_live);
         let paths =
             |keys: Vec<&Key>| keys.into_iter().map(|key| key.path).collect::<Vec<_>>().join(", ");
         if !fixed.is_empty() {
