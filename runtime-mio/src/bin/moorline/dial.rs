@@ -1,23 +1,17 @@
 //! What a client command of this binary is told to connect to, and how it gets there.
-// The commands that dial by a blocking stream are few and come one by one.
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "`connect` is for commands that ask one thing and end"
-)]
 
 mod failure;
 mod stream;
 mod trust;
 
 use crate::failure::Failure;
-pub(crate) use failure::{DialFailure, TlsFailure};
+pub(crate) use failure::TlsFailure;
 use moorline_core::upgrade::Url;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
-pub(crate) use stream::{Dialed, connect};
+pub(crate) use stream::{Dialed, connect, secure};
 pub(crate) use trust::TrustArgs;
 
 /// Reads the URL of a command line, `ws` or `wss`.
