@@ -13,7 +13,6 @@ mod reading;
 mod secret;
 mod slot;
 mod tree;
-mod validity;
 
 pub(crate) use agents::{AgentSettings, Backend};
 pub(crate) use identity::Identity;

@@ -1,8 +1,8 @@
 //! `tls.cert` and `tls.key`: who the gateway is to its clients.
 
 use super::secret;
-use super::validity::{self, Validity};
 use crate::pem;
+use crate::wire::Certificate;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::sign::CertifiedKey;
@@ -19,6 +19,8 @@ const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
     pub(crate) certified: Arc<CertifiedKey>,
+    /// Whom it is for.
+    pub(crate) names: Vec<String>,
     /// The first 8 hexadecimal digits of the certificate's SHA-256.
     pub(crate) fingerprint: String,
     /// The end of its time, for a log.
@@ -55,12 +57,13 @@ impl Identity {
             warnings
                 .push(format!("{key} holds a key and can be read by others: run chmod 600 on it"));
         }
-        let validity = certified.cert.first().and_then(|first| validity::of(first));
-        let not_after = validity.and_then(|validity| date(validity.not_after));
-        warnings.extend(validity.and_then(|validity| untimely(cert, validity, now)));
+        let own = certified.cert.first().and_then(|first| Certificate::parse(first));
+        let not_after = own.as_ref().and_then(|own| date(own.until));
+        warnings.extend(own.as_ref().and_then(|own| untimely(cert, own, now)));
         let hash = certified.cert.first().map(Sha256::digest).unwrap_or_default();
         let fingerprint = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { certified: Arc::new(certified), fingerprint, not_after, warnings })
+        let names = own.map(|own| own.names).unwrap_or_default();
+        Ok(Self { certified: Arc::new(certified), names, fingerprint, not_after, warnings })
     }
 }
 
@@ -104,27 +107,25 @@ fn misfit(certified: &CertifiedKey, cert: &Path, key: &Path) -> String {
 }
 
 /// A certificate that clients refuse is no reason to refuse them all: it may be their clocks.
-fn untimely(cert: &Path, validity: Validity, now: SystemTime) -> Option<String> {
-    let now = i64::try_from(now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs()).ok()?;
+fn untimely(cert: &Path, certificate: &Certificate, now: SystemTime) -> Option<String> {
     let cert = cert.display();
     let date = |at| date(at).unwrap_or_default();
-    let Validity { not_before, not_after } = validity;
-    if not_after < now {
-        Some(format!("{cert} has expired ({}): clients will refuse it", date(not_after)))
-    } else if now < not_before {
-        Some(format!("{cert} is not valid yet ({}): clients will refuse it", date(not_before)))
-    } else if not_after - now < SOON.as_secs() as i64 {
-        Some(format!("{cert} expires soon ({})", date(not_after)))
+    let (from, until) = (certificate.from, certificate.until);
+    if until < now {
+        Some(format!("{cert} has expired ({}): clients will refuse it", date(until)))
+    } else if now < from {
+        Some(format!("{cert} is not valid yet ({}): clients will refuse it", date(from)))
+    } else if until.duration_since(now).is_ok_and(|left| left < SOON) {
+        Some(format!("{cert} expires soon ({})", date(until)))
     } else {
         None
     }
 }
 
-fn date(at: i64) -> Option<String> {
+fn date(at: SystemTime) -> Option<String> {
     // The format ends with the year 9999, which certificates without an end carry.
-    let at = u64::try_from(at).ok().filter(|at| *at < 253_370_764_800)?;
-    let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(at))?;
-    Some(httpdate::fmt_http_date(at))
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    (since.as_secs() < 253_370_764_800).then(|| httpdate::fmt_http_date(at))
 }
 
 #[cfg(test)]

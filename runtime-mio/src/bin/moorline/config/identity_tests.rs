@@ -61,6 +61,7 @@ fn a_chain_and_its_key_are_read_from_two_files_or_one() {
     let identity = folder.read(&format!("{cert}{issuer}"), &key).expect("both");
     assert_eq!(identity.certified.cert.len(), 2);
     assert_eq!(identity.warnings, [""; 0]);
+    assert_eq!(identity.names, ["localhost"]);
     assert_eq!(identity.fingerprint.len(), 8);
     let both = folder.put("both.pem", &format!("{key}{cert}"));
     let one = Identity::read(&both, &both, SystemTime::now()).expect("one file");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// Says whose certificate is shown, or that everybody on the way can read what is said.
 pub(super) fn announce(settings: &Settings, identity: Option<&Identity>) {
-    let Some(Identity { fingerprint, not_after, warnings, .. }) = identity else {
+    let Some(Identity { names, fingerprint, not_after, warnings, .. }) = identity else {
         // A proxy that is trusted to name clients is there, and may speak TLS for the gateway.
         let proxied = !settings.gateway.trusted_proxies.is_empty();
         if !settings.host.to_canonical().is_loopback() && !proxied {
@@ -24,7 +24,12 @@ pub(super) fn announce(settings: &Settings, identity: Option<&Identity>) {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    tracing::info!(sha256 = fingerprint, notAfter = not_after, "certificate");
+    tracing::info!(
+        names = names.join(", "),
+        sha256 = fingerprint,
+        notAfter = not_after,
+        "certificate"
+    );
 }
 
 /// Makes the options of each configuration, with what outlives them.
