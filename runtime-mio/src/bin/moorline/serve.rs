@@ -54,7 +54,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
 
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Mailbox::new).unzip();
-    let metrics = Arc::new(Metrics::new(server.handles(), log.dropped.clone()));
+    let metrics = Arc::new(Metrics::new(server.handles(), log.dropped.clone(), media.kept()));
     let tail = log.tail.clone();
     let (jobs, threads) = Jobs::start(&mailboxes, store, media, tail, &metrics, &settings.agents)?;
     let (reloads, reload_inboxes): (Vec<_>, Vec<_>) =
