@@ -1,6 +1,7 @@
 //! The command line. The doc comments are the help texts, so they hold no markup.
 #![allow(rustdoc::bare_urls)]
 
+use crate::admin::AdminCommand;
 use crate::dial::TrustArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     ConformanceClient(ConformanceClientArgs),
     /// Chat with a gateway from the terminal.
     Chat(ChatArgs),
+    #[command(flatten)]
+    Admin(AdminCommand),
     /// Say what a close code, an HTTP status, an error code or a message of a client means, and what to
     /// do.
     Explain(crate::explain::ExplainArgs),

@@ -103,14 +103,14 @@ impl Settings {
         Limits { deflate, ..self.gateway.limits.clone() }
     }
 
-    /// What a gateway that listens on `listen` works by. `stored` is the token of the state folder.
+    /// What a gateway that listens on `listen` works by. `stored` are the tokens of the state folder.
     pub(crate) fn gateway_config(
         &self,
         listen: SocketAddr,
-        stored: Option<&NamedSecret>,
+        stored: &[NamedSecret],
     ) -> GatewayConfig {
         let tokens: Vec<_> = self.tokens().collect();
-        let tokens = if tokens.is_empty() { stored.into_iter().collect() } else { tokens };
+        let tokens = if tokens.is_empty() { stored.iter().collect() } else { tokens };
         GatewayConfig {
             listen,
             tokens: tokens.into_iter().map(|token| Token::admin(token.secret.clone())).collect(),
