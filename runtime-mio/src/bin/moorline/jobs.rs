@@ -9,7 +9,7 @@ pub(crate) mod site;
 mod store;
 
 pub(crate) use agents::{Agents, Endpoint};
-pub(crate) use media::MediaDir;
+pub(crate) use media::{KeptFiles, MediaDir};
 pub(crate) use store::Store;
 
 use crate::config::AgentSettings;

@@ -65,7 +65,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
 
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Mailbox::new).unzip();
-    let metrics = Arc::new(Metrics::new(server.handles(), log.dropped.clone()));
+    let metrics = Arc::new(Metrics::new(server.handles(), log.dropped.clone(), media.kept()));
     let tail = log.tail.clone();
     let (host, host_tasks) = mpsc::channel();
     let (jobs, threads) =
