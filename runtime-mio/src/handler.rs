@@ -3,7 +3,7 @@
 use crate::{Connections, Peer};
 use moorline_core::{Event, Outbox};
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Names one connection of one loop, and no other for the life of the loop.
 #[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +19,13 @@ pub trait Handler {
         let _ = (now, id, peer);
     }
 
+    /// Bytes of a connection were read, and their events come next. Whatever another thread had told this loop
+    /// before its client sent them can be learned here first: what is taken in [`Handler::turn`] only may come
+    /// too late for them. Called for every read, so it must cost nothing when there is nothing to learn.
+    fn received(&mut self, now: Instant) {
+        let _ = now;
+    }
+
     /// The connection has an event. Answer into its outbox.
     fn event(&mut self, now: Instant, id: ConnId, event: Event<'_>, outbox: &mut Outbox);
 
@@ -32,6 +39,11 @@ pub trait Handler {
     /// and to send to other connections.
     fn turn(&mut self, now: Instant, connections: &mut Connections<'_>) {
         let _ = (now, connections);
+    }
+
+    /// A turn of the loop took this long: whatever became ready meanwhile has waited for so long at most.
+    fn turned(&mut self, took: Duration) {
+        let _ = took;
     }
 
     /// When [`Handler::turn`] must be called at the latest.

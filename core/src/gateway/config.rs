@@ -2,6 +2,7 @@
 
 use super::forwarded::{Cidr, ForwardedHeader};
 use super::jwt::{JwtKey, JwtKeyError, Verifier};
+use super::metrics::MetricsAccess;
 use super::origin::{Host, OriginRule};
 use super::principal::Role;
 use super::site::Site;
@@ -68,6 +69,15 @@ pub struct Agent {
     pub id: String,
     /// The name shown to people.
     pub name: String,
+    /// What `config.get` shows of the host's way to it: JSON without secrets. Default none.
+    pub backend: Option<String>,
+}
+
+impl Agent {
+    /// An agent of this name.
+    pub fn new(id: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { id: id.into(), name: name.into(), backend: None }
+    }
 }
 
 /// What an operator decides about one gateway. [`GatewayConfig::new`] has the defaults.
@@ -134,6 +144,8 @@ pub struct GatewayConfig {
     /// Files of the host that anybody may read who may ask at all, such as a web application. Default
     /// none.
     pub site: Option<Site>,
+    /// Who may read `/metrics`. Default nobody: it takes a host that counts ([`Work::Metrics`](super::Work)).
+    pub metrics: MetricsAccess,
     /// What peers may cost.
     pub bounds: Bounds,
 }
@@ -282,7 +294,7 @@ impl GatewayConfig {
             allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::default(),
-            agents: vec![Agent { id: "echo".into(), name: "Echo".into() }],
+            agents: vec![Agent::new("echo", "Echo")],
             version: env!("CARGO_PKG_VERSION").into(),
             limits: Limits { message_hint: upload::HINT, ..Limits::default() },
             rate_limit_rpm: 0,
@@ -291,6 +303,7 @@ impl GatewayConfig {
             max_upload_bytes: 50 * 1024 * 1024,
             pages: &[],
             site: None,
+            metrics: MetricsAccess::default(),
             bounds: Bounds::default(),
         }
     }

@@ -129,6 +129,7 @@ impl Gateway {
             return self.strike(cx, id, "too many invalid frames");
         }
         let Some(method) = methods::find(&request.method) else {
+            self.tally.unknown_methods += 1;
             let text = format!("unknown method: {}", cut(&request.method, 128));
             let charged = who.and_then(|who| self.charge_mistake(cx, id, "unknown", &who));
             let refusal = charged.unwrap_or_else(|| Refusal::invalid(text));

@@ -1,5 +1,6 @@
 //! Work under way: what each outcome is for.
 
+use super::agent_work::{RunFailure, StopReason};
 use super::api_keys::ApiKey;
 use super::change::Change;
 use super::conn::ConnId;
@@ -55,6 +56,7 @@ pub(super) enum Job {
         session: Arc<str>,
         content: String,
         usage: Usage,
+        stop: StopReason,
     },
     /// A message that was put in by hand is made durable.
     Inject {
@@ -167,6 +169,10 @@ pub(super) enum Job {
     Tail {
         conn: ConnId,
     },
+    /// What was counted is written for a client.
+    Metrics {
+        conn: ConnId,
+    },
     /// Something is done with an upload's file.
     Media {
         conn: ConnId,
@@ -260,17 +266,23 @@ impl Gateway {
             }
             return;
         }
+        if let Outcome::Progress(progress) = &outcome {
+            if let Some(Pending { job: Job::Run { session }, .. }) = self.jobs.get(&id) {
+                let session = session.clone();
+                self.run_progress(cx, &session, progress);
+            }
+            return;
+        }
         let Some(job) = self.drop_job(id) else { return };
         match (job, outcome) {
-            (Job::Run { session }, Outcome::Done { content, usage }) => {
-                self.run_done(cx, &session, content, usage);
+            (Job::Run { session }, Outcome::Done { content, usage, stop }) => {
+                self.run_done(cx, &session, content, usage, stop);
             }
-            (Job::Run { session }, Outcome::Failed(error)) => {
-                self.run_failed(cx, &session, Code::Internal, error);
+            (Job::Run { session }, Outcome::Failed(failure)) => {
+                self.run_failed(cx, &session, failure);
             }
             (Job::Run { session }, _) => {
-                let error = "the agent gave no answer".into();
-                self.run_failed(cx, &session, Code::Internal, error);
+                self.run_failed(cx, &session, "the agent gave no answer".into());
             }
             (Job::FindMedia { who, op, to }, Outcome::Media(outcome)) => {
                 self.media_found(cx, &who, op, to, outcome);
@@ -282,6 +294,8 @@ impl Gateway {
             }
             (Job::Site { conn }, Outcome::Site(outcome)) => self.site_done(cx, conn, outcome),
             (Job::Site { conn }, _) => self.site_done(cx, conn, SiteOutcome::Failed),
+            (Job::Metrics { conn }, Outcome::Metrics(text)) => self.scraped(conn, Some(text)),
+            (Job::Metrics { conn }, _) => self.scraped(conn, None),
             (Job::Attach { name }, Outcome::Media(outcome)) => self.attached(cx, name, outcome),
             (job, Outcome::Store(outcome)) => {
                 let outcome = self.judge_store(outcome);
@@ -297,8 +311,8 @@ impl Gateway {
             None => {}
             Some(Job::Run { session }) => {
                 self.actions.push_back(Action::Cancel { job: id });
-                let error = "the agent did not finish in time".into();
-                self.run_failed(cx, &session, Code::AgentTimeout, error);
+                let error = "the agent did not finish in time";
+                self.run_failed(cx, &session, RunFailure::new(Code::AgentTimeout, error));
             }
             Some(Job::FindMedia { who, op, to }) => {
                 let late = MediaOutcome::Failed(StoreError::Unavailable);
@@ -311,6 +325,7 @@ impl Gateway {
                 self.media_done(cx, conn, &path, step, late);
             }
             Some(Job::Site { conn }) => self.site_done(cx, conn, SiteOutcome::Failed),
+            Some(Job::Metrics { conn }) => self.scraped(conn, None),
             Some(Job::Attach { name }) => {
                 self.attached(cx, name, MediaOutcome::Failed(StoreError::Unavailable));
             }
@@ -355,9 +370,9 @@ impl Gateway {
                 }
             },
             Job::Context { session } => self.run_context(cx, &session, outcome),
-            Job::Save { session, content, usage } => {
+            Job::Save { session, content, usage, stop } => {
                 let outcome = outcome.and_then(|outcome| appended(&outcome));
-                self.run_saved(cx, &session, &content, usage, outcome.ok());
+                self.run_saved(cx, &session, &content, usage, stop, outcome.ok());
             }
             Job::Inject { injection, to } => {
                 let outcome = outcome.and_then(|outcome| appended(&outcome));
@@ -423,6 +438,7 @@ impl Gateway {
             | Job::Forget
             | Job::Media { .. }
             | Job::Site { .. }
+            | Job::Metrics { .. }
             | Job::Attach { .. } => {}
             Job::FindMedia { to, .. } => self.reply_error(cx, to, &unavailable()),
             Job::LogPage { to } => self.log_page_read(cx, to, None),

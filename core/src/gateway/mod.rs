@@ -87,7 +87,7 @@
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
 //! | `login` `authenticate` `principal` `proof` `client` `rate` `failures` | who it is, what they may do, how often |
 //! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` `wall_clock` | credentials that come and go while it runs |
-//! | `agents` | who answers |
+//! | `agents` `agent_work` `agent_state` `breaker` | who answers, what they tell, and whether they can be reached |
 //! | `chat` `sessions` `session` `change` `inject` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
@@ -97,13 +97,17 @@
 //! | `logs` `log_ring` | what the process logs, for admins elsewhere |
 //! | `config` `reconfigure` `effective` | what an operator decides, decides anew, and can see |
 //! | `retained` | how much of all that may be in memory |
+//! | `metrics` `stats` | numbers about it, and who may read them |
 //! | `send` `json` `refusal` `fact` | what leaves |
 //! | `openclaw` | the second dialect |
 
+mod agent_state;
+mod agent_work;
 mod agents;
 mod api_keys;
 mod authenticate;
 mod bounded;
+mod breaker;
 mod budget;
 mod bus;
 mod change;
@@ -129,6 +133,7 @@ mod intake;
 mod jobs;
 mod json;
 mod jwt;
+mod late;
 mod link;
 mod load;
 mod log_ring;
@@ -138,6 +143,7 @@ mod media_ledger;
 mod media_name;
 mod memory;
 mod methods;
+mod metrics;
 mod multipart;
 mod openclaw;
 mod origin;
@@ -162,6 +168,7 @@ mod session;
 mod sessions;
 mod site;
 mod static_page;
+mod stats;
 mod system;
 mod tick;
 mod upload;
@@ -173,7 +180,12 @@ mod work;
 #[path = "../../tests/support/epoch.rs"]
 mod epoch;
 
+pub use agent_state::{AgentLink, AgentState, Model};
+pub use agent_work::{
+    MAX_ARGUMENTS, MAX_RESULT, Progress, Retrying, RunFailure, StopReason, ToolCall, ToolResult,
+};
 pub use api_keys::ApiKey;
+pub use breaker::{Breaker, BreakerConfig, BreakerState, CallEnd, Permit};
 pub use budget::Crowd;
 pub use bus::{Answer, BusMessage, CallId, Node, NodeId, Route};
 pub use change::Change;
@@ -192,6 +204,7 @@ pub use log_ring::{LogLevel, LogLine, LogPage, LogQuery, LogRing};
 pub use media_ledger::{MediaLedger, MediaRoom, NoRoom};
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
+pub use metrics::MetricsAccess;
 pub use openclaw::{
     Change as DeviceChange, DeviceNews, DeviceRequest, NodeNews, NodeOnline, NodeOp, NodePairing,
     NodeRequest, OpenClawMethod, PairedDevice, PeerRole, Seen, openclaw_methods,
@@ -213,16 +226,18 @@ pub use send::deliver;
 pub use session::{Op, Send};
 pub use site::Site;
 pub use static_page::StaticPage;
+pub use stats::{Phases, Stats, Tally};
 pub use waiting::PairAction;
 pub use work::{
-    Author, FileVersion, JobId, LISTED_CHARS, Listed, MediaOutcome, MediaWork, Message, NewSession,
-    Outcome, Run, SessionFilter, SessionInfo, SiteOutcome, SiteWork, StoreError, StoreOutcome,
-    StoreWork, Usage, Work,
+    Author, Exposition, FileVersion, JobId, LISTED_CHARS, Listed, MediaOutcome, MediaWork, Message,
+    NewSession, Outcome, Run, SessionFilter, SessionInfo, SiteOutcome, SiteWork, StoreError,
+    StoreOutcome, StoreWork, Usage, Work,
 };
 
 use crate::connection::{Entropy, Outbox};
 use crate::event::Event;
 use crate::frame::{CloseCode, Frame};
+use agent_state::AgentStates;
 use api_keys::ApiKeys;
 use budget::Budget;
 use bus::Call;
@@ -329,6 +344,7 @@ pub enum Action {
 /// One node of the gateway: all policy of the connections of one loop.
 pub struct Gateway {
     config: Checked,
+    agents: AgentStates,
     node: Node,
     entropy: Box<dyn Entropy>,
     start: Instant,
@@ -356,6 +372,8 @@ pub struct Gateway {
     presence: Presence,
     openclaw: OpenClaw,
     retained: Retained,
+    tally: Tally,
+    scrapes: usize,
     ticks: Ticks,
     tails: Tails,
     devices: Devices,
@@ -432,6 +450,7 @@ impl Gateway {
             waits: Waits::new(bounds),
             idempotency: Idempotency::new(bounds),
             config,
+            agents: AgentStates::default(),
             node,
             entropy,
             start: now,
@@ -451,6 +470,8 @@ impl Gateway {
             presence: Presence::default(),
             openclaw,
             retained: Retained::default(),
+            tally: Tally::default(),
+            scrapes: 0,
             ticks: Ticks::default(),
             tails: Tails::default(),
             devices: Devices::default(),
@@ -499,8 +520,12 @@ impl Gateway {
         match event {
             Event::Request(head) => self.request(cx, conn, &head),
             Event::Open => self.opened(cx, conn),
-            Event::Text(text) => self.message(cx, conn, Some(text)),
+            Event::Text(text) => {
+                self.tally.messages_in += 1;
+                self.message(cx, conn, Some(text));
+            }
             Event::Binary(data) => {
+                self.tally.messages_in += 1;
                 let text = simdutf8::basic::from_utf8(data).ok();
                 self.message(cx, conn, text);
             }

@@ -53,6 +53,8 @@ pub(super) enum Stream {
     Chat,
     /// What the run does, step by step.
     Agent,
+    /// What it thinks; never merged past what it says between, nor that past it.
+    Thinking,
 }
 
 /// What every event of a run says about it.
@@ -112,6 +114,10 @@ impl Event {
         Self::piece(Stream::Chat, run, seq, offset, text)
     }
 
+    pub(super) fn thinking(run: Arc<RunName>, seq: u64, offset: u64, text: &str) -> Self {
+        Self::piece(Stream::Thinking, run, seq, offset, text)
+    }
+
     pub(super) fn piece(
         stream: Stream,
         run: Arc<RunName>,
@@ -130,6 +136,14 @@ impl Event {
             }
     }
 
+    /// About how much its message takes: of a piece of text, what is to be escaped may be as much again.
+    pub(super) fn message_cost(&self) -> usize {
+        match &self.0 {
+            Kind::Plain { .. } => self.cost(),
+            Kind::Chunk(chunk) => self.cost() + chunk.text.len(),
+        }
+    }
+
     /// The whole message, in the base dialect.
     pub(super) fn write(&self, out: &mut String, seq: u64) {
         self.write_into(Object::new(out).str("type", "event")).num("seq", seq).end();
@@ -141,7 +155,11 @@ impl Event {
             Kind::Plain { name, payload, .. } => object.str("event", name).raw("payload", payload),
             Kind::Chunk(chunk) => {
                 object = object.str("event", "agent");
-                let head = chunk.run.head(object.key("payload"), "chunk", chunk.seq);
+                let kind = match chunk.stream {
+                    Stream::Thinking => "thinking",
+                    Stream::Chat | Stream::Agent => "chunk",
+                };
+                let head = chunk.run.head(object.key("payload"), kind, chunk.seq);
                 head.object("payload", |o| {
                     o.str("content", &chunk.text).num("offset", chunk.offset)
                 })
@@ -186,6 +204,15 @@ impl Entry {
     fn cost(&self) -> usize {
         self.event.as_ref().map_or(ENTRY, Event::cost)
     }
+}
+
+/// Events that had not been sent and gave way to others.
+#[derive(Debug, Copy, Clone, Default, PartialEq, Eq)]
+pub(super) struct Gone {
+    /// Nothing tells what they said.
+    pub(super) lost: u64,
+    /// Pieces of a text that a later event tells whole.
+    pub(super) told_again: u64,
 }
 
 /// What is to be sent next.
@@ -280,15 +307,16 @@ impl Ring {
     }
 
     /// Takes an event in: it gets the next number, unless it is the continuation of a piece that
-    /// still waits.
-    pub(super) fn push(&mut self, now: Instant, event: Event) {
+    /// still waits; says whether it is.
+    pub(super) fn push(&mut self, now: Instant, event: Event) -> bool {
         if let Kind::Chunk(chunk) = &event.0
             && self.merge(chunk)
         {
-            return;
+            return true;
         }
         self.seq += 1;
         self.keep(Entry { from: self.seq, to: self.seq, at: now, event: Some(event) });
+        false
     }
 
     fn keep(&mut self, entry: Entry) {
@@ -316,6 +344,12 @@ impl Ring {
                     self.unsent_bytes += piece.text.len();
                     return true;
                 }
+                Some(Event(Kind::Chunk(waiting)))
+                    if waiting.run.run == piece.run.run
+                        && [waiting.stream, piece.stream].contains(&Stream::Thinking) =>
+                {
+                    return false;
+                }
                 Some(Event(Kind::Chunk(_))) => {}
                 // What is not a piece may be of the same run, and stays where it is.
                 _ => return false,
@@ -324,10 +358,28 @@ impl Ring {
         false
     }
 
-    /// About how much the next message that was not sent takes; 0 if there is none.
-    pub(super) fn next_cost(&self) -> usize {
+    /// What is to be sent next, unless that is a hole.
+    pub(super) fn next_event(&self) -> Option<&Event> {
         let next = self.entries.len().checked_sub(self.unsent).and_then(|at| self.entries.get(at));
-        next.map_or(0, Entry::cost)
+        next?.event.as_ref()
+    }
+
+    /// Pieces of a run that wait become all that it has said up to their ends: where a reader wants to have that
+    /// repeated, it could not be looked up any more when they are sent.
+    pub(super) fn make_whole(&mut self, run: &str, text: &str) {
+        let unsent = self.entries.len() - self.unsent;
+        for entry in self.entries.iter_mut().skip(unsent) {
+            let Some(Event(Kind::Chunk(chunk))) = &mut entry.event else { continue };
+            let is_meant = *chunk.run.run == *run && chunk.stream == Stream::Chat;
+            let end = chunk.offset as usize + chunk.text.len();
+            if let Some(whole) = text.get(..end).filter(|_| is_meant && chunk.offset > 0) {
+                let chunk = Arc::make_mut(chunk);
+                let more = whole.len() - chunk.text.len();
+                (chunk.text, chunk.offset) = (whole.to_owned(), 0);
+                self.bytes += more;
+                self.unsent_bytes += more;
+            }
+        }
     }
 
     /// The next number, for an event that is sent at once and not kept: a later one says more.
@@ -407,31 +459,32 @@ impl Ring {
     }
 
     /// Forgets until no more is held than this. Of what waits, the pieces of runs go first whose end
-    /// waits, too, and tells their whole text. Says whether anything else that waited had to go; the
-    /// newest entry always stays.
-    pub(super) fn make_room(&mut self, bytes: usize, entries: usize) -> bool {
+    /// waits, too, and tells their whole text. Says what had to go of that which waited; the newest
+    /// entry always stays.
+    pub(super) fn make_room(&mut self, bytes: usize, entries: usize) -> Gone {
         let full = |ring: &Self| ring.bytes > bytes || ring.entries.len() > entries;
         while full(self) && self.entries.len() > self.unsent {
             self.drop_first();
         }
+        let mut gone = Gone::default();
         if !full(self) {
-            return false;
+            return gone;
         }
-        self.hollow();
-        let mut lost = false;
+        gone.told_again = self.hollow();
         // The end of a run may be larger than all that may wait: one of them may.
         let end = self.entries.iter().filter(|entry| entry.is_end()).map(Entry::cost).max();
         let bytes = bytes + end.unwrap_or_default();
         let full = |ring: &Self| ring.bytes > bytes || ring.entries.len() > entries;
         while full(self) && self.entries.len() > 1 {
             self.drop_first();
-            lost = true;
+            gone.lost += 1;
         }
-        lost
+        gone
     }
 
-    /// Makes holes of the pieces of runs whose end waits, too.
-    fn hollow(&mut self) {
+    /// Makes holes of the pieces of runs whose end waits, too; says of how many.
+    fn hollow(&mut self) -> u64 {
+        let mut hollowed = 0;
         let ended: BTreeSet<Arc<str>> = self
             .entries
             .iter()
@@ -448,6 +501,7 @@ impl Ring {
                 && ended.contains(&chunk.run.run)
             {
                 entry.event = None;
+                hollowed += 1;
             }
             match kept.back_mut() {
                 Some(hole) if hole.event.is_none() && entry.event.is_none() => hole.to = entry.to,
@@ -458,6 +512,7 @@ impl Ring {
         self.unsent = self.entries.len();
         self.bytes = self.entries.iter().map(Entry::cost).sum();
         self.unsent_bytes = self.bytes;
+        hollowed
     }
 
     fn drop_first(&mut self) {

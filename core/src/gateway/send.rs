@@ -232,7 +232,7 @@ impl Gateway {
             out.replace_range(start..start + code.as_str().len(), openclaw::code(code));
         }
         out.push('}');
-        self.send_text(cx, conn, &out);
+        self.send_in_time(cx, conn, &out);
         self.give_back(out);
     }
 
@@ -255,6 +255,7 @@ impl Gateway {
     }
 
     pub(super) fn send_text(&mut self, cx: &mut Cx<'_>, conn: ConnId, text: &str) {
+        self.tally.messages_out += 1;
         match cx.outbox(conn) {
             Some(outbox) => {
                 let sent = outbox.text(text);

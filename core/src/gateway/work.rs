@@ -1,9 +1,11 @@
 //! What needs I/O, as data: the host executes it elsewhere and hands the outcome back.
 
+use super::agent_work::{Progress, RunFailure, StopReason};
 use super::log_ring::{LogPage, LogQuery};
 use super::media_ledger::{MediaRoom, NoRoom};
 use super::record::{Record, RecordKind};
 use super::request::{Known, Mark, RunEnd};
+use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,12 +19,14 @@ pub enum Work {
     /// For the store: one outcome, [`Outcome::Store`]. Works of one session must be executed, and their
     /// outcomes handed back, in the order in which they were started.
     Store(StoreWork),
-    /// For an agent: any number of [`Outcome::Chunk`], then [`Outcome::Done`] or
+    /// For an agent: any number of [`Outcome::Chunk`] and [`Outcome::Progress`], then [`Outcome::Done`] or
     /// [`Outcome::Failed`].
     Run(Run),
     /// For whoever keeps the process's log, in a [`LogRing`](super::LogRing): one outcome,
     /// [`Outcome::Logs`].
     Logs(LogQuery),
+    /// For whoever counts what happens: one outcome, [`Outcome::Metrics`].
+    Metrics,
     /// For the disk: one outcome, [`Outcome::Media`]. Works with one path must be executed in the order in
     /// which they were started.
     Media(MediaWork),
@@ -177,17 +181,32 @@ pub enum Outcome {
     Site(SiteOutcome),
     /// Lines of the log.
     Logs(LogPage),
+    /// What was counted.
+    Metrics(Exposition),
     /// A piece of an agent's answer. More follows.
     Chunk(String),
+    /// Something else that an agent does. More follows.
+    Progress(Progress),
     /// An agent's whole answer.
     Done {
         /// The text: the chunks together.
         content: String,
         /// What it cost.
         usage: Usage,
+        /// Why it ended there.
+        stop: StopReason,
     },
-    /// The agent failed; the text goes to the user.
-    Failed(String),
+    /// The agent failed; its user is told so.
+    Failed(RunFailure),
+}
+
+/// Metrics as text, in one of the formats that Prometheus reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exposition {
+    /// Which one it is.
+    pub content_type: &'static str,
+    /// The text.
+    pub body: Bytes,
 }
 
 /// Tokens that a run took.

@@ -60,6 +60,8 @@ pub struct World {
     pub files: Files,
     /// The process's log, or nobody who keeps one.
     pub log: Option<LogRing>,
+    /// What was counted; `None`: nobody writes it.
+    pub metrics: Option<Exposition>,
     /// When a slow disk is done with what it has.
     disk_busy: Instant,
     /// Messages that went over the bus.
@@ -72,6 +74,8 @@ pub struct World {
     /// Runs that agents were given, and those that were cancelled.
     pub runs: Vec<Run>,
     pub cancelled: usize,
+    /// What the agent `script` does, step by step.
+    pub script: Vec<Outcome>,
     limits: Arc<Limits>,
     /// Outcomes to come: when, in which order, from which node, for which job.
     due: BTreeMap<(Instant, u64), (usize, JobId, Outcome)>,
@@ -123,7 +127,7 @@ pub fn config() -> GatewayConfig {
     ];
     config.owner_ids = vec!["root".into()];
     for name in ["stuck", "broken"] {
-        config.agents.push(Agent { id: name.into(), name: name.into() });
+        config.agents.push(Agent::new(name, name));
     }
     // Tests fill queues with long texts.
     config.max_message_chars = 1_000_000;
@@ -179,6 +183,7 @@ impl World {
             disk: Disk::default(),
             files: Files::default(),
             log: Some(LogRing::new("log-1", LogRing::LIMIT)),
+            metrics: Some(Exposition { content_type: "text/test", body: "some 1\n".into() }),
             disk_busy: now,
             published: 0,
             cut_off: Vec::new(),
@@ -186,6 +191,7 @@ impl World {
             on_the_way: Vec::new(),
             runs: Vec::new(),
             cancelled: 0,
+            script: Vec::new(),
             limits,
             due: BTreeMap::new(),
             ticket: 0,
@@ -250,8 +256,12 @@ impl World {
 
     /// A socket on which nothing was said.
     pub fn socket(&mut self, node: usize) -> usize {
+        self.socket_from(node, "127.0.0.1")
+    }
+
+    pub fn socket_from(&mut self, node: usize, peer: &str) -> usize {
         let request = ClientRequest::new("localhost:18790", "/ws").expect("a request");
-        self.connect(node, "127.0.0.1", request, true)
+        self.connect(node, peer, request, true)
     }
 
     /// Bytes arrive that no client of ours would send; from now on it says nothing itself.
@@ -646,11 +656,22 @@ impl World {
                     self.later(Duration::ZERO, node, job, Outcome::Logs(page));
                 }
             }
+            Action::Start { job, work: Work::Metrics } => {
+                if let Some(text) = &self.metrics {
+                    self.later(Duration::ZERO, node, job, Outcome::Metrics(text.clone()));
+                }
+            }
             Action::Start { job, work: Work::Run(run) } => {
                 let step = Duration::from_millis(20);
                 let mut wait = step;
                 match &*run.agent {
                     "stuck" => {}
+                    "script" => {
+                        for outcome in self.script.clone() {
+                            self.later(wait, node, job, outcome);
+                            wait += step;
+                        }
+                    }
                     "broken" => self.later(wait, node, job, Outcome::Failed("out of order".into())),
                     _ => {
                         for chunk in echo_chunks(&run.message) {
@@ -659,7 +680,12 @@ impl World {
                         }
                         let content = run.message.to_string();
                         let usage = Usage { prompt_tokens: 1, completion_tokens: 2 };
-                        self.later(wait, node, job, Outcome::Done { content, usage });
+                        self.later(
+                            wait,
+                            node,
+                            job,
+                            Outcome::Done { content, usage, stop: StopReason::Stop },
+                        );
                     }
                 }
                 self.runs.push(run);

@@ -182,7 +182,7 @@ impl World {
             }
             Action::Cancel { job } => self.due.retain(|_, (other, _)| *other != job),
             Action::Publish { .. } => panic!("there is no other node"),
-            Action::Start { work: Work::Media(_) | Work::Site(_), .. }
+            Action::Start { work: Work::Media(_) | Work::Site(_) | Work::Metrics, .. }
             | Action::Respond { .. }
             | Action::Body { .. }
             | Action::HoldBody { .. } => panic!("there are no files on a WebSocket"),
@@ -202,7 +202,11 @@ impl World {
                     wait += step;
                 }
                 let content = run.message.to_string();
-                self.later(wait, job, Outcome::Done { content, usage: Usage::default() });
+                self.later(
+                    wait,
+                    job,
+                    Outcome::Done { content, usage: Usage::default(), stop: StopReason::Stop },
+                );
             }
         }
     }
@@ -237,7 +241,7 @@ fn config() -> GatewayConfig {
         token("viewer", Role::Viewer),
     ];
     for name in ["stuck", "broken"] {
-        config.agents.push(Agent { id: name.into(), name: name.into() });
+        config.agents.push(Agent::new(name, name));
     }
     config
 }

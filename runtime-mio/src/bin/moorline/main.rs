@@ -15,6 +15,7 @@ mod failure;
 mod jobs;
 mod log;
 mod log_tail;
+mod metrics;
 mod open_files;
 mod peer_text;
 mod pem;

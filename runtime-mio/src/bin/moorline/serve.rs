@@ -1,6 +1,6 @@
 //! `moorline serve`: the gateway.
 
-mod facts;
+pub(crate) mod facts;
 mod folding;
 mod node;
 mod reload;
@@ -9,6 +9,7 @@ use crate::cli::ServeArgs;
 use crate::config::{NamedSecret, Settings, Sources};
 use crate::failure::Failure;
 use crate::jobs::{Jobs, Mailbox, MediaDir, Store};
+use crate::metrics::Metrics;
 use crate::percent::escaped;
 use crate::state_dir::StateDir;
 use crate::{log, open_files, port_holder, service_manager, signals, state_dir};
@@ -19,14 +20,14 @@ use node::GatewayNode;
 use reload::{Reload, Reloader};
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let sources = Sources::of_process(args);
     let loaded = sources.load()?;
     let settings = &loaded.settings;
-    let (_log, log_level, log_tail) = log::init(settings.log_format, &settings.log_level)?;
+    let log = log::init(settings.log_format, &settings.log_level)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -53,7 +54,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
 
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Mailbox::new).unzip();
-    let (jobs, threads) = Jobs::start(&mailboxes, store, media, log_tail)?;
+    let metrics = Arc::new(Metrics::new(server.handles(), log.dropped.clone()));
+    let tail = log.tail.clone();
+    let (jobs, threads) = Jobs::start(&mailboxes, store, media, tail, &metrics, &settings.agents)?;
     let (reloads, reload_inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Reload::channel).unzip();
     let nodes: Vec<_> = gateways
@@ -63,11 +66,14 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         .enumerate()
         .map(|(index, ((gateway, inbox), reloads))| {
             let (jobs, mailboxes) = (jobs.clone(), mailboxes.clone());
-            let mut node = GatewayNode::new(index, gateway, inbox, reloads, jobs, mailboxes);
+            let recorder = metrics.recorder(index, &config.agents);
+            let mut node =
+                GatewayNode::new(index, gateway, inbox, reloads, jobs, mailboxes, recorder);
             node.start();
             Mutex::new(Some(node))
         })
         .collect();
+    let agents = jobs.agents().clone();
     drop((jobs, mailboxes));
     let announcement = announcement(&server, &state, settings, kept.as_ref());
     tracing::info!(
@@ -80,7 +86,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         "serving"
     );
     let address = server.local_addr();
-    let mut reloader = Reloader::new(sources, loaded, address, state, log_level, reloads);
+    let mut reloader = Reloader::new(sources, loaded, address, state, log.level, agents, reloads);
     signals::watch(server.handles(), move || reloader.reload())?;
     // Signals are watched from here on, so who reads this may send them.
     let mut out = std::io::stdout();

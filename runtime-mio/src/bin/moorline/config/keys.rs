@@ -2,8 +2,8 @@
 
 use super::Settings;
 use super::slot::Slot::{
-    Agents, Flag, Format, Header, Ip, Jwt, Level, Millis, Names, Path, Secret, Secrets, U16, U32,
-    Usize,
+    Agents, Flag, Format, Header, Ip, Jwt, Level, Metrics, Millis, Names, Path, Secret, Secrets,
+    U16, U32, Usize,
 };
 use super::slot::{Context, Slot, Wrong};
 use super::tree::Node;
@@ -127,12 +127,13 @@ pub(crate) const KEYS: &[Key] = &[
     live("gateway.console", |s| Flag(&mut s.console), "Serve the web page at `/` and `/console`."),
     live("gateway.ui_dir", |s| Path(&mut s.ui_dir), "A folder of files to serve at `/`, such as another web page: see control-ui.md. Whoever may ask this gateway may read them."),
     live("gateway.ui_file_bytes", |s| U32(&mut s.ui_file), "A file of that folder. Larger ones get 403.").from(1024, 1024 * MIB),
-    live("agents", |s| Agents(&mut s.gateway.agents), "The agents that users can talk to; the first is the default. Each of them echoes in this version."),
+    live("agents", |s| Agents(&mut s.agents), "The agents that users can talk to; the first is the default. See agents.md for backends; one without echoes."),
     fixed("state_dir", |s| Path(&mut s.state_dir), "Folder of the token, the database, the uploaded files and the lock."),
     fixed("ephemeral", |s| Flag(&mut s.ephemeral), "Keep sessions, API keys, devices and revocations in memory only: a restart forgets them, and a revoked token is good again."),
     fixed("loops", |s| U16(&mut s.loops), "Event loops, each a thread with its own listener.").from(1, 64),
     live("log.level", |s| Level(&mut s.log_level), "What is logged."),
     fixed("log.format", |s| Format(&mut s.log_format), "How log lines look: for people, or one JSON object per line."),
+    live("metrics.access", |s| Metrics(&mut s.gateway.metrics), "Who may read `/metrics`: `local` is programs on this host, and whoever sends the token or an API key; `token` is the latter only; see metrics.md."),
     live("limits.connections", |s| Usize(&mut s.gateway.bounds.connections), "WebSocket connections of each loop. More get 503.").from(1, 90_000),
     live("limits.pre_auth", |s| Usize(&mut s.gateway.bounds.pre_auth), "Sockets of all loops that are not logged in. Without a value a twentieth of all their `limits.connections`, at least 64 and at most 5000.").from(1, 5_000),
     live("limits.pre_auth_v4", |s| Usize(&mut s.gateway.bounds.pre_auth_v4), "The same from one IPv4 address.").from(1, 5_000),

@@ -125,7 +125,7 @@ pub(super) fn log(node: usize, fact: &Fact) {
     }
 }
 
-pub(super) fn why_word(why: Why) -> &'static str {
+pub(crate) fn why_word(why: Why) -> &'static str {
     match why {
         Why::Host => "host",
         Why::Origin => "origin",
@@ -140,6 +140,8 @@ pub(super) fn why_word(why: Why) -> &'static str {
         Why::PreAuth => "pre-auth",
         Why::UpgradeRequired => "upgrade-required",
         Why::Method => "method",
+        Why::Scrapes => "scrapes",
+        Why::Metrics => "metrics",
         Why::NotFound => "not-found",
         Why::NotReady => "not-ready",
         Why::Unauthorized => "unauthorized",
@@ -154,7 +156,7 @@ pub(super) fn why_word(why: Why) -> &'static str {
     }
 }
 
-fn initiator_word(initiator: Initiator) -> &'static str {
+pub(crate) fn initiator_word(initiator: Initiator) -> &'static str {
     match initiator {
         Initiator::Peer => "peer",
         Initiator::Local => "local",

@@ -4,11 +4,13 @@ use super::facts;
 use super::folding::{self, Folding};
 use super::reload::{Reload, ReloadInbox};
 use crate::jobs::{Inbox, Incoming, Jobs, Mailbox};
+use crate::metrics::{Recorder, Snapshot};
 use crate::signals;
 use bytes::Bytes;
 use moorline_core::gateway::{self, Action, Drain, Gateway, HttpAnswer, Route, deliver};
 use moorline_core::{CloseCode, Event, Frame, Outbox};
-use moorline_mio::{ConnId, Connections, Handler, Peer};
+use moorline_mio::{ConnId, Connections, Handler, Peer, Queued};
+use rustix::io::Errno;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
@@ -45,6 +47,7 @@ pub(super) struct GatewayNode {
     /// so that every connection gets its events in order.
     later: BTreeMap<ConnId, Vec<Later>>,
     folding: Folding,
+    recorder: Recorder,
     /// When it last looked at the wall clock.
     clock_seen: Instant,
 }
@@ -66,6 +69,7 @@ impl GatewayNode {
         reloads: ReloadInbox,
         jobs: Jobs,
         mailboxes: Vec<Mailbox>,
+        recorder: Recorder,
     ) -> Self {
         Self {
             index,
@@ -76,6 +80,7 @@ impl GatewayNode {
             mailboxes,
             later: BTreeMap::new(),
             folding: Folding::default(),
+            recorder,
             clock_seen: Instant::now(),
         }
     }
@@ -136,16 +141,28 @@ impl GatewayNode {
     }
 
     fn note(&mut self, fact: &gateway::Fact) {
+        self.recorder.count(fact);
         // Whoever wants every line asks for it.
-        let written = tracing::enabled!(tracing::Level::DEBUG)
-            || folding::kind(fact).is_none_or(|kind| self.folding.admit(Instant::now(), kind));
-        if written {
-            facts::log(self.index, fact);
+        if !tracing::enabled!(tracing::Level::DEBUG)
+            && let Some(kind) = folding::kind(fact)
+            && !self.folding.admit(Instant::now(), kind)
+        {
+            return self.recorder.folded(kind);
         }
+        facts::log(self.index, fact);
     }
 
     fn say_later(&mut self, conn: gateway::ConnId, later: Later) {
         self.later.entry(ConnId(conn.0)).or_default().push(later);
+    }
+
+    /// Takes something that came from another thread.
+    fn take(&mut self, now: Instant, incoming: Incoming) {
+        match incoming {
+            Incoming::Outcome(job, outcome) => self.gateway.handle_result(now, job, outcome),
+            Incoming::Bus(message) => self.gateway.handle_message(now, message),
+            Incoming::Agent(agent, state) => self.gateway.set_agent_state(now, &agent, state),
+        }
     }
 
     /// What was said to this connection before its turn.
@@ -235,8 +252,24 @@ impl Handler for GatewayNode {
         self.take_actions(None);
     }
 
+    /// A client may know by another loop what that has told this one: a key it has made, a device that was
+    /// let in, a token that was taken back. Only what had been said by now is taken, so that loops which go on
+    /// talking keep no socket waiting.
+    fn received(&mut self, now: Instant) {
+        for _ in 0..self.inbox.unheard() {
+            let Some(said) = self.inbox.hear() else { break };
+            self.take(now, said);
+            self.take_actions(None);
+        }
+    }
+
     fn event(&mut self, now: Instant, id: ConnId, event: Event<'_>, outbox: &mut Outbox) {
         self.say_before(id, outbox);
+        if matches!(event, Event::Pong(_))
+            && let Some(took) = outbox.round_trip()
+        {
+            self.recorder.round_trip(took);
+        }
         self.gateway.handle(now, gateway::ConnId(id.0), event, outbox);
         self.take_actions(Some((id, outbox)));
     }
@@ -251,6 +284,7 @@ impl Handler for GatewayNode {
         self.gateway.set_loop_delay(now.elapsed());
         if let Some(Reload { config, limits, done }) = self.reloads.newest() {
             connections.set_limits(limits);
+            self.recorder.set_agents(&config.agents);
             // It was checked before it was sent.
             if let Err(error) = self.gateway.reconfigure(now, config) {
                 tracing::error!(node = self.index, %error, "a configuration that was good is not");
@@ -263,10 +297,7 @@ impl Handler for GatewayNode {
         let mut more = true;
         for _ in 0..INBOX {
             match self.inbox.take() {
-                Some(Incoming::Outcome(job, outcome)) => {
-                    self.gateway.handle_result(now, job, outcome);
-                }
-                Some(Incoming::Bus(message)) => self.gateway.handle_message(now, message),
+                Some(incoming) => self.take(now, incoming),
                 None => {
                     more = false;
                     break;
@@ -286,6 +317,17 @@ impl Handler for GatewayNode {
         self.take_actions(None);
         self.say(connections);
         facts::log_folded(self.index, self.folding.take_due(now));
+        if self.recorder.is_asked() {
+            let Queued { bytes, stalled } = connections.queued();
+            let stats = self.gateway.stats(now);
+            let agents = self.gateway.agent_links().map(|(agent, link)| (agent.into(), link));
+            let agents = agents.collect();
+            self.recorder.answer(Snapshot { stats, outbox_bytes: bytes, stalled, agents });
+        }
+    }
+
+    fn turned(&mut self, took: Duration) {
+        self.recorder.turned(took);
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -307,6 +349,11 @@ impl Handler for GatewayNode {
     }
 
     fn accept_failed(&mut self, error: &io::Error) {
+        self.recorder.accept_failed(match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE | Errno::NFILE) => "files",
+            Some(Errno::NOBUFS | Errno::NOMEM) => "memory",
+            _ => "other",
+        });
         tracing::warn!(%error, "cannot accept connections for now");
     }
 }
