@@ -63,7 +63,7 @@ pub(super) fn measure(target: &Target, course: &Course, most: Duration) -> Findi
                 Held::Pinged => pinged = true,
                 Held::Cut(after) => cut = Some(cut.map_or(after, |cut| cut.min(after))),
                 Held::Dead(after) => {
-                    dead = Some(dead.map_or(after, |dead: Duration| dead.min(after)))
+                    dead = Some(dead.map_or(after, |dead: Duration| dead.min(after)));
                 }
                 Held::Unknown(why) => {
                     return Finding::new(ids::IDLE_UNTESTED, why)

@@ -51,7 +51,7 @@ pub(super) fn tokens(loaded: &Loaded, state: &Path, found: &mut Vec<Finding>) {
     let configured: Vec<String> = loaded.settings.tokens().map(NamedSecret::shown).collect();
     let taken = match (configured.is_empty(), &kept) {
         (true, Some(kept)) => vec![kept.shown()],
-        _ => configured.clone(),
+        _ => configured,
     };
     if taken.is_empty() {
         let about = "none yet: the first start makes one";
