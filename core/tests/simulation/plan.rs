@@ -59,7 +59,7 @@ impl Plan {
         let own = USERS.map(|user| token(&secret(user), Role::Operator, Some(user)));
         config.tokens.extend(own);
         for name in ["stuck", "broken", "flood"] {
-            config.agents.push(Agent { id: name.into(), name: name.into() });
+            config.agents.push(Agent::new(name, name));
         }
         let bounds = &mut config.bounds;
         bounds.run_within = Duration::from_secs(120);

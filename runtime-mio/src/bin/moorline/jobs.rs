@@ -1,18 +1,21 @@
 //! What must not run on a loop thread: the store, the agents, the files of uploads, those of a site and
 //! the log in memory, each on a thread of its own.
 
-mod echo_agent;
+mod agents;
 mod logs;
 mod media;
 pub(crate) mod site;
 mod store;
 
+pub(crate) use agents::{Agents, Endpoint};
 pub(crate) use media::MediaDir;
 pub(crate) use store::Store;
 
+use crate::config::AgentSettings;
 use crate::log_tail::LogTail;
-use moorline_core::gateway::{BusMessage, JobId, Outcome, Work};
+use moorline_core::gateway::{AgentState, BusMessage, JobId, Outcome, Work};
 use moorline_mio::Handle;
+use smol::channel;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,18 +30,23 @@ pub(crate) enum Incoming {
     Outcome(JobId, Outcome),
     /// Another loop says something.
     Bus(BusMessage),
+    /// The link to an agent, by its id, is like this now.
+    Agent(String, AgentState),
 }
 
-/// Outcomes that wait for a loop. A store or an agent that is faster than the loop waits, too.
+/// Outcomes that wait for a loop, from threads and as many from tasks. A store or an agent that is faster than
+/// the loop waits, too.
 const WAITING: usize = 1024;
 
 /// Where to put things for one loop.
 #[derive(Debug, Clone)]
 pub(crate) struct Mailbox {
     outcomes: SyncSender<(JobId, Outcome)>,
-    bus: Sender<BusMessage>,
-    /// How much was ever put into `bus`.
-    said: Arc<AtomicU64>,
+    /// The same for tasks, which must not block: many share a thread.
+    streams: channel::Sender<(JobId, Outcome)>,
+    said: Sender<Incoming>,
+    /// How much was ever put into `said`.
+    count: Arc<AtomicU64>,
     handle: Handle,
 }
 
@@ -46,19 +54,22 @@ pub(crate) struct Mailbox {
 #[derive(Debug)]
 pub(crate) struct Inbox {
     outcomes: Receiver<(JobId, Outcome)>,
-    bus: Receiver<BusMessage>,
-    said: Arc<AtomicU64>,
-    /// How much was ever taken out of `bus`.
+    streams: channel::Receiver<(JobId, Outcome)>,
+    said: Receiver<Incoming>,
+    count: Arc<AtomicU64>,
+    /// How much was ever taken out of `said`.
     heard: u64,
 }
 
 impl Mailbox {
     pub(crate) fn new(handle: Handle) -> (Self, Inbox) {
         let (outcomes, done) = mpsc::sync_channel(WAITING);
-        let (bus, messages) = mpsc::channel();
-        let said = Arc::new(AtomicU64::new(0));
-        let inbox = Inbox { outcomes: done, bus: messages, said: said.clone(), heard: 0 };
-        (Self { outcomes, bus, said, handle }, inbox)
+        let (streams, streamed) = channel::bounded(WAITING);
+        let (say, said) = mpsc::channel();
+        let count = Arc::new(AtomicU64::new(0));
+        let inbox =
+            Inbox { outcomes: done, streams: streamed, said, count: count.clone(), heard: 0 };
+        (Self { outcomes, streams, said: say, count, handle }, inbox)
     }
 
     /// Hands an outcome over; blocks while the loop has many to take. Not to be called on a loop.
@@ -69,12 +80,33 @@ impl Mailbox {
         }
     }
 
+    /// The same for tasks: waits while the loop has many to take.
+    async fn deliver(&self, id: JobId, outcome: Outcome) {
+        if self.streams.send((id, outcome)).await.is_ok() {
+            self.handle.wake();
+        }
+    }
+
     /// Says something to the loop, from another one: it never blocks, and so is not bounded here but by
     /// what gateways say to each other.
     pub(crate) fn say(&self, message: BusMessage) {
-        if self.bus.send(message).is_ok() {
+        self.put(Incoming::Bus(message));
+    }
+
+    /// Tells the loop how an agent is. That changes seldom.
+    fn tell_agent(&self, agent: &str, state: AgentState) {
+        self.put(Incoming::Agent(agent.into(), state));
+    }
+
+    /// Hands over an outcome that is known at once, on a loop; there is one for each job at most.
+    fn answer(&self, id: JobId, outcome: Outcome) {
+        self.put(Incoming::Outcome(id, outcome));
+    }
+
+    fn put(&self, incoming: Incoming) {
+        if self.said.send(incoming).is_ok() {
             // Behind this the sender's own sockets are written: whoever reads there can count on it.
-            self.said.fetch_add(1, Ordering::Release);
+            self.count.fetch_add(1, Ordering::Release);
             self.handle.wake();
         }
     }
@@ -93,21 +125,23 @@ impl Inbox {
 
     /// The next message; other loops' come first, they are the ones that cannot wait.
     pub(crate) fn take(&mut self) -> Option<Incoming> {
-        let said = self.hear().map(Incoming::Bus);
-        said.or_else(|| self.outcomes.try_recv().ok().map(|(id, done)| Incoming::Outcome(id, done)))
+        self.hear().or_else(|| {
+            let outcome = self.outcomes.try_recv().ok().or_else(|| self.streams.try_recv().ok());
+            outcome.map(|(id, outcome)| Incoming::Outcome(id, outcome))
+        })
     }
 
-    /// How much other loops have said by now that was not taken yet.
+    /// How much was said by now, by other loops above all, that was not taken yet.
     pub(crate) fn unheard(&self) -> u64 {
         // What is being put in at this moment may have been taken before it is counted.
-        self.said.load(Ordering::Acquire).saturating_sub(self.heard)
+        self.count.load(Ordering::Acquire).saturating_sub(self.heard)
     }
 
-    /// The next message of another loop.
-    pub(crate) fn hear(&mut self) -> Option<BusMessage> {
-        let message = self.bus.try_recv().ok()?;
+    /// The next of what was said: messages of other loops, and what else is never put off.
+    pub(crate) fn hear(&mut self) -> Option<Incoming> {
+        let incoming = self.said.try_recv().ok()?;
         self.heard += 1;
-        Some(message)
+        Some(incoming)
     }
 }
 
@@ -119,10 +153,10 @@ struct Job {
 }
 
 /// Executes the work of all loops.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Jobs {
     store: Sender<store::Task>,
-    agent: Sender<echo_agent::Task>,
+    agents: Agents,
     media: Sender<media::Task>,
     site: Sender<site::Task>,
     logs: Sender<logs::Task>,
@@ -136,13 +170,19 @@ impl Jobs {
         store: Store,
         media: MediaDir,
         log: LogTail,
+        agents: &[AgentSettings],
     ) -> io::Result<(Self, [JoinHandle<()>; 2])> {
         let (store, store_thread) = store::start(store, mailboxes.to_vec())?;
         let (media, media_thread) = media::start(media, mailboxes.to_vec())?;
-        let agent = echo_agent::start(mailboxes.to_vec())?;
+        let agents = Agents::start(mailboxes, agents)?;
         let site = site::start(mailboxes.to_vec())?;
         let logs = logs::start(log, mailboxes.to_vec())?;
-        Ok((Self { store, agent, media, site, logs }, [store_thread, media_thread]))
+        Ok((Self { store, agents, media, site, logs }, [store_thread, media_thread]))
+    }
+
+    /// The agents, to replace them.
+    pub(crate) fn agents(&self) -> &Agents {
+        &self.agents
     }
 
     /// Takes on a piece of work of the loop `node`.
@@ -162,14 +202,12 @@ impl Jobs {
             Work::Logs(query) => {
                 let _ = self.logs.send(logs::Task { job, query });
             }
-            Work::Run(run) => {
-                let _ = self.agent.send(echo_agent::Task::Start(job, run));
-            }
+            Work::Run(run) => self.agents.begin(job, run),
         }
     }
 
     /// Stops a run. Work for the store is short and goes on.
     pub(crate) fn cancel(&self, node: usize, id: JobId) {
-        let _ = self.agent.send(echo_agent::Task::Cancel(Job { node, id }));
+        self.agents.cancel(Job { node, id });
     }
 }

@@ -8,11 +8,11 @@ use crate::signals;
 use bytes::Bytes;
 use moorline_core::gateway::{self, Action, Drain, Gateway, HttpAnswer, Route, deliver};
 use moorline_core::{CloseCode, Event, Frame, Outbox};
-use moorline_mio::{ConnId, Connections, Handler};
+use moorline_mio::{ConnId, Connections, Handler, Peer};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What clients are told of a restart: a start takes less than a second.
@@ -201,6 +201,15 @@ impl GatewayNode {
         }
     }
 
+    fn take_in(&mut self, now: Instant, incoming: Incoming) {
+        match incoming {
+            Incoming::Outcome(job, outcome) => self.gateway.handle_result(now, job, outcome),
+            Incoming::Bus(message) => self.gateway.handle_message(now, message),
+            Incoming::Agent(agent, state) => self.gateway.set_agent_state(now, &agent, state),
+        }
+        self.take_actions(None);
+    }
+
     fn publish(&self, to: Route, message: &gateway::BusMessage) {
         for (index, mailbox) in self.mailboxes.iter().enumerate() {
             let wanted = match to {
@@ -226,7 +235,11 @@ impl Drop for GatewayNode {
 }
 
 impl Handler for GatewayNode {
-    fn opened(&mut self, now: Instant, id: ConnId, peer: SocketAddr) {
+    fn opened(&mut self, now: Instant, id: ConnId, peer: Peer) {
+        let peer = match peer {
+            Peer::Network(address) => address,
+            Peer::Local => (Ipv4Addr::LOCALHOST, 0).into(),
+        };
         self.gateway.connected(now, gateway::ConnId(id.0), peer);
         self.take_actions(None);
     }
@@ -236,9 +249,8 @@ impl Handler for GatewayNode {
     /// talking keep no socket waiting.
     fn received(&mut self, now: Instant) {
         for _ in 0..self.inbox.unheard() {
-            let Some(message) = self.inbox.hear() else { break };
-            self.gateway.handle_message(now, message);
-            self.take_actions(None);
+            let Some(incoming) = self.inbox.hear() else { break };
+            self.take_in(now, incoming);
         }
     }
 
@@ -269,17 +281,11 @@ impl Handler for GatewayNode {
         // The sockets have their turn between: what is left over waits.
         let mut more = true;
         for _ in 0..INBOX {
-            match self.inbox.take() {
-                Some(Incoming::Outcome(job, outcome)) => {
-                    self.gateway.handle_result(now, job, outcome);
-                }
-                Some(Incoming::Bus(message)) => self.gateway.handle_message(now, message),
-                None => {
-                    more = false;
-                    break;
-                }
-            }
-            self.take_actions(None);
+            let Some(incoming) = self.inbox.take() else {
+                more = false;
+                break;
+            };
+            self.take_in(now, incoming);
             self.say(connections);
         }
         if more {
