@@ -89,7 +89,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         "serving"
     );
     let address = server.local_addr();
-    let reloader = Reloader::new(sources, loaded, address, state, log_level, agents, reloads);
+    let running = (loaded, kept);
+    let reloader = Reloader::new(sources, running, address, state, log_level, agents, reloads);
     let reloader = Arc::new(Mutex::new(reloader));
     let handles = server.handles();
     Operator { reloader: reloader.clone(), handles, loads, mailboxes }.start(host_tasks)?;
