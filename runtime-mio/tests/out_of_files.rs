@@ -53,8 +53,7 @@ fn the_hosts_commands_reach_a_gateway_without_file_descriptors() {
     let gateway = Gateway::start(&state);
     let few = Rlimit { current: Some(64), maximum: Some(64) };
     prlimit(Some(Pid::from_child(&gateway.child)), Resource::Nofile, few).unwrap();
-    let _dials: Vec<_> =
-        (0..DIALS).map(|_| TcpStream::connect(gateway.address).unwrap()).collect();
+    let _dials: Vec<_> = (0..DIALS).map(|_| TcpStream::connect(gateway.address).unwrap()).collect();
     // Each takes two of the few that are kept, which are there again for the next.
     for _ in 0..5 {
         assert!(admin::text_of(&state, &["devices"]).contains("Nobody asks"));

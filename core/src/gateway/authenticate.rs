@@ -200,8 +200,24 @@ impl Gateway {
             )
             .details(|o| o.str("credential", "none").str("source", "none")));
         };
-        let credential = self.kind_of(&offered);
-        let Some((guesser, exempt)) = self.guesser(id) else {
+        let login = self.judge_offered(now, id, user, (&offered, source), counted)?;
+        self.note_login(id, &login, source);
+        Ok(login)
+    }
+
+    /// Judges a credential that was offered; only a refusal is noted.
+    pub(super) fn judge_offered(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        user: &str,
+        (offered, source): (&Secret, Source),
+        counted: bool,
+    ) -> Result<Login, Refusal> {
+        let credential = self.kind_of(offered);
+        let (Some(peer), Some((guesser, exempt))) =
+            (self.conns.get(&id).map(|conn| conn.peer), self.guesser(id))
+        else {
             return Err(Refusal::new(Code::Internal, "the connection is gone"));
         };
         let guess = Guess { who: guesser, kind: credential };
@@ -212,11 +228,8 @@ impl Gateway {
             }
             return Err(locked_out(wait, credential, source));
         }
-        match self.prove(now, &offered, user) {
-            Ok(login) => {
-                self.note_login(id, &login, source);
-                Ok(login)
-            }
+        match self.prove(now, offered, user) {
+            Ok(login) => Ok(login),
             Err(wrong) => {
                 let mut locked = locked;
                 if !counted {
@@ -339,10 +352,13 @@ impl Gateway {
     /// Counts a wrong credential, at all nodes; says for how long the address is locked out now. Of who is
     /// locked out nobody needs to be told more.
     pub(super) fn guessed(&mut self, now: Instant, guess: Guess) -> Option<Duration> {
-        if self.failures.locked(now, guess).is_none() {
+        let was_locked = self.failures.locked(now, guess).is_some();
+        if !was_locked {
             self.publish(Route::Others, BusMessage::Guessed { guess });
         }
-        self.failures.count(now, guess)
+        let locked = self.failures.count(now, guess);
+        self.tally.lock_outs += u64::from(locked.is_some() && !was_locked);
+        locked
     }
 
     /// Whether an upgrade that is accepted brings a credential that `connect` would accept, too. A

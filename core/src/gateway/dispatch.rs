@@ -132,6 +132,7 @@ impl Gateway {
         }
         let method = methods::find(&request.method).or_else(|| host::find(&request.method));
         let Some(method) = method else {
+            self.tally.unknown_methods += 1;
             let text = format!("unknown method: {}", cut(&request.method, 128));
             let charged = who.and_then(|who| self.charge_mistake(cx, id, "unknown", &who));
             let refusal = charged.unwrap_or_else(|| Refusal::invalid(text));

@@ -232,6 +232,10 @@ pub enum Why {
     UpgradeRequired,
     /// A method that the path does not have.
     Method,
+    /// More scrapes of the metrics at once than are answered.
+    Scrapes,
+    /// Metrics for somebody who must not see them.
+    Metrics,
     /// No such path.
     NotFound,
     /// Asked for readiness, and not ready.

@@ -169,6 +169,10 @@ pub(super) enum Job {
     Tail {
         conn: ConnId,
     },
+    /// What was counted is written for a client.
+    Metrics {
+        conn: ConnId,
+    },
     /// Something is done with an upload's file.
     Media {
         conn: ConnId,
@@ -294,6 +298,8 @@ impl Gateway {
             }
             (Job::Site { conn }, Outcome::Site(outcome)) => self.site_done(cx, conn, outcome),
             (Job::Site { conn }, _) => self.site_done(cx, conn, SiteOutcome::Failed),
+            (Job::Metrics { conn }, Outcome::Metrics(text)) => self.scraped(conn, Some(text)),
+            (Job::Metrics { conn }, _) => self.scraped(conn, None),
             (Job::Host { to }, Outcome::Host(outcome)) => {
                 self.host_answered(cx, to, Some(&outcome));
             }
@@ -328,6 +334,7 @@ impl Gateway {
                 self.media_done(cx, conn, &path, step, late);
             }
             Some(Job::Site { conn }) => self.site_done(cx, conn, SiteOutcome::Failed),
+            Some(Job::Metrics { conn }) => self.scraped(conn, None),
             Some(Job::Attach { name }) => {
                 self.attached(cx, name, MediaOutcome::Failed(StoreError::Unavailable));
             }
@@ -440,6 +447,7 @@ impl Gateway {
             | Job::Forget
             | Job::Media { .. }
             | Job::Site { .. }
+            | Job::Metrics { .. }
             | Job::Attach { .. } => {}
             Job::FindMedia { to, .. } => self.reply_error(cx, to, &unavailable()),
             Job::LogPage { to } => self.log_page_read(cx, to, None),

@@ -98,6 +98,7 @@
 //! | `logs` `log_ring` | what the process logs, for admins elsewhere |
 //! | `config` `reconfigure` `effective` | what an operator decides, decides anew, and can see |
 //! | `retained` | how much of all that may be in memory |
+//! | `metrics` `stats` | numbers about it, and who may read them |
 //! | `send` `json` `refusal` `fact` | what leaves |
 //! | `openclaw` | the second dialect |
 
@@ -146,6 +147,7 @@ mod media_ledger;
 mod media_name;
 mod memory;
 mod methods;
+mod metrics;
 mod multipart;
 mod openclaw;
 mod origin;
@@ -170,6 +172,7 @@ mod session;
 mod sessions;
 mod site;
 mod static_page;
+mod stats;
 mod system;
 mod tick;
 mod upload;
@@ -208,6 +211,7 @@ pub use log_ring::{LogLevel, LogLine, LogPage, LogQuery, LogRing};
 pub use media_ledger::{MediaLedger, MediaRoom, NoRoom};
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
+pub use metrics::MetricsAccess;
 pub use openclaw::{
     Change as DeviceChange, DeviceNews, DeviceRequest, NodeNews, NodeOnline, NodeOp, NodePairing,
     NodeRequest, OpenClawMethod, PairedDevice, PeerRole, Seen, openclaw_methods,
@@ -229,11 +233,12 @@ pub use send::deliver;
 pub use session::{Op, Send};
 pub use site::Site;
 pub use static_page::StaticPage;
+pub use stats::{Phases, Stats, Tally};
 pub use waiting::PairAction;
 pub use work::{
-    Author, FileVersion, JobId, LISTED_CHARS, Listed, MediaOutcome, MediaWork, Message, NewSession,
-    Outcome, Run, SessionFilter, SessionInfo, SiteOutcome, SiteWork, StoreError, StoreOutcome,
-    StoreWork, Usage, Work,
+    Author, Exposition, FileVersion, JobId, LISTED_CHARS, Listed, MediaOutcome, MediaWork, Message,
+    NewSession, Outcome, Run, SessionFilter, SessionInfo, SiteOutcome, SiteWork, StoreError,
+    StoreOutcome, StoreWork, Usage, Work,
 };
 
 use crate::connection::{Entropy, Outbox};
@@ -374,6 +379,8 @@ pub struct Gateway {
     presence: Presence,
     openclaw: OpenClaw,
     retained: Retained,
+    tally: Tally,
+    scrapes: usize,
     ticks: Ticks,
     tails: Tails,
     devices: Devices,
@@ -470,6 +477,8 @@ impl Gateway {
             presence: Presence::default(),
             openclaw,
             retained: Retained::default(),
+            tally: Tally::default(),
+            scrapes: 0,
             ticks: Ticks::default(),
             tails: Tails::default(),
             devices: Devices::default(),
@@ -518,8 +527,12 @@ impl Gateway {
         match event {
             Event::Request(head) => self.request(cx, conn, &head),
             Event::Open => self.opened(cx, conn),
-            Event::Text(text) => self.message(cx, conn, Some(text)),
+            Event::Text(text) => {
+                self.tally.messages_in += 1;
+                self.message(cx, conn, Some(text));
+            }
             Event::Binary(data) => {
+                self.tally.messages_in += 1;
                 let text = simdutf8::basic::from_utf8(data).ok();
                 self.message(cx, conn, text);
             }

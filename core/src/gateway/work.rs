@@ -6,6 +6,7 @@ use super::log_ring::{LogPage, LogQuery};
 use super::media_ledger::{MediaRoom, NoRoom};
 use super::record::{Record, RecordKind};
 use super::request::{Known, Mark, RunEnd};
+use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ pub enum Work {
     /// For whoever keeps the process's log, in a [`LogRing`](super::LogRing): one outcome,
     /// [`Outcome::Logs`].
     Logs(LogQuery),
+    /// For whoever counts what happens: one outcome, [`Outcome::Metrics`].
+    Metrics,
     /// For the disk: one outcome, [`Outcome::Media`]. Works with one path must be executed in the order in
     /// which they were started.
     Media(MediaWork),
@@ -183,6 +186,8 @@ pub enum Outcome {
     Host(HostOutcome),
     /// Lines of the log.
     Logs(LogPage),
+    /// What was counted.
+    Metrics(Exposition),
     /// A piece of an agent's answer. More follows.
     Chunk(String),
     /// Something else that an agent does. More follows.
@@ -198,6 +203,15 @@ pub enum Outcome {
     },
     /// The agent failed; its user is told so.
     Failed(RunFailure),
+}
+
+/// Metrics as text, in one of the formats that Prometheus reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exposition {
+    /// Which one it is.
+    pub content_type: &'static str,
+    /// The text.
+    pub body: Bytes,
 }
 
 /// Tokens that a run took.

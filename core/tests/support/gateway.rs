@@ -60,6 +60,8 @@ pub struct World {
     pub files: Files,
     /// The process's log, or nobody who keeps one.
     pub log: Option<LogRing>,
+    /// What was counted; `None`: nobody writes it.
+    pub metrics: Option<Exposition>,
     /// What the process around the gateways was asked, and what it answers; nothing at all without.
     pub host_asked: Vec<HostWork>,
     pub host_says: Option<HostOutcome>,
@@ -187,6 +189,7 @@ impl World {
             disk: Disk::default(),
             files: Files::default(),
             log: Some(LogRing::new("log-1", LogRing::LIMIT)),
+            metrics: Some(Exposition { content_type: "text/test", body: "some 1\n".into() }),
             host_asked: Vec::new(),
             host_says: None,
             disk_busy: now,
@@ -265,8 +268,12 @@ impl World {
 
     /// A socket on which nothing was said.
     pub fn socket(&mut self, node: usize) -> usize {
+        self.socket_from(node, "127.0.0.1")
+    }
+
+    pub fn socket_from(&mut self, node: usize, peer: &str) -> usize {
         let request = ClientRequest::new("localhost:18790", "/ws").expect("a request");
-        self.connect(node, "127.0.0.1", request, true)
+        self.connect(node, peer, request, true)
     }
 
     /// Bytes arrive that no client of ours would send; from now on it says nothing itself.
@@ -659,6 +666,11 @@ impl World {
                 if let Some(log) = &self.log {
                     let page = log.read(query);
                     self.later(Duration::ZERO, node, job, Outcome::Logs(page));
+                }
+            }
+            Action::Start { job, work: Work::Metrics } => {
+                if let Some(text) = &self.metrics {
+                    self.later(Duration::ZERO, node, job, Outcome::Metrics(text.clone()));
                 }
             }
             Action::Start { job, work: Work::Host(work) } => {

@@ -18,7 +18,8 @@ resume across, a second one stops at once; SIGHUP reads the configuration again.
 /// A WebSocket gateway for AI agents and chat clients whose connections hold.
 ///
 /// Without a command it serves, with the options of `moorline serve`.
-#[derive(Debug, Parser)]
+// No `Debug` here and below: some of it is a token.
+#[derive(Parser)]
 #[command(
     name = "moorline",
     version,
@@ -32,7 +33,7 @@ pub(crate) struct Cli {
     pub(crate) serve: ServeArgs,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub(crate) enum Command {
     /// Run the gateway (what `moorline` alone does).
     Serve(ServeArgs),
@@ -61,7 +62,7 @@ pub(crate) enum Command {
 
 /// Every setting may also stand in the configuration file, or in a variable: see
 /// docs/configuration.md. Flags override both.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct ServeArgs {
     /// The configuration file, JSON5 [default: MOORLINE_CONFIG, then moorline.json5 in the state
     /// folder if it is there].
@@ -154,7 +155,7 @@ impl ServeArgs {
 }
 
 /// Takes the options of `moorline serve`, and tells what they come to.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
@@ -202,7 +203,7 @@ pub(crate) struct ConformanceClientArgs {
     pub(crate) no_context_takeover: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct ChatArgs {
     /// The gateway, such as ws://127.0.0.1:18790/ws.
     #[arg(default_value = "ws://127.0.0.1:18790/ws")]
@@ -224,7 +225,7 @@ pub(crate) struct ChatArgs {
     pub(crate) state_dir: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct UploadArgs {
     /// The files.
     #[arg(required = true, value_name = "FILE")]

@@ -25,7 +25,7 @@ use crate::cli::LogFormat;
 use crate::console;
 use crate::failure::Failure;
 use crate::jobs::site;
-use moorline_core::gateway::{GatewayConfig, Site, StaticPage, Token};
+use moorline_core::gateway::{GatewayConfig, MetricsAccess, Site, StaticPage, Token};
 use moorline_core::{Deflate, Limits};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -79,7 +79,10 @@ impl Default for Settings {
             ui_file: 16 * 1024 * 1024,
             log_level: "info".into(),
             log_format: LogFormat::Text,
-            gateway: GatewayConfig::new(SocketAddr::new(host, port)),
+            gateway: GatewayConfig {
+                metrics: MetricsAccess::Local,
+                ..GatewayConfig::new(SocketAddr::new(host, port))
+            },
         }
     }
 }

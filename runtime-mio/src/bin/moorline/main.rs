@@ -16,6 +16,7 @@ mod failure;
 mod jobs;
 mod log;
 mod log_tail;
+mod metrics;
 mod open_files;
 mod peer_text;
 mod pem;

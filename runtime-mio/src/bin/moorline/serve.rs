@@ -1,6 +1,6 @@
 //! `moorline serve`: the gateway.
 
-mod facts;
+pub(crate) mod facts;
 mod folding;
 mod kept_tokens;
 mod node;
@@ -12,13 +12,14 @@ use crate::cli::ServeArgs;
 use crate::config::{Settings, Sources};
 use crate::failure::Failure;
 use crate::jobs::{Jobs, Mailbox, MediaDir, Store};
+use crate::metrics::Metrics;
 use crate::percent::escaped;
 use crate::state_dir::StateDir;
 use crate::{log, open_files, port_holder, service_manager, signals, state_dir};
 use kept_tokens::KeptTokens;
 use moorline_core::gateway::{Gateway, GatewayConfig, Node};
 use moorline_mio::{OsEntropy, Server, ServerOptions};
-use node::GatewayNode;
+use node::{Around, GatewayNode};
 use operate::{Load, Operator};
 use reload::{Reload, Reloader};
 use std::io::{IsTerminal as _, Write as _};
@@ -31,7 +32,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let sources = Sources::of_process(args);
     let loaded = sources.load()?;
     let settings = &loaded.settings;
-    let (_log, log_level, log_tail) = log::init(settings.log_format, &settings.log_level)?;
+    let log = log::init(settings.log_format, &settings.log_level)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -58,8 +59,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
 
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Mailbox::new).unzip();
+    let metrics = Arc::new(Metrics::new(server.handles(), log.dropped.clone()));
+    let tail = log.tail.clone();
     let (host, host_tasks) = mpsc::channel();
-    let (jobs, threads) = Jobs::start(&mailboxes, store, media, log_tail, &settings.agents, host)?;
+    let (jobs, threads) =
+        Jobs::start(&mailboxes, store, media, tail, &metrics, &settings.agents, host)?;
     let loads: Vec<_> = mailboxes.iter().map(|_| Arc::new(Load::default())).collect();
     let (reloads, reload_inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Reload::channel).unzip();
@@ -70,7 +74,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         .enumerate()
         .map(|(index, ((gateway, inbox), reloads))| {
             let (jobs, load, mailboxes) = (jobs.clone(), loads[index].clone(), mailboxes.clone());
-            let mut node = GatewayNode::new(index, gateway, inbox, reloads, jobs, load, mailboxes);
+            let recorder = metrics.recorder(index, &config.agents);
+            let around = Around { inbox, reloads, jobs, load, mailboxes, recorder };
+            let mut node = GatewayNode::new(index, gateway, around);
             node.start();
             Mutex::new(Some(node))
         })
@@ -90,7 +96,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     );
     let address = server.local_addr();
     let running = (loaded, kept);
-    let reloader = Reloader::new(sources, running, address, state, log_level, agents, reloads);
+    let reloader = Reloader::new(sources, running, address, state, log.level, agents, reloads);
     let reloader = Arc::new(Mutex::new(reloader));
     let handles = server.handles();
     Operator { reloader: reloader.clone(), handles, loads, mailboxes }.start(host_tasks)?;

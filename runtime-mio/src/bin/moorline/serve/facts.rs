@@ -145,7 +145,7 @@ impl fmt::Display for At {
     }
 }
 
-pub(super) fn why_word(why: Why) -> &'static str {
+pub(crate) fn why_word(why: Why) -> &'static str {
     match why {
         Why::Host => "host",
         Why::Origin => "origin",
@@ -160,6 +160,8 @@ pub(super) fn why_word(why: Why) -> &'static str {
         Why::PreAuth => "pre-auth",
         Why::UpgradeRequired => "upgrade-required",
         Why::Method => "method",
+        Why::Scrapes => "scrapes",
+        Why::Metrics => "metrics",
         Why::NotFound => "not-found",
         Why::NotReady => "not-ready",
         Why::Unauthorized => "unauthorized",
@@ -174,7 +176,7 @@ pub(super) fn why_word(why: Why) -> &'static str {
     }
 }
 
-fn initiator_word(initiator: Initiator) -> &'static str {
+pub(crate) fn initiator_word(initiator: Initiator) -> &'static str {
     match initiator {
         Initiator::Peer => "peer",
         Initiator::Local => "local",

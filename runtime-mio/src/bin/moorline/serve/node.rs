@@ -5,11 +5,13 @@ use super::folding::{self, Folding};
 use super::operate::Load;
 use super::reload::{Reload, ReloadInbox};
 use crate::jobs::{Inbox, Incoming, Jobs, Mailbox};
+use crate::metrics::{Recorder, Snapshot};
 use crate::signals;
 use bytes::Bytes;
 use moorline_core::gateway::{self, Action, Drain, Gateway, HttpAnswer, Route, deliver};
 use moorline_core::{CloseCode, Event, Frame, Outbox};
-use moorline_mio::{ConnId, Connections, Handler, Peer};
+use moorline_mio::{ConnId, Connections, Handler, Peer, Queued};
+use rustix::io::Errno;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
@@ -47,6 +49,7 @@ pub(super) struct GatewayNode {
     /// so that every connection gets its events in order.
     later: BTreeMap<ConnId, Vec<Later>>,
     folding: Folding,
+    recorder: Recorder,
     /// When it last looked at the wall clock.
     clock_seen: Instant,
 }
@@ -60,16 +63,20 @@ enum Later {
     HoldBody(bool),
 }
 
+/// What joins a gateway to the rest of the process.
+pub(super) struct Around {
+    pub(super) inbox: Inbox,
+    pub(super) reloads: ReloadInbox,
+    pub(super) jobs: Jobs,
+    pub(super) load: Arc<Load>,
+    /// All loops', this one's included.
+    pub(super) mailboxes: Vec<Mailbox>,
+    pub(super) recorder: Recorder,
+}
+
 impl GatewayNode {
-    pub(super) fn new(
-        index: usize,
-        gateway: Gateway,
-        inbox: Inbox,
-        reloads: ReloadInbox,
-        jobs: Jobs,
-        load: Arc<Load>,
-        mailboxes: Vec<Mailbox>,
-    ) -> Self {
+    pub(super) fn new(index: usize, gateway: Gateway, around: Around) -> Self {
+        let Around { inbox, reloads, jobs, load, mailboxes, recorder } = around;
         Self {
             index,
             gateway,
@@ -80,6 +87,7 @@ impl GatewayNode {
             mailboxes,
             later: BTreeMap::new(),
             folding: Folding::default(),
+            recorder,
             clock_seen: Instant::now(),
         }
     }
@@ -140,12 +148,15 @@ impl GatewayNode {
     }
 
     fn note(&mut self, fact: &gateway::Fact) {
+        self.recorder.count(fact);
         // Whoever wants every line asks for it.
-        let written = tracing::enabled!(tracing::Level::DEBUG)
-            || folding::kind(fact).is_none_or(|kind| self.folding.admit(Instant::now(), kind));
-        if written {
-            facts::log(self.index, fact);
+        if !tracing::enabled!(tracing::Level::DEBUG)
+            && let Some(kind) = folding::kind(fact)
+            && !self.folding.admit(Instant::now(), kind)
+        {
+            return self.recorder.folded(kind);
         }
+        facts::log(self.index, fact);
     }
 
     fn say_later(&mut self, conn: gateway::ConnId, later: Later) {
@@ -261,6 +272,11 @@ impl Handler for GatewayNode {
 
     fn event(&mut self, now: Instant, id: ConnId, event: Event<'_>, outbox: &mut Outbox) {
         self.say_before(id, outbox);
+        if matches!(event, Event::Pong(_))
+            && let Some(took) = outbox.round_trip()
+        {
+            self.recorder.round_trip(took);
+        }
         self.gateway.handle(now, gateway::ConnId(id.0), event, outbox);
         self.take_actions(Some((id, outbox)));
     }
@@ -275,6 +291,7 @@ impl Handler for GatewayNode {
         self.gateway.set_loop_delay(now.elapsed());
         if let Some(Reload { config, limits, done }) = self.reloads.newest() {
             connections.set_limits(limits);
+            self.recorder.set_agents(&config.agents);
             // It was checked before it was sent.
             if let Err(error) = self.gateway.reconfigure(now, config) {
                 tracing::error!(node = self.index, %error, "a configuration that was good is not");
@@ -308,6 +325,17 @@ impl Handler for GatewayNode {
         self.say(connections);
         facts::log_folded(self.index, self.folding.take_due(now));
         self.load.tell(self.gateway.connections().1, self.gateway.runs());
+        if self.recorder.is_asked() {
+            let Queued { bytes, stalled } = connections.queued();
+            let stats = self.gateway.stats(now);
+            let agents = self.gateway.agent_links().map(|(agent, link)| (agent.into(), link));
+            let agents = agents.collect();
+            self.recorder.answer(Snapshot { stats, outbox_bytes: bytes, stalled, agents });
+        }
+    }
+
+    fn turned(&mut self, took: Duration) {
+        self.recorder.turned(took);
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -330,6 +358,11 @@ impl Handler for GatewayNode {
     }
 
     fn accept_failed(&mut self, error: &io::Error) {
+        self.recorder.accept_failed(match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE | Errno::NFILE) => "files",
+            Some(Errno::NOBUFS | Errno::NOMEM) => "memory",
+            _ => "other",
+        });
         tracing::warn!(%error, "cannot accept connections for now");
     }
 }
