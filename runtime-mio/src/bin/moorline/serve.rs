@@ -103,7 +103,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     );
     let address = server.local_addr();
     let bound = Bound { address, secure: identity.is_some(), tls };
-    let reloader = Reloader::new(sources, loaded, bound, state, log.level, agents, reloads);
+    let running = (loaded, kept);
+    let reloader = Reloader::new(sources, running, bound, state, log.level, agents, reloads);
     let reloader = Arc::new(Mutex::new(reloader));
     let handles = server.handles();
     Operator { reloader: reloader.clone(), handles, loads, mailboxes }.start(host_tasks)?;
