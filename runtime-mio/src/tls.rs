@@ -292,7 +292,9 @@ impl TlsStream {
                 Next::Sealed => break Ok(()),
                 Next::Wait => break Err(io::ErrorKind::NotConnected.into()),
                 Next::Failed(error) => {
-                    break Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                    self.fault = Some(TlsFailure::Session(error));
+                    consumed = self.held.len();
+                    break Err(io::ErrorKind::InvalidData.into());
                 }
             }
         };
