@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) handshakes: usize,
     pub(crate) reads: u64,
     pub(crate) writes: u64,
+    pub(crate) bytes_read: u64,
+    pub(crate) bytes_written: u64,
 }
 
 impl Slot {
@@ -145,6 +147,7 @@ impl Slot {
         shared.reads += 1;
         match self.stream.read(&mut shared.read, &mut shared.tls) {
             Received::Bytes { count, more } => {
+                shared.bytes_read += count as u64;
                 // An end of file may wait behind what emptied the kernel's buffer.
                 self.readable = more || self.read_closed;
                 handler.received(now);
@@ -170,6 +173,7 @@ impl Slot {
             shared.writes += 1;
             match self.stream.write_vectored(&slices[..filled], &mut shared.tls) {
                 Ok(Written { count, all }) => {
+                    shared.bytes_written += count as u64;
                     self.writable = all;
                     let outbox = self.connection.outbox(now);
                     if filled > 0 && (count > 0 || !all) {

@@ -2,6 +2,7 @@
 
 use super::forwarded::{Cidr, ForwardedHeader};
 use super::jwt::{JwtKey, JwtKeyError, Verifier};
+use super::metrics::MetricsAccess;
 use super::origin::{Host, OriginRule};
 use super::principal::Role;
 use super::site::Site;
@@ -146,6 +147,8 @@ pub struct GatewayConfig {
     /// Files of the host that anybody may read who may ask at all, such as a web application. Default
     /// none.
     pub site: Option<Site>,
+    /// Who may read `/metrics`. Default nobody: it takes a host that counts ([`Work::Metrics`](super::Work)).
+    pub metrics: MetricsAccess,
     /// What peers may cost.
     pub bounds: Bounds,
 }
@@ -304,6 +307,7 @@ impl GatewayConfig {
             max_upload_bytes: 50 * 1024 * 1024,
             pages: &[],
             site: None,
+            metrics: MetricsAccess::default(),
             bounds: Bounds::default(),
         }
     }

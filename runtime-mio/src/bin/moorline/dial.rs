@@ -12,7 +12,7 @@ use rustls::pki_types::ServerName;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 pub(crate) use stream::{Dialed, connect, secure};
-pub(crate) use trust::TrustArgs;
+pub(crate) use trust::{TrustArgs, roots_of_machine};
 
 /// Reads the URL of a command line, `ws` or `wss`.
 pub(crate) fn url(text: &str) -> Result<Url, Failure> {
