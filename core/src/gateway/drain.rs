@@ -97,6 +97,8 @@ impl Gateway {
                     self.link_event(cx, link, Event::plain("shutdown", &payload));
                 }
                 Some(LinkAt::There(..)) => self.send_unnumbered(cx, conn, "shutdown", &payload),
+                // A request whose run may still end.
+                None if self.completions.has(conn) => {}
                 // Who is not logged in cannot log in any more.
                 None => {
                     self.send_unnumbered(cx, conn, "shutdown", &payload);
@@ -143,6 +145,7 @@ impl Gateway {
                 let is_quiet = self.live.is_empty()
                     && self.calls.is_empty()
                     && self.store_jobs.is_empty()
+                    && self.completions.is_empty()
                     && !self.openclaw.is_attaching();
                 if is_quiet && !draining.quiet.contains(&own) {
                     self.publish(Route::Others, BusMessage::Quiet { node: own });

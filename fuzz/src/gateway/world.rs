@@ -185,6 +185,7 @@ impl World {
             Action::Start { work: Work::Media(_) | Work::Site(_), .. }
             | Action::Respond { .. }
             | Action::Body { .. }
+            | Action::EndBody { .. }
             | Action::HoldBody { .. } => panic!("there are no files on a WebSocket"),
             Action::Note(_) => {}
         }

@@ -122,6 +122,8 @@ impl Gateway {
                 ack,
                 create: false,
                 latest: once.latest,
+                instructions: turn.instructions.clone(),
+                apart: None,
             });
             self.forward(cx, home, &once.who, op, to);
         }
