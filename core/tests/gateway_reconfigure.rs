@@ -168,7 +168,7 @@ fn origins_hosts_agents_and_rates_hold_from_the_next_request_on() {
     let refused = world.upgrade(0, "127.0.0.1", page());
     assert_eq!(world.clients[refused].answer.as_ref().map(|(status, _)| *status), Some(403));
     config.allowed_origins = vec!["https://chat.example.com".into()];
-    config.agents = vec![Agent { id: "other".into(), name: "Other".into() }];
+    config.agents = vec![Agent::new("other", "Other")];
     config.rate_limit_rpm = 60;
     config.bounds.burst = 2;
     assert_eq!(reconfigure(&mut world, &config), Ok(()));

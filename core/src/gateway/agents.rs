@@ -36,12 +36,12 @@ pub(super) fn list(
 /// Appends the agents as clients see them.
 pub(super) fn write_list(out: &mut String, gateway: &Gateway) {
     json::list(out, &gateway.config.raw.agents, |out, agent| {
-        Object::new(out)
+        let object = Object::new(out)
             .str("id", &agent.id)
             .str("name", &agent.name)
-            .str("status", "active")
-            .bool("isRunning", gateway.is_agent_running(&agent.id))
-            .end();
+            .str("status", gateway.agent_status(&agent.id))
+            .bool("isRunning", gateway.is_agent_running(&agent.id));
+        gateway.write_agent_link(object, &agent.id).end();
     });
 }
 
@@ -100,7 +100,11 @@ pub(super) fn models(
     to: &mut Option<ReplyTo>,
 ) -> Done {
     if let Some(to) = to.take() {
-        gateway.reply_ok(cx, to, |_, out| Object::new(out).raw("models", "[]").end());
+        gateway.reply_ok(cx, to, |gateway, out| {
+            let mut object = Object::new(out);
+            gateway.write_agent_models(object.key("models"));
+            object.end();
+        });
     }
     Ok(())
 }

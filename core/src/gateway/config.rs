@@ -68,6 +68,15 @@ pub struct Agent {
     pub id: String,
     /// The name shown to people.
     pub name: String,
+    /// What `config.get` shows of the host's way to it: JSON without secrets. Default none.
+    pub backend: Option<String>,
+}
+
+impl Agent {
+    /// An agent of this name.
+    pub fn new(id: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { id: id.into(), name: name.into(), backend: None }
+    }
 }
 
 /// What an operator decides about one gateway. [`GatewayConfig::new`] has the defaults.
@@ -287,7 +296,7 @@ impl GatewayConfig {
             allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::default(),
-            agents: vec![Agent { id: "echo".into(), name: "Echo".into() }],
+            agents: vec![Agent::new("echo", "Echo")],
             version: env!("CARGO_PKG_VERSION").into(),
             limits: Limits { message_hint: upload::HINT, ..Limits::default() },
             rate_limit_rpm: 0,

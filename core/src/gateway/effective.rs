@@ -1,7 +1,7 @@
 //! `config.get`: the configuration that holds, as an admin may see it. No secret gets in here.
 
 use super::Gateway;
-use super::config::{Bounds, GatewayConfig, Token};
+use super::config::{Agent, Bounds, GatewayConfig, Token};
 use super::forwarded::ForwardedHeader;
 use super::json::{self, Object};
 use super::jwt::JwtKey;
@@ -88,7 +88,12 @@ pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
                 .bool("deflate", limits.compresses())
         })
         .list("agents", agents, |out, agent| {
-            Object::new(out).str("id", &agent.id).str("name", &agent.name).end();
+            let Agent { id, name, backend } = agent;
+            let object = Object::new(out).str("id", id).str("name", name);
+            match backend {
+                Some(backend) => object.raw("backend", backend).end(),
+                None => object.end(),
+            }
         })
         .object("limits", |o| write_limits(write_bounds(o, bounds), limits))
         .end();

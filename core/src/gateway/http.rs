@@ -415,6 +415,9 @@ impl Gateway {
                 self.accepted as u64,
                 bounds.connections as u64,
             ),
+            // An agent that cannot be reached is shown, and makes nothing of the gateway itself unready: it
+            // serves, and says so to whoever asks that agent. Other gateways would not reach it either.
+            ("agents", true, self.agents_down() as u64, self.config.raw.agents.len() as u64),
             ("memory", self.has_room(), self.retained() as u64, bounds.held_bytes as u64),
             (
                 "preAuth",

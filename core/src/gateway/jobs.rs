@@ -1,5 +1,6 @@
 //! Work under way: what each outcome is for.
 
+use super::agent_work::{RunFailure, StopReason};
 use super::api_keys::ApiKey;
 use super::change::Change;
 use super::conn::ConnId;
@@ -55,6 +56,7 @@ pub(super) enum Job {
         session: Arc<str>,
         content: String,
         usage: Usage,
+        stop: StopReason,
     },
     /// A message that was put in by hand is made durable.
     Inject {
@@ -260,17 +262,23 @@ impl Gateway {
             }
             return;
         }
+        if let Outcome::Progress(progress) = &outcome {
+            if let Some(Pending { job: Job::Run { session }, .. }) = self.jobs.get(&id) {
+                let session = session.clone();
+                self.run_progress(cx, &session, progress);
+            }
+            return;
+        }
         let Some(job) = self.drop_job(id) else { return };
         match (job, outcome) {
-            (Job::Run { session }, Outcome::Done { content, usage }) => {
-                self.run_done(cx, &session, content, usage);
+            (Job::Run { session }, Outcome::Done { content, usage, stop }) => {
+                self.run_done(cx, &session, content, usage, stop);
             }
-            (Job::Run { session }, Outcome::Failed(error)) => {
-                self.run_failed(cx, &session, Code::Internal, error);
+            (Job::Run { session }, Outcome::Failed(failure)) => {
+                self.run_failed(cx, &session, failure);
             }
             (Job::Run { session }, _) => {
-                let error = "the agent gave no answer".into();
-                self.run_failed(cx, &session, Code::Internal, error);
+                self.run_failed(cx, &session, "the agent gave no answer".into());
             }
             (Job::FindMedia { who, op, to }, Outcome::Media(outcome)) => {
                 self.media_found(cx, &who, op, to, outcome);
@@ -297,8 +305,8 @@ impl Gateway {
             None => {}
             Some(Job::Run { session }) => {
                 self.actions.push_back(Action::Cancel { job: id });
-                let error = "the agent did not finish in time".into();
-                self.run_failed(cx, &session, Code::AgentTimeout, error);
+                let error = "the agent did not finish in time";
+                self.run_failed(cx, &session, RunFailure::new(Code::AgentTimeout, error));
             }
             Some(Job::FindMedia { who, op, to }) => {
                 let late = MediaOutcome::Failed(StoreError::Unavailable);
@@ -355,9 +363,9 @@ impl Gateway {
                 }
             },
             Job::Context { session } => self.run_context(cx, &session, outcome),
-            Job::Save { session, content, usage } => {
+            Job::Save { session, content, usage, stop } => {
                 let outcome = outcome.and_then(|outcome| appended(&outcome));
-                self.run_saved(cx, &session, &content, usage, outcome.ok());
+                self.run_saved(cx, &session, &content, usage, stop, outcome.ok());
             }
             Job::Inject { injection, to } => {
                 let outcome = outcome.and_then(|outcome| appended(&outcome));

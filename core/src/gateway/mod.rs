@@ -92,7 +92,7 @@
 //! | `dispatch` `intake` `params` `methods` | messages as requests, by one table of methods |
 //! | `login` `authenticate` `principal` `proof` `client` `rate` `failures` | who it is, what they may do, how often |
 //! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` `wall_clock` | credentials that come and go while it runs |
-//! | `agents` | who answers |
+//! | `agents` `agent_work` `agent_state` `breaker` | who answers, what they tell, and whether they can be reached |
 //! | `chat` `sessions` `session` `change` `inject` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
@@ -106,10 +106,13 @@
 //! | `openai_api` | conversations for clients of the HTTP API of OpenAI |
 //! | `openclaw` | the second dialect |
 
+mod agent_state;
+mod agent_work;
 mod agents;
 mod api_keys;
 mod authenticate;
 mod bounded;
+mod breaker;
 mod budget;
 mod bus;
 mod change;
@@ -180,7 +183,12 @@ mod work;
 #[path = "../../tests/support/epoch.rs"]
 mod epoch;
 
+pub use agent_state::{AgentLink, AgentState, Model};
+pub use agent_work::{
+    MAX_ARGUMENTS, MAX_RESULT, Progress, Retrying, RunFailure, StopReason, ToolCall, ToolResult,
+};
 pub use api_keys::ApiKey;
+pub use breaker::{Breaker, BreakerConfig, BreakerState, CallEnd, Permit};
 pub use budget::Crowd;
 pub use bus::{Answer, BusMessage, CallId, Node, NodeId, Route};
 pub use change::Change;
@@ -230,6 +238,7 @@ pub use work::{
 use crate::connection::{Entropy, Outbox};
 use crate::event::Event;
 use crate::frame::{CloseCode, Frame};
+use agent_state::AgentStates;
 use api_keys::ApiKeys;
 use budget::Budget;
 use bus::Call;
@@ -342,6 +351,7 @@ pub enum Action {
 /// One node of the gateway: all policy of the connections of one loop.
 pub struct Gateway {
     config: Checked,
+    agents: AgentStates,
     node: Node,
     entropy: Box<dyn Entropy>,
     start: Instant,
@@ -447,6 +457,7 @@ impl Gateway {
             waits: Waits::new(bounds),
             idempotency: Idempotency::new(bounds),
             config,
+            agents: AgentStates::default(),
             node,
             entropy,
             start: now,

@@ -36,6 +36,8 @@ impl Gateway {
         self.rate.set_limit(self.config.raw.rate_limit_rpm, bounds);
         self.idempotency.set_bounds(bounds);
         self.waits.set_bounds(bounds);
+        let config = &self.config;
+        self.agents.retain(|agent| config.agent(agent).is_some());
         for address in addresses {
             self.tell_budget(address);
         }

@@ -1,5 +1,6 @@
 //! Why a request was not done: the error object of an answer.
 
+use super::agent_work::RunFailure;
 use super::json::Object;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -84,6 +85,16 @@ impl Refusal {
         Self { code, message, details: None, retry_after: Some(wait), for_good: false }
     }
 
+    /// Why a run gave no answer, with this text.
+    pub(super) fn of_run(failure: &RunFailure, text: String) -> Self {
+        let wait = failure.retry_after;
+        match (failure.code, wait) {
+            (Code::ResourceExhausted, wait) => Self::exhausted(text, wait.unwrap_or(SOON)),
+            (code, Some(wait)) => Self::new(code, text).retry_after(wait),
+            (code, None) => Self::new(code, text),
+        }
+    }
+
     pub(super) fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
@@ -118,13 +129,22 @@ impl Refusal {
         if let Some(details) = &self.details {
             error = error.raw("details", details);
         }
+        self.write_when(error).end();
+    }
+
+    /// The code, and whether and when to ask again.
+    pub(super) fn write_hints<'o>(&self, object: Object<'o>) -> Object<'o> {
+        self.write_when(object.str("code", self.code.as_str()))
+    }
+
+    fn write_when<'o>(&self, object: Object<'o>) -> Object<'o> {
         let retryable = self.retry_after.is_some() || self.code.is_retryable();
-        error = error.bool("retryable", retryable && !self.for_good);
-        if let Some(after) = self.retry_after {
+        let object = object.bool("retryable", retryable && !self.for_good);
+        match self.retry_after {
             // Rounded up: who waits exactly this long must not come too early.
-            error = error.num("retryAfterMs", after.as_micros().div_ceil(1000) as u64);
+            Some(after) => object.num("retryAfterMs", after.as_micros().div_ceil(1000) as u64),
+            None => object,
         }
-        error.end();
     }
 }
 

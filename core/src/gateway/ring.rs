@@ -53,6 +53,8 @@ pub(super) enum Stream {
     Chat,
     /// What the run does, step by step.
     Agent,
+    /// What it thinks; never merged past what it says between, nor that past it.
+    Thinking,
 }
 
 /// What every event of a run says about it.
@@ -112,6 +114,10 @@ impl Event {
         Self::piece(Stream::Chat, run, seq, offset, text)
     }
 
+    pub(super) fn thinking(run: Arc<RunName>, seq: u64, offset: u64, text: &str) -> Self {
+        Self::piece(Stream::Thinking, run, seq, offset, text)
+    }
+
     pub(super) fn piece(
         stream: Stream,
         run: Arc<RunName>,
@@ -141,7 +147,11 @@ impl Event {
             Kind::Plain { name, payload, .. } => object.str("event", name).raw("payload", payload),
             Kind::Chunk(chunk) => {
                 object = object.str("event", "agent");
-                let head = chunk.run.head(object.key("payload"), "chunk", chunk.seq);
+                let kind = match chunk.stream {
+                    Stream::Thinking => "thinking",
+                    Stream::Chat | Stream::Agent => "chunk",
+                };
+                let head = chunk.run.head(object.key("payload"), kind, chunk.seq);
                 head.object("payload", |o| {
                     o.str("content", &chunk.text).num("offset", chunk.offset)
                 })
@@ -315,6 +325,12 @@ impl Ring {
                     self.bytes += piece.text.len();
                     self.unsent_bytes += piece.text.len();
                     return true;
+                }
+                Some(Event(Kind::Chunk(waiting)))
+                    if waiting.run.run == piece.run.run
+                        && [waiting.stream, piece.stream].contains(&Stream::Thinking) =>
+                {
+                    return false;
                 }
                 Some(Event(Kind::Chunk(_))) => {}
                 // What is not a piece may be of the same run, and stays where it is.

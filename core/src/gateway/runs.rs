@@ -5,9 +5,11 @@
 //! ```
 
 mod known;
+mod told;
 mod wait;
 
 use super::Gateway;
+use super::agent_work::{RunFailure, StopReason};
 use super::fact::Fact;
 use super::idempotency::{Key, Once};
 use super::jobs::Job;
@@ -160,6 +162,14 @@ struct RunState {
     /// What it has said so far, for who comes later.
     text: String,
     held: Held,
+    /// Bytes of its thoughts so far, which are not kept.
+    thought: u64,
+    /// Bytes of everything that it has told besides its answer.
+    told_bytes: usize,
+    /// The tool that it waits for.
+    tool: Option<Box<str>>,
+    /// How often it has used one.
+    calls: u64,
 }
 
 #[derive(Debug, Copy, Clone, PartialEq)]
@@ -171,8 +181,14 @@ enum Stage {
 
 /// How a run ended.
 enum Ending {
-    Completed { content: String, usage: Usage, message: u64 },
-    Failed { code: Code, error: String },
+    /// `stop`: unless it was forgotten.
+    Completed {
+        content: String,
+        usage: Usage,
+        stop: Option<StopReason>,
+        message: u64,
+    },
+    Failed(RunFailure),
     Cancelled,
 }
 
@@ -180,13 +196,13 @@ impl Ending {
     /// It failed for something that may be otherwise in a moment.
     fn is_passing(&self) -> bool {
         let passing = [Code::Unavailable, Code::ResourceExhausted];
-        matches!(self, Self::Failed { code, .. } if passing.contains(code))
+        matches!(self, Self::Failed(failure) if passing.contains(&failure.code))
     }
 
     fn state(&self) -> &'static str {
         match self {
             Self::Completed { .. } => "completed",
-            Self::Failed { .. } => "failed",
+            Self::Failed(_) => "failed",
             Self::Cancelled => "cancelled",
         }
     }
@@ -346,7 +362,20 @@ impl Gateway {
             });
             let held = self.retained.hold(&turn.user, 0);
             let (since, text) = (cx.now, String::new());
-            live.run = Some(RunState { turn, stage, job, since, name, seq: 0, text, held });
+            live.run = Some(RunState {
+                turn,
+                stage,
+                job,
+                since,
+                name,
+                seq: 0,
+                text,
+                held,
+                thought: 0,
+                told_bytes: 0,
+                tool: None,
+                calls: 0,
+            });
         }
         if queued {
             self.turn_event(cx, session, Which::Running, "running");
@@ -386,8 +415,9 @@ impl Gateway {
         let history = match outcome {
             Ok(StoreOutcome::History { messages, .. }) => messages,
             _ => {
-                let error = "the history could not be read".into();
-                return self.run_failed(cx, session, Code::Unavailable, error);
+                let error = "the history could not be read";
+                let failure = RunFailure::new(Code::Unavailable, error);
+                return self.run_failed(cx, session, failure);
             }
         };
         let Some(mut state) = self.live.get_mut(session).and_then(|live| live.run.take()) else {
@@ -430,8 +460,8 @@ impl Gateway {
         }
         if let Err(refusal) = self.retained.check(&run.turn.user, text.len(), self.config.bounds())
         {
-            let error = refusal.message().to_string();
-            return self.cut_off(cx, session, refusal.code, error);
+            let failure = RunFailure::new(refusal.code, refusal.message());
+            return self.cut_off(cx, session, failure);
         }
         run.held.add(text.len());
         run.seq += 1;
@@ -445,17 +475,17 @@ impl Gateway {
     fn stop_talking(&mut self, cx: &mut Cx<'_>, session: &Arc<str>) {
         let most = self.config.bounds().answer_bytes;
         let error = format!("the agent's answer has more than {most} bytes");
-        self.cut_off(cx, session, Code::Internal, error);
+        self.cut_off(cx, session, RunFailure::new(Code::Internal, error));
     }
 
     /// There is no place for more of what the agent says.
-    fn cut_off(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, code: Code, error: String) {
+    fn cut_off(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, failure: RunFailure) {
         let job = self.live.get(session).and_then(|live| live.run.as_ref()).map(|run| run.job);
         if let Some(job) = job {
             self.drop_job(job);
             self.actions.push_back(Action::Cancel { job });
         }
-        self.run_failed(cx, session, code, error);
+        self.run_failed(cx, session, failure);
     }
 
     /// The agent is done: its answer is made durable before anybody is told.
@@ -465,6 +495,7 @@ impl Gateway {
         session: &Arc<str>,
         content: String,
         usage: Usage,
+        stop: StopReason,
     ) {
         if content.len() > self.config.bounds().answer_bytes {
             return self.stop_talking(cx, session);
@@ -490,8 +521,8 @@ impl Gateway {
             at: self.ms(cx.now),
             mark,
         };
-        let job =
-            self.start_store(cx, work, Job::Save { session: session.clone(), content, usage });
+        let job = Job::Save { session: session.clone(), content, usage, stop };
+        let job = self.start_store(cx, work, job);
         if let Some(run) = self.live.get_mut(session).and_then(|live| live.run.as_mut()) {
             run.stage = Stage::Saving;
             run.job = job;
@@ -504,38 +535,39 @@ impl Gateway {
         session: &Arc<str>,
         content: &str,
         usage: Usage,
+        stop: StopReason,
         message: Option<u64>,
     ) {
         let ending = match message {
-            Some(message) => Ending::Completed { content: content.into(), usage, message },
-            None => Ending::Failed {
-                code: Code::Unavailable,
-                error: "the answer could not be stored".into(),
-            },
+            Some(message) => {
+                Ending::Completed { content: content.into(), usage, stop: Some(stop), message }
+            }
+            None => {
+                let error = "the answer could not be stored";
+                Ending::Failed(RunFailure::new(Code::Unavailable, error))
+            }
         };
         self.end_run(cx, session, ending);
     }
 
-    pub(super) fn run_failed(
-        &mut self,
-        cx: &mut Cx<'_>,
-        session: &Arc<str>,
-        code: Code,
-        error: String,
-    ) {
-        self.end_run(cx, session, Ending::Failed { code, error });
+    pub(super) fn run_failed(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, failure: RunFailure) {
+        self.end_run(cx, session, Ending::Failed(failure));
     }
 
     fn end_run(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, ending: Ending) {
         let state = ending.state();
         let mut payload = String::new();
         match &ending {
-            Ending::Completed { content, usage, message } => Object::new(&mut payload)
+            Ending::Completed { content, usage, stop, message } => Object::new(&mut payload)
                 .str("content", content)
                 .object("usage", |o| write_usage(o, *usage))
                 .str("messageId", &message.to_string())
+                .maybe_str("stopReason", stop.map(StopReason::as_str))
                 .end(),
-            Ending::Failed { error, .. } => Object::new(&mut payload).str("error", error).end(),
+            Ending::Failed(failure) => {
+                let object = Object::new(&mut payload).str("error", &failure.error);
+                Refusal::of_run(failure, String::new()).write_hints(object).end();
+            }
             Ending::Cancelled => {}
         }
         let kind = match state {
@@ -696,6 +728,7 @@ impl Gateway {
             };
             let phase = match state.stage {
                 Stage::Saving => "saving",
+                _ if state.tool.is_some() => "tool",
                 _ if !state.text.is_empty() => "answering",
                 _ => "thinking",
             };
@@ -705,7 +738,12 @@ impl Gateway {
                 .name()
                 .write(object)
                 .object("activity", |o| {
-                    o.str("phase", phase).raw("tool", "null").num("iteration", 0)
+                    let mut o = o.str("phase", phase);
+                    match &state.tool {
+                        Some(tool) => json::string(o.key("tool"), tool),
+                        None => o.key("tool").push_str("null"),
+                    }
+                    o.num("iteration", state.calls)
                 })
                 .num("startedAt", gateway.ms(state.since))
                 .str("text", &state.text)

@@ -102,6 +102,7 @@ impl Gateway {
             .str("mode", "managed")
             .str("database", if store { "ok" } else { "error" })
             .num("tools", 0)
+            .num("agentsDown", self.agents_down() as u64)
     }
 
     pub(super) fn write_status(&self, out: &mut String, sessions: usize) {

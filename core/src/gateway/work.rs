@@ -1,5 +1,6 @@
 //! What needs I/O, as data: the host executes it elsewhere and hands the outcome back.
 
+use super::agent_work::{Progress, RunFailure, StopReason};
 use super::log_ring::{LogPage, LogQuery};
 use super::media_ledger::{MediaRoom, NoRoom};
 use super::record::{Record, RecordKind};
@@ -17,7 +18,7 @@ pub enum Work {
     /// For the store: one outcome, [`Outcome::Store`]. Works of one session must be executed, and their
     /// outcomes handed back, in the order in which they were started.
     Store(StoreWork),
-    /// For an agent: any number of [`Outcome::Chunk`], then [`Outcome::Done`] or
+    /// For an agent: any number of [`Outcome::Chunk`] and [`Outcome::Progress`], then [`Outcome::Done`] or
     /// [`Outcome::Failed`].
     Run(Run),
     /// For whoever keeps the process's log, in a [`LogRing`](super::LogRing): one outcome,
@@ -182,15 +183,19 @@ pub enum Outcome {
     Logs(LogPage),
     /// A piece of an agent's answer. More follows.
     Chunk(String),
+    /// Something else that an agent does. More follows.
+    Progress(Progress),
     /// An agent's whole answer.
     Done {
         /// The text: the chunks together.
         content: String,
         /// What it cost.
         usage: Usage,
+        /// Why it ended there.
+        stop: StopReason,
     },
-    /// The agent failed; the text goes to the user.
-    Failed(String),
+    /// The agent failed; its user is told so.
+    Failed(RunFailure),
 }
 
 /// Tokens that a run took.

@@ -43,7 +43,7 @@ impl Plan {
         let (role, user) = (Role::Operator, None);
         config.tokens = vec![Token { secret: Secret::new("operator"), role, user }];
         for name in ["stuck", "broken", "flood"] {
-            config.agents.push(Agent { id: name.into(), name: name.into() });
+            config.agents.push(Agent::new(name, name));
         }
         let bounds = &mut config.bounds;
         bounds.run_within = Duration::from_secs(120);

@@ -141,7 +141,7 @@ pub fn agent(run: &Run, rng: &mut Rng) -> (Vec<(Duration, String)>, Option<Outco
         }
         _ => {
             let usage = Usage { prompt_tokens: 1, completion_tokens: 2 };
-            Some(Outcome::Done { content: answer, usage })
+            Some(Outcome::Done { content: answer, usage, stop: StopReason::Stop })
         }
     };
     (pieces, end)

@@ -72,6 +72,8 @@ pub struct World {
     /// Runs that agents were given, and those that were cancelled.
     pub runs: Vec<Run>,
     pub cancelled: usize,
+    /// What the agent `script` does, step by step.
+    pub script: Vec<Outcome>,
     limits: Arc<Limits>,
     /// Outcomes to come: when, in which order, from which node, for which job.
     due: BTreeMap<(Instant, u64), (usize, JobId, Outcome)>,
@@ -123,7 +125,7 @@ pub fn config() -> GatewayConfig {
     ];
     config.owner_ids = vec!["root".into()];
     for name in ["stuck", "broken"] {
-        config.agents.push(Agent { id: name.into(), name: name.into() });
+        config.agents.push(Agent::new(name, name));
     }
     // Tests fill queues with long texts.
     config.max_message_chars = 1_000_000;
@@ -186,6 +188,7 @@ impl World {
             on_the_way: Vec::new(),
             runs: Vec::new(),
             cancelled: 0,
+            script: Vec::new(),
             limits,
             due: BTreeMap::new(),
             ticket: 0,
@@ -655,6 +658,12 @@ impl World {
                 let mut wait = step;
                 match &*run.agent {
                     "stuck" => {}
+                    "script" => {
+                        for outcome in self.script.clone() {
+                            self.later(wait, node, job, outcome);
+                            wait += step;
+                        }
+                    }
                     "broken" => self.later(wait, node, job, Outcome::Failed("out of order".into())),
                     _ => {
                         for chunk in echo_chunks(&run.message) {
@@ -663,7 +672,12 @@ impl World {
                         }
                         let content = run.message.to_string();
                         let usage = Usage { prompt_tokens: 1, completion_tokens: 2 };
-                        self.later(wait, node, job, Outcome::Done { content, usage });
+                        self.later(
+                            wait,
+                            node,
+                            job,
+                            Outcome::Done { content, usage, stop: StopReason::Stop },
+                        );
                     }
                 }
                 self.runs.push(run);

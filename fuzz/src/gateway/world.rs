@@ -203,7 +203,11 @@ impl World {
                     wait += step;
                 }
                 let content = run.message.to_string();
-                self.later(wait, job, Outcome::Done { content, usage: Usage::default() });
+                self.later(
+                    wait,
+                    job,
+                    Outcome::Done { content, usage: Usage::default(), stop: StopReason::Stop },
+                );
             }
         }
     }
@@ -238,7 +242,7 @@ fn config() -> GatewayConfig {
         token("viewer", Role::Viewer),
     ];
     for name in ["stuck", "broken"] {
-        config.agents.push(Agent { id: name.into(), name: name.into() });
+        config.agents.push(Agent::new(name, name));
     }
     config
 }

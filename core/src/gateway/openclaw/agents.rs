@@ -69,7 +69,7 @@ impl Gateway {
                 .str("id", &agent.id)
                 .str("name", &agent.name)
                 .str("provider", PROVIDER)
-                .bool("available", true)
+                .bool("available", self.is_agent_available(&agent.id))
                 .list("input", ["text"], json::string)
                 .end();
         });

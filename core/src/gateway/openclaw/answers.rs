@@ -62,6 +62,8 @@ struct Sent<'a> {
     content: Option<Cow<'a, str>>,
     #[serde(borrow)]
     usage: Option<&'a RawValue>,
+    #[serde(rename = "stopReason", borrow)]
+    stop: Option<Cow<'a, str>>,
     #[serde(default)]
     cancelled: bool,
     #[serde(default)]
@@ -101,6 +103,10 @@ pub(super) struct Final<'a> {
     pub(super) session: &'a str,
     pub(super) content: Option<&'a str>,
     pub(super) error: Option<&'a str>,
+    /// The gateway's own code of the error.
+    pub(super) code: Option<&'a str>,
+    pub(super) retry_after: Option<u64>,
+    pub(super) stop: Option<&'a str>,
     pub(super) usage: Option<&'a str>,
     pub(super) ms: u64,
 }
@@ -110,7 +116,13 @@ impl Final<'_> {
     pub(super) fn write(&self, out: &mut String) {
         if let Some(error) = self.error {
             out.push_str("\"ok\":false,\"error\":");
-            Object::new(out).str("code", Code::Unavailable.as_str()).str("message", error).end();
+            let late = Code::AgentTimeout.as_str();
+            let code = if self.code == Some(late) { late } else { Code::Unavailable.as_str() };
+            let object = Object::new(out).str("code", code).str("message", error);
+            match self.retry_after {
+                Some(ms) => object.bool("retryable", true).num("retryAfterMs", ms).end(),
+                None => object.end(),
+            }
             out.push_str(",\"payload\":");
             return Object::new(out)
                 .str("runId", self.key)
@@ -141,7 +153,10 @@ impl Final<'_> {
                             }
                         })
                         .bool("aborted", aborted)
-                        .str("stopReason", if aborted { "aborted" } else { "stop" })
+                        .str(
+                            "stopReason",
+                            if aborted { "aborted" } else { self.stop.unwrap_or("stop") },
+                        )
                 })
             })
             .end();
@@ -259,6 +274,9 @@ impl Gateway {
                 session: &sent.session,
                 content: sent.content.as_deref(),
                 error: None,
+                code: None,
+                retry_after: None,
+                stop: sent.stop.as_deref(),
                 usage: sent.usage.map(RawValue::get),
                 ms: 0,
             };

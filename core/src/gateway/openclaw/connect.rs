@@ -18,6 +18,7 @@ use super::node_surface::Manifest;
 use super::paired_device::{About, PairedDevice, Standing, Via};
 use super::peer::{Peer, Protocol};
 use super::scopes::Scopes;
+use super::work_events::TOOL_EVENTS;
 use crate::frame::CloseCode;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -212,6 +213,7 @@ impl Gateway {
             device,
             paired: None,
             manifest: (role == PeerRole::Node).then(|| Arc::new(Manifest::of(params))),
+            tools: params.caps.iter().any(|cap| **cap == *TOOL_EVENTS),
             all_sessions: false,
             sessions: BTreeSet::new(),
             refused: 0,

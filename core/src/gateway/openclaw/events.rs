@@ -60,7 +60,9 @@ struct Shutdown {
 pub(super) enum To<'a> {
     /// Everybody who sees conversations.
     Readers,
-    /// Those of them who want to know of every session.
+    /// Those of them whose clients show what tools do.
+    ToolWatchers,
+    /// Readers who want to know of every session.
     Watchers,
     /// Those, and who wants to know what is said in this one.
     Listeners(&'a str),
@@ -165,6 +167,9 @@ impl Gateway {
         event: &Event,
     ) {
         match &event.0 {
+            Kind::Chunk(chunk) if chunk.stream == Stream::Thinking => {
+                self.openclaw_thinking(cx, from, users, chunk);
+            }
             Kind::Chunk(chunk) => self.openclaw_chunk(cx, from, users, chunk),
             Kind::Plain { name: "agent", payload, run: Some(run), .. } => {
                 if let Ok(event) = serde_json::from_str::<AgentEvent<'_>>(payload) {
@@ -217,6 +222,7 @@ impl Gateway {
         let peer = || self.conns.get(&link.conn()?)?.openclaw.as_ref();
         match to {
             To::Readers => true,
+            To::ToolWatchers => view.tools,
             To::Watchers => peer().is_some_and(|peer| peer.all_sessions),
             To::Listeners(session) => {
                 peer().is_some_and(|peer| peer.all_sessions || peer.sessions.contains(session))

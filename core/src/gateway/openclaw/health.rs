@@ -147,6 +147,7 @@ impl Gateway {
                     .str("name", &known.name)
                     .bool("isDefault", id == agent);
                 object = object.object("heartbeat", no_heartbeat);
+                object = self.write_agent_link(object, &known.id);
                 sessions.write_ages(object.key("sessions"), Some(&known.id), now_ms);
                 object.end();
             });
@@ -218,6 +219,14 @@ impl Gateway {
         let next = *self.openclaw.pulse.next.get_or_insert(now + EVERY);
         self.openclaw.pulse.waiting.insert(viewer);
         self.arm_health(next.min(now + AFTER));
+    }
+
+    /// Something that it tells is otherwise now: everybody who is there is told.
+    pub(in crate::gateway) fn health_changed(&mut self, now: Instant) {
+        let viewers: Vec<_> = self.operators().map(|(_, viewer)| viewer).collect();
+        for viewer in viewers {
+            self.health_soon(now, viewer);
+        }
     }
 
     /// One timer for all, and none while nobody is there.

@@ -24,7 +24,7 @@
 //! | `nodes` `node_connections` `node_surface` `node_pairing` | nodes: which are there, and what of each was approved |
 //! | `node_methods` `node_invoke` `node_invokes` `node_reports` | nodes: seen, decided about, told what to do, and what they say |
 //! | `agents` `config` `health` `logs` `presence` `wake` `nothing` | the gateway itself, and what it does not have |
-//! | `answers` `events` `run_events` `said` `session_events` | what leaves |
+//! | `answers` `events` `run_events` `said` `work_events` `session_events` | what leaves |
 
 mod agents;
 mod answers;
@@ -75,6 +75,7 @@ mod session_row;
 mod sessions;
 mod table;
 mod wake;
+mod work_events;
 
 pub(super) use answers::{Then, code};
 pub(super) use browse::Browse;

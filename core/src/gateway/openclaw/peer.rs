@@ -50,6 +50,8 @@ pub(in crate::gateway) struct Peer {
     pub(in crate::gateway) paired: Option<u64>,
     /// What it says it can do, if it is a node.
     pub(in crate::gateway) manifest: Option<Arc<Manifest>>,
+    /// It shows what tools do.
+    pub(in crate::gateway) tools: bool,
     /// It wants to know of every session.
     pub(in crate::gateway) all_sessions: bool,
     /// It wants to know what is said in these.
@@ -66,6 +68,8 @@ pub(in crate::gateway) struct View {
     pub(in crate::gateway) protocol: Protocol,
     /// It sees conversations and who is connected.
     pub(in crate::gateway) reads: bool,
+    /// It shows what tools do.
+    pub(in crate::gateway) tools: bool,
 }
 
 impl Peer {
@@ -88,6 +92,6 @@ impl Peer {
 
     pub(in crate::gateway) fn view(&self) -> View {
         let reads = self.role == PeerRole::Operator && self.scopes.allows(Scopes::READ);
-        View { protocol: self.protocol, reads }
+        View { protocol: self.protocol, reads, tools: self.tools }
     }
 }

@@ -44,6 +44,24 @@ pub(super) struct Inner<'a> {
     pub(super) error: Option<Cow<'a, str>>,
     #[serde(rename = "messageId", borrow)]
     pub(super) id: Option<Cow<'a, str>>,
+    #[serde(rename = "stopReason", borrow)]
+    pub(super) stop: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) code: Option<Cow<'a, str>>,
+    #[serde(rename = "retryAfterMs")]
+    pub(super) retry_after: Option<u64>,
+    pub(super) attempt: Option<u64>,
+    #[serde(rename = "maxAttempts")]
+    pub(super) most: Option<u64>,
+    #[serde(borrow)]
+    pub(super) name: Option<Cow<'a, str>>,
+    #[serde(rename = "id", borrow)]
+    pub(super) call: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) arguments: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) result: Option<Cow<'a, str>>,
+    pub(super) is_error: Option<bool>,
 }
 
 /// A `chat.turn` event of the gateway's own.
@@ -141,6 +159,8 @@ impl Gateway {
                 self.openclaw.said.remove(&run.run);
                 self.end_awaited(cx, run, inner);
             }
+            "tool.call" | "tool.result" => self.openclaw_tool(cx, from, users, run, inner),
+            "run.retrying" => self.openclaw_retrying(cx, from, users, run, inner),
             _ => {}
         }
     }
@@ -180,6 +200,7 @@ impl Gateway {
         said.agent += 1;
         let (started, partial) = (said.started, std::mem::take(&mut said.text));
         let aborted = inner.content.is_none() && inner.error.is_none();
+        let stop = inner.stop.as_deref().unwrap_or("stop");
         let mut payload = String::new();
         run.write_agent(&mut payload, said.agent, "lifecycle", now)
             .object("data", |o| match &inner.error {
@@ -189,7 +210,7 @@ impl Gateway {
                     .num("startedAt", started)
                     .num("endedAt", now)
                     .bool("aborted", aborted)
-                    .str("stopReason", if aborted { "aborted" } else { "stop" }),
+                    .str("stopReason", if aborted { "aborted" } else { stop }),
             })
             .end();
         let end = Event::named_of_run("agent", run, &payload, false);
@@ -197,7 +218,7 @@ impl Gateway {
         match (&inner.content, &inner.error) {
             (Some(content), _) => {
                 let chat = run.write_chat(&mut payload, said.chat, "final");
-                let mut chat = write_message(chat, content, now).str("stopReason", "stop");
+                let mut chat = write_message(chat, content, now).str("stopReason", stop);
                 if let Some(usage) = inner.usage {
                     chat = chat.raw("usage", usage.get());
                 }
@@ -206,7 +227,7 @@ impl Gateway {
             (None, Some(error)) => run
                 .write_chat(&mut payload, said.chat, "error")
                 .str("errorMessage", error)
-                .str("errorKind", "unknown")
+                .str("errorKind", error_kind(inner.code.as_deref()))
                 .end(),
             (None, None) => {
                 let mut chat = run.write_chat(&mut payload, said.chat, "aborted");
@@ -268,10 +289,22 @@ impl Gateway {
                 session: &run.session,
                 content: inner.content.as_deref(),
                 error: inner.error.as_deref(),
+                code: inner.code.as_deref(),
+                retry_after: inner.retry_after,
+                stop: inner.stop.as_deref(),
                 usage: inner.usage.map(RawValue::get),
                 ms: cx.now.saturating_duration_since(since).as_millis() as u64,
             };
             self.write_answer(cx, conn, &id, None, |_, out| done.write(out));
         }
+    }
+}
+
+/// The word of this dialect for why a run failed.
+fn error_kind(code: Option<&str>) -> &'static str {
+    match code {
+        Some("AGENT_TIMEOUT") => "timeout",
+        Some("RESOURCE_EXHAUSTED") => "rate_limit",
+        _ => "unknown",
     }
 }

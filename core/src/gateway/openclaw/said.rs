@@ -68,6 +68,13 @@ pub(super) fn write_chunk(
     }
     let mut object = Object::new(out).str("type", "event");
     match chunk.stream {
+        Stream::Thinking => {
+            object = object.str("event", "agent");
+            let agent = chunk.run.write_agent(object.key("payload"), chunk.seq, "thinking", now_ms);
+            // Thoughts are not kept, so only their beginning can be told as a whole.
+            let whole = (start == 0).then_some(&*chunk.text);
+            agent.object("data", |o| o.maybe_str("text", whole).str("delta", &chunk.text)).end();
+        }
         Stream::Chat => {
             object = object.str("event", "chat");
             let mut chat = chunk.run.write_chat(object.key("payload"), chunk.seq, "delta");

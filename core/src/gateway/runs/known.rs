@@ -2,6 +2,7 @@
 //! is answered as it was, or its run is begun again for the message that is stored already.
 
 use super::super::Gateway;
+use super::super::agent_work::{RunFailure, StopReason};
 use super::super::bus::{BusMessage, NodeId, Route};
 use super::super::idempotency::{Key, Once, other_session};
 use super::super::jobs::Job;
@@ -142,7 +143,7 @@ impl Gateway {
         let end = match ending {
             Ending::Completed { .. } => return,
             ending if ending.is_passing() => return,
-            Ending::Failed { code, error } => {
+            Ending::Failed(RunFailure { code, error, .. }) => {
                 let (timeout, error) = (*code == Code::AgentTimeout, error.as_str().into());
                 RunEnd::Failed { timeout, error }
             }
@@ -162,11 +163,11 @@ impl From<RunEnd> for Ending {
     fn from(end: RunEnd) -> Self {
         match end {
             RunEnd::Completed { message, content, usage } => {
-                Self::Completed { content: content.as_ref().into(), usage, message }
+                Self::Completed { content: content.as_ref().into(), usage, stop: None, message }
             }
             RunEnd::Failed { timeout, error } => {
                 let code = if timeout { Code::AgentTimeout } else { Code::Internal };
-                Self::Failed { code, error: error.as_ref().into() }
+                Self::Failed(RunFailure::new(code, &*error))
             }
             RunEnd::Cancelled => Self::Cancelled,
         }
@@ -177,19 +178,19 @@ impl Ending {
     /// The answer to the request whose run ended like this.
     pub(super) fn body(self, run: &Name<'_>, session: &str) -> Body {
         match self {
-            Self::Completed { content, usage, message } => Body::ok(|o| {
+            Self::Completed { content, usage, stop, message } => Body::ok(|o| {
+                // One that was cut short says so.
+                let stop = stop.filter(|stop| *stop != StopReason::Stop);
                 run.write(o)
                     .str("sessionKey", session)
                     .str("content", &content)
                     .object("usage", |o| super::write_usage(o, usage))
                     .str("messageId", &message.to_string())
+                    .maybe_str("stopReason", stop.map(StopReason::as_str))
             }),
-            Self::Failed { code, error } => {
-                let text = format!("run failed: {error}");
-                let refusal = match code {
-                    Code::ResourceExhausted => Refusal::exhausted(text, SOON),
-                    code => Refusal::new(code, text),
-                };
+            Self::Failed(failure) => {
+                let text = format!("run failed: {}", failure.error);
+                let refusal = Refusal::of_run(&failure, text);
                 refusal.details(|o| run.write(o).str("sessionKey", session)).into()
             }
             Self::Cancelled => {

@@ -137,7 +137,7 @@ impl Gateway {
         ending: &Ending,
     ) {
         let error = match ending {
-            Ending::Failed { error, .. } => Some(cut(error, MAX_ERROR).into()),
+            Ending::Failed(failure) => Some(cut(&failure.error, MAX_ERROR).into()),
             _ => None,
         };
         let (owner, state, at) = (owner.clone(), ending.state(), self.ms(cx.now));

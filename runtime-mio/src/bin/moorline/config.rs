@@ -1,18 +1,23 @@
 //! The configuration: defaults, then `moorline.json5`, then `MOORLINE_*` variables, then flags; each
 //! overrides those before it.
 
+mod agents;
 mod jwt;
 mod keys;
 mod layers;
+mod members;
+mod openai;
 mod origin;
 mod reading;
 mod secret;
 mod slot;
 mod tree;
 
+pub(crate) use agents::{AgentSettings, Backend};
 pub(crate) use jwt::NamedJwtKey;
 pub(crate) use keys::{KEYS, Key};
 pub(crate) use layers::{Loaded, Sources};
+pub(crate) use openai::OpenAiSettings;
 pub(crate) use origin::{Origin, Problem};
 pub(crate) use secret::NamedSecret;
 
@@ -34,6 +39,7 @@ pub(crate) struct Settings {
     pub(crate) token: Option<NamedSecret>,
     pub(crate) tokens: Vec<NamedSecret>,
     pub(crate) jwt: Vec<NamedJwtKey>,
+    pub(crate) agents: Vec<AgentSettings>,
     pub(crate) state_dir: Option<PathBuf>,
     /// Conversations stay in memory.
     pub(crate) ephemeral: bool,
@@ -49,7 +55,7 @@ pub(crate) struct Settings {
     pub(crate) ui_file: u32,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
-    /// What goes to the gateway as it is. Its tokens, keys and its address are not here.
+    /// What goes to the gateway as it is. Its tokens, keys, agents and its address are not here.
     pub(crate) gateway: GatewayConfig,
 }
 
@@ -62,6 +68,7 @@ impl Default for Settings {
             token: None,
             tokens: Vec::new(),
             jwt: Vec::new(),
+            agents: vec![AgentSettings::echo()],
             state_dir: None,
             ephemeral: false,
             media_keep: Duration::from_secs(30 * 24 * 60 * 60),
@@ -105,6 +112,7 @@ impl Settings {
             listen,
             tokens: tokens.into_iter().map(|token| Token::admin(token.secret.clone())).collect(),
             jwt: self.jwt.iter().map(|named| named.key.clone()).collect(),
+            agents: self.agents.iter().map(AgentSettings::agent).collect(),
             limits: self.limits(),
             pages: self.pages(),
             site: self.site(),

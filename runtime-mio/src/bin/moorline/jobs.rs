@@ -1,18 +1,21 @@
 //! What must not run on a loop thread: the store, the agents, the files of uploads, those of a site and
 //! the log in memory, each on a thread of its own.
 
-mod echo_agent;
+mod agents;
 mod logs;
 mod media;
 pub(crate) mod site;
 mod store;
 
+pub(crate) use agents::{Agents, Endpoint};
 pub(crate) use media::MediaDir;
 pub(crate) use store::Store;
 
+use crate::config::AgentSettings;
 use crate::log_tail::LogTail;
-use moorline_core::gateway::{BusMessage, JobId, Outcome, Work};
+use moorline_core::gateway::{AgentState, BusMessage, JobId, Outcome, Work};
 use moorline_mio::Handle;
+use smol::channel;
 use std::io;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::JoinHandle;
@@ -25,16 +28,21 @@ pub(crate) enum Incoming {
     Outcome(JobId, Outcome),
     /// Another loop says something.
     Bus(BusMessage),
+    /// The link to an agent, by its id, is like this now.
+    Agent(String, AgentState),
 }
 
-/// Outcomes that wait for a loop. A store or an agent that is faster than the loop waits, too.
+/// Outcomes that wait for a loop, from threads and as many from tasks. A store or an agent that is faster than
+/// the loop waits, too.
 const WAITING: usize = 1024;
 
 /// Where to put things for one loop.
 #[derive(Debug, Clone)]
 pub(crate) struct Mailbox {
     outcomes: SyncSender<(JobId, Outcome)>,
-    bus: Sender<BusMessage>,
+    /// The same for tasks, which must not block: many share a thread.
+    streams: channel::Sender<(JobId, Outcome)>,
+    said: Sender<Incoming>,
     handle: Handle,
 }
 
@@ -42,14 +50,17 @@ pub(crate) struct Mailbox {
 #[derive(Debug)]
 pub(crate) struct Inbox {
     outcomes: Receiver<(JobId, Outcome)>,
-    bus: Receiver<BusMessage>,
+    streams: channel::Receiver<(JobId, Outcome)>,
+    said: Receiver<Incoming>,
 }
 
 impl Mailbox {
     pub(crate) fn new(handle: Handle) -> (Self, Inbox) {
         let (outcomes, done) = mpsc::sync_channel(WAITING);
-        let (bus, said) = mpsc::channel();
-        (Self { outcomes, bus, handle }, Inbox { outcomes: done, bus: said })
+        let (streams, streamed) = channel::bounded(WAITING);
+        let (say, said) = mpsc::channel();
+        let inbox = Inbox { outcomes: done, streams: streamed, said };
+        (Self { outcomes, streams, said: say, handle }, inbox)
     }
 
     /// Hands an outcome over; blocks while the loop has many to take. Not to be called on a loop.
@@ -60,10 +71,31 @@ impl Mailbox {
         }
     }
 
+    /// The same for tasks: waits while the loop has many to take.
+    async fn deliver(&self, id: JobId, outcome: Outcome) {
+        if self.streams.send((id, outcome)).await.is_ok() {
+            self.handle.wake();
+        }
+    }
+
     /// Says something to the loop, from another one: it never blocks, and so is not bounded here but by
     /// what gateways say to each other.
     pub(crate) fn say(&self, message: BusMessage) {
-        if self.bus.send(message).is_ok() {
+        self.put(Incoming::Bus(message));
+    }
+
+    /// Tells the loop how an agent is. That changes seldom.
+    fn tell_agent(&self, agent: &str, state: AgentState) {
+        self.put(Incoming::Agent(agent.into(), state));
+    }
+
+    /// Hands over an outcome that is known at once, on a loop; there is one for each job at most.
+    fn answer(&self, id: JobId, outcome: Outcome) {
+        self.put(Incoming::Outcome(id, outcome));
+    }
+
+    fn put(&self, incoming: Incoming) {
+        if self.said.send(incoming).is_ok() {
             self.handle.wake();
         }
     }
@@ -82,8 +114,11 @@ impl Inbox {
 
     /// The next message; other loops' come first, they are the ones that cannot wait.
     pub(crate) fn take(&self) -> Option<Incoming> {
-        let said = self.bus.try_recv().ok().map(Incoming::Bus);
-        said.or_else(|| self.outcomes.try_recv().ok().map(|(id, done)| Incoming::Outcome(id, done)))
+        let said = self.said.try_recv().ok();
+        said.or_else(|| {
+            let outcome = self.outcomes.try_recv().ok().or_else(|| self.streams.try_recv().ok());
+            outcome.map(|(id, outcome)| Incoming::Outcome(id, outcome))
+        })
     }
 }
 
@@ -95,10 +130,10 @@ struct Job {
 }
 
 /// Executes the work of all loops.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Jobs {
     store: Sender<store::Task>,
-    agent: Sender<echo_agent::Task>,
+    agents: Agents,
     media: Sender<media::Task>,
     site: Sender<site::Task>,
     logs: Sender<logs::Task>,
@@ -112,13 +147,19 @@ impl Jobs {
         store: Store,
         media: MediaDir,
         log: LogTail,
+        agents: &[AgentSettings],
     ) -> io::Result<(Self, [JoinHandle<()>; 2])> {
         let (store, store_thread) = store::start(store, mailboxes.to_vec())?;
         let (media, media_thread) = media::start(media, mailboxes.to_vec())?;
-        let agent = echo_agent::start(mailboxes.to_vec())?;
+        let agents = Agents::start(mailboxes, agents)?;
         let site = site::start(mailboxes.to_vec())?;
         let logs = logs::start(log, mailboxes.to_vec())?;
-        Ok((Self { store, agent, media, site, logs }, [store_thread, media_thread]))
+        Ok((Self { store, agents, media, site, logs }, [store_thread, media_thread]))
+    }
+
+    /// The agents, to replace them.
+    pub(crate) fn agents(&self) -> &Agents {
+        &self.agents
     }
 
     /// Takes on a piece of work of the loop `node`.
@@ -138,14 +179,12 @@ impl Jobs {
             Work::Logs(query) => {
                 let _ = self.logs.send(logs::Task { job, query });
             }
-            Work::Run(run) => {
-                let _ = self.agent.send(echo_agent::Task::Start(job, run));
-            }
+            Work::Run(run) => self.agents.begin(job, run),
         }
     }
 
     /// Stops a run. Work for the store is short and goes on.
     pub(crate) fn cancel(&self, node: usize, id: JobId) {
-        let _ = self.agent.send(echo_agent::Task::Cancel(Job { node, id }));
+        self.agents.cancel(Job { node, id });
     }
 }

@@ -53,7 +53,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
 
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Mailbox::new).unzip();
-    let (jobs, threads) = Jobs::start(&mailboxes, store, media, log_tail)?;
+    let (jobs, threads) = Jobs::start(&mailboxes, store, media, log_tail, &settings.agents)?;
     let (reloads, reload_inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Reload::channel).unzip();
     let nodes: Vec<_> = gateways
@@ -68,6 +68,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
             Mutex::new(Some(node))
         })
         .collect();
+    let agents = jobs.agents().clone();
     drop((jobs, mailboxes));
     let announcement = announcement(&server, &state, settings, kept.as_ref());
     tracing::info!(
@@ -80,7 +81,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         "serving"
     );
     let address = server.local_addr();
-    let mut reloader = Reloader::new(sources, loaded, address, state, log_level, reloads);
+    let mut reloader = Reloader::new(sources, loaded, address, state, log_level, agents, reloads);
     signals::watch(server.handles(), move || reloader.reload())?;
     // Signals are watched from here on, so who reads this may send them.
     let mut out = std::io::stdout();

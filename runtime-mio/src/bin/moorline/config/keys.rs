@@ -128,7 +128,7 @@ pub(crate) const KEYS: &[Key] = &[
     live("gateway.console", |s| Flag(&mut s.console), "Serve the web page at `/` and `/console`."),
     live("gateway.ui_dir", |s| Path(&mut s.ui_dir), "A folder of files to serve at `/`, such as another web page: see control-ui.md. Whoever may ask this gateway may read them."),
     live("gateway.ui_file_bytes", |s| U32(&mut s.ui_file), "A file of that folder. Larger ones get 403.").from(1024, 1024 * MIB),
-    live("agents", |s| Agents(&mut s.gateway.agents), "The agents that users can talk to; the first is the default. Each of them echoes in this version."),
+    live("agents", |s| Agents(&mut s.agents), "The agents that users can talk to; the first is the default. See agents.md for backends; one without echoes."),
     fixed("state_dir", |s| Path(&mut s.state_dir), "Folder of the token, the database, the uploaded files and the lock."),
     fixed("ephemeral", |s| Flag(&mut s.ephemeral), "Keep sessions, API keys, devices and revocations in memory only: a restart forgets them, and a revoked token is good again."),
     fixed("loops", |s| U16(&mut s.loops), "Event loops, each a thread with its own listener.").from(1, 64),

@@ -1,6 +1,7 @@
 //! Layers on their way into the settings: each entry is checked, put in its place, and noted with who
 //! said it.
 
+use super::agents::AgentSettings;
 use super::jwt::NamedJwtKey;
 use super::keys::{self, KEYS, Key};
 use super::origin::{Origin, Problem};
@@ -79,10 +80,15 @@ impl Reading {
                 Value::List(list) => list.iter().any(NamedJwtKey::is_inline_secret),
                 _ => false,
             });
-        if (inline || jwt) && secret::is_open_to_others(path) {
+        let agents = self.origins.contains_key("agents")
+            && find(&tree, "agents").is_some_and(|node| match node.value {
+                Value::List(list) => list.iter().any(AgentSettings::has_inline_secret),
+                _ => false,
+            });
+        if (inline || jwt || agents) && secret::is_open_to_others(path) {
             let path = path.display();
             self.warnings.push(format!(
-                "{path} holds a token and can be read by others: run chmod 600 on it"
+                "{path} holds a secret and can be read by others: run chmod 600 on it"
             ));
         }
     }

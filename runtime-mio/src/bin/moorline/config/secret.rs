@@ -27,13 +27,36 @@ impl NamedSecret {
     }
 }
 
+/// A secret that is sent to others, such as the key of an endpoint. Nothing can print it.
+#[derive(Clone)]
+pub(crate) struct SentSecret {
+    text: Box<str>,
+    fingerprint: String,
+}
+
+impl SentSecret {
+    pub(super) fn new(text: &str) -> Self {
+        Self { text: text.into(), fingerprint: NamedSecret::new(text).shown() }
+    }
+
+    /// What may be shown of it.
+    pub(crate) fn shown(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// For the wire, and nothing else.
+    pub(crate) fn expose(&self) -> &str {
+        &self.text
+    }
+}
+
 /// Whether other users than the owner can read a file.
 pub(super) fn is_open_to_others(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o044 != 0)
 }
 
 /// A secret from a file, without the line end that editors add.
-pub(super) fn from_file(path: &Path) -> Result<NamedSecret, String> {
+pub(super) fn from_file(path: &Path) -> Result<String, String> {
     let text = fs::read_to_string(path).map_err(|error| match error.kind() {
         // The system's words for it hold no path.
         io::ErrorKind::InvalidData => format!("{} is not text", path.display()),
@@ -41,15 +64,15 @@ pub(super) fn from_file(path: &Path) -> Result<NamedSecret, String> {
     })?;
     match text.trim_end_matches(['\n', '\r']) {
         "" => Err(format!("{} is empty", path.display())),
-        text => Ok(NamedSecret::new(text)),
+        text => Ok(text.into()),
     }
 }
 
 /// A secret from a variable.
-pub(super) fn from_env(name: &str) -> Result<NamedSecret, String> {
+pub(super) fn from_env(name: &str) -> Result<String, String> {
     match std::env::var(name) {
         Ok(text) if text.is_empty() => Err(format!("the variable {name} is empty")),
-        Ok(text) => Ok(NamedSecret::new(&text)),
+        Ok(text) => Ok(text),
         Err(std::env::VarError::NotPresent) => Err(format!("the variable {name} is not set")),
         Err(std::env::VarError::NotUnicode(_)) => Err(format!("the variable {name} is not text")),
     }

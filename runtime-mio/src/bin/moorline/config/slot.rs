@@ -1,10 +1,11 @@
 //! One setting's place: what may be put there, and how it is shown.
 
+use super::agents::{self, AgentSettings};
 use super::jwt::{self, NamedJwtKey};
 use super::secret::{self, NamedSecret};
 use super::tree::{Member, Node, Value};
 use crate::cli::LogFormat;
-use moorline_core::gateway::{Agent, ConfigError, ForwardedHeader};
+use moorline_core::gateway::{ConfigError, ForwardedHeader};
 use serde_json::{Value as Json, json};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ pub(super) enum Slot<'s> {
     Format(&'s mut LogFormat),
     Header(&'s mut ForwardedHeader),
     Names(&'s mut Vec<String>, Check),
-    Agents(&'s mut Vec<Agent>),
+    Agents(&'s mut Vec<AgentSettings>),
     Secret(&'s mut Option<NamedSecret>),
     Secrets(&'s mut Vec<NamedSecret>),
     Jwt(&'s mut Vec<NamedJwtKey>),
@@ -72,7 +73,7 @@ impl Slot<'_> {
             Self::Format(_) => words(&LOG_FORMATS),
             Self::Header(_) => words(&HEADERS),
             Self::Names(..) => "a list of texts".into(),
-            Self::Agents(_) => "a list of objects {id, name}".into(),
+            Self::Agents(_) => agents::ALLOWED.into(),
             Self::Secret(_) => "a text, {file: \"path\"} or {env: \"NAME\"}".into(),
             Self::Jwt(_) => jwt::ALLOWED.into(),
             Self::Secrets(_) => {
@@ -97,10 +98,7 @@ impl Slot<'_> {
             Self::Format(format) => json!(word(&LOG_FORMATS, format)),
             Self::Header(header) => json!(word(&HEADERS, header)),
             Self::Names(names, _) => json!(names),
-            Self::Agents(agents) => {
-                let agents = agents.iter().map(|agent| json!({"id": agent.id, "name": agent.name}));
-                Json::Array(agents.collect())
-            }
+            Self::Agents(agents) => Json::Array(agents.iter().map(AgentSettings::show).collect()),
             Self::Secret(secret) => json!(secret.as_ref().map(NamedSecret::shown)),
             Self::Jwt(keys) => Json::Array(keys.iter().map(NamedJwtKey::show).collect()),
             Self::Secrets(secrets) => {
@@ -187,7 +185,10 @@ impl Slot<'_> {
             }
             Self::Agents(place) => {
                 let Value::List(list) = &node.value else { return Err(expected(node)) };
-                *place = list.iter().map(agent).collect::<Result<_, _>>()?;
+                *place = list
+                    .iter()
+                    .map(|node| AgentSettings::read(node, context))
+                    .collect::<Result<_, _>>()?;
             }
             Self::Jwt(place) => {
                 let Value::List(list) = &node.value else { return Err(expected(node)) };
@@ -213,7 +214,7 @@ impl Slot<'_> {
     }
 }
 
-fn whole(node: &Node) -> Option<u64> {
+pub(super) fn whole(node: &Node) -> Option<u64> {
     match node.value {
         Value::Whole(number) => number.try_into().ok(),
         // 1e6 is a whole number, too.
@@ -246,43 +247,26 @@ fn entry(node: &Node, check: Check) -> Result<String, Wrong> {
     Ok(text.clone())
 }
 
-fn agent(node: &Node) -> Result<Agent, Wrong> {
-    let Value::Object(members) = &node.value else {
-        let message = format!("expected an object {{id, name}}, found {}", node.value.kind());
-        return Err(Wrong { at: node.at, message });
-    };
-    let (mut id, mut name) = (None, None);
-    for Member { at, key, node } in members {
-        let place = match key.as_str() {
-            "id" => &mut id,
-            "name" => &mut name,
-            _ => {
-                let message = format!("an agent has no key {key:?}, only id and name");
-                return Err(Wrong { at: *at, message });
-            }
-        };
-        if place.replace(entry(node, |_| Ok(()))?).is_some() {
-            return Err(Wrong { at: *at, message: format!("{key} stands here twice") });
-        }
-    }
-    let Some(id) = id else {
-        return Err(Wrong { at: node.at, message: "an agent needs an id".into() });
-    };
-    Ok(Agent { name: name.unwrap_or_else(|| id.clone()), id })
-}
-
 pub(super) fn read_secret(
     node: &Node,
     allowed: &str,
     context: &mut Context<'_>,
 ) -> Result<NamedSecret, Wrong> {
+    read_secret_text(node, allowed, context).map(|text| NamedSecret::new(&text))
+}
+
+pub(super) fn read_secret_text(
+    node: &Node,
+    allowed: &str,
+    context: &mut Context<'_>,
+) -> Result<String, Wrong> {
     let wrong = |at, message| Wrong { at, message };
     let expected = || format!("expected {allowed}, found {}", node.value.kind());
     let members = match &node.value {
         Value::Text(text) if text.is_empty() => {
             return Err(wrong(node.at, "a token is empty".into()));
         }
-        Value::Text(text) => return Ok(NamedSecret::new(text)),
+        Value::Text(text) => return Ok(text.clone()),
         Value::Object(members) => members,
         _ => return Err(wrong(node.at, expected())),
     };

@@ -28,9 +28,9 @@ export class Agents extends EventTarget {
 
   take(list) {
     const known = this.agents;
-    this.agents = new Map(list.map(({ id, name, status, isRunning }) => {
+    this.agents = new Map(list.map(({ id, name, status, isRunning, link }) => {
       const runs = known.get(id)?.runs ?? new Map();
-      return [id, { runs, failure: known.get(id)?.failure ?? null, id, name, status, busy: isRunning }];
+      return [id, { runs, failure: known.get(id)?.failure ?? null, id, name, status, reach: link, busy: isRunning }];
     }));
     this.asOf = Date.now();
     this.dispatchEvent(new Event('change'));
@@ -56,10 +56,11 @@ export class Agents extends EventTarget {
     return this.agents.get(id)?.name || id;
   }
 
-  /** `unknown`, `working`, `failed` or `idle`. */
+  /** `unknown`, `working`, `unreachable`, `failed` or `idle`. */
   state(agent) {
     if (!agent || !this.link.isOpen) return 'unknown';
     if (agent.runs.size || agent.busy) return 'working';
+    if (agent.status && agent.status !== 'active') return 'unreachable';
     if (agent.failure) return 'failed';
     return 'idle';
   }
@@ -75,15 +76,20 @@ export class Agents extends EventTarget {
       const since = agent.runs.size ? Math.min(...agent.runs.values()) : null;
       return since ? `working for you, for ${duration(Date.now() - since)}` : 'working for somebody';
     }
-    if (state === 'failed') return `failed ${ago(agent.failure.at)}`;
-    return agent.status && agent.status !== 'active' ? `idle (${agent.status})` : 'idle';
+    if (state === 'unreachable') {
+      const at = agent.reach?.retryAtMs;
+      const again = agent.status === 'unavailable' && at > Date.now() ? `; the gateway tries again at ${clock(at)}` : '';
+      return `${agent.status}${again}`;
+    }
+    return state === 'failed' ? `failed ${ago(agent.failure.at)}` : 'idle';
   }
 
   show(list) {
     fill(list, [...this.agents.values()].map((agent) => {
       const item = el('li', '', el('span', `dot ${this.state(agent)}`), foreign('b', '', agent.name || agent.id), el('span', '', this.words(agent)));
       item.dataset.agent = agent.id;
-      if (agent.failure) item.append(foreign('p', 'detail', agent.failure.text));
+      if (this.state(agent) === 'unreachable' && agent.reach?.reason) item.append(foreign('p', 'detail', agent.reach.reason));
+      else if (agent.failure) item.append(foreign('p', 'detail', agent.failure.text));
       return item;
     }));
   }

@@ -278,6 +278,9 @@ impl Handler for GatewayNode {
                     self.gateway.handle_result(now, job, outcome);
                 }
                 Some(Incoming::Bus(message)) => self.gateway.handle_message(now, message),
+                Some(Incoming::Agent(agent, state)) => {
+                    self.gateway.set_agent_state(now, &agent, state);
+                }
                 None => {
                     more = false;
                     break;

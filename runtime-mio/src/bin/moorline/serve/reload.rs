@@ -3,6 +3,7 @@
 use super::{kept_token, serving};
 use crate::config::{KEYS, Key, Loaded, Sources};
 use crate::failure::Failure;
+use crate::jobs::Agents;
 use crate::log::LogLevel;
 use crate::peer_text::PeerText;
 use crate::service_manager;
@@ -59,6 +60,7 @@ pub(super) struct Reloader {
     address: SocketAddr,
     state: StateDir,
     log_level: LogLevel,
+    agents: Agents,
     loops: Vec<ReloadOutbox>,
 }
 
@@ -69,9 +71,10 @@ impl Reloader {
         address: SocketAddr,
         state: StateDir,
         log_level: LogLevel,
+        agents: Agents,
         loops: Vec<ReloadOutbox>,
     ) -> Self {
-        Self { sources, running, address, state, log_level, loops }
+        Self { sources, running, address, state, log_level, agents, loops }
     }
 
     /// Takes over what can be taken over, and says what needs a restart. What is wrong is logged, and
@@ -121,6 +124,10 @@ impl Reloader {
         if *level != self.running.settings.log_level && !self.log_level.set(level) {
             tracing::error!(level, "the log level could not be changed");
         }
+        // Before the loops know of new ones, or they would ask those that are not there.
+        if let Err(error) = self.agents.replace(&loaded.settings.agents) {
+            tracing::error!(%error, "the agents could not be replaced");
+        }
         let limits = Arc::new(config.limits.clone());
         let (done, all_done) = mpsc::channel();
         for each in &self.loops {
@@ -134,6 +141,8 @@ impl Reloader {
         if all_done.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!("a loop is busy and takes the configuration over later");
         }
+        // And after: of those that they do not know yet they are told nothing.
+        self.agents.tell();
         let changed = KEYS
             .iter()
             .filter(|key| key.show(&loaded.settings) != key.show(&self.running.settings));

@@ -1,8 +1,8 @@
 //! The built-in agent's thread: it says what it was told, a few words at a time, to any
 //! number of users.
 
-use super::{Job, Mailbox};
-use moorline_core::gateway::{Outcome, Run, Usage, echo_chunks};
+use super::super::{Job, Mailbox};
+use moorline_core::gateway::{Outcome, Run, StopReason, Usage, echo_chunks};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -97,7 +97,8 @@ impl EchoAgent {
                     let content = speech.run.message.to_string();
                     self.runs.remove(&job);
                     // It has no model, so it takes no tokens.
-                    let done = Outcome::Done { content, usage: Usage::default() };
+                    let (usage, stop) = (Usage::default(), StopReason::Stop);
+                    let done = Outcome::Done { content, usage, stop };
                     self.mailboxes[job.node].hand_over(job.id, done);
                 }
                 piece => {

@@ -1,0 +1,103 @@
+//! `agents`: who users can talk to, and what answers for each of them.
+
+use super::members::{self, Members};
+use super::openai::OpenAiSettings;
+use super::slot::{Context, Wrong};
+use super::tree::{Node, Value};
+use moorline_core::gateway::Agent;
+use serde_json::{Value as Json, json};
+
+/// An agent and its backend.
+#[derive(Clone)]
+pub(crate) struct AgentSettings {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) backend: Backend,
+}
+
+/// What answers for an agent.
+#[derive(Clone)]
+pub(crate) enum Backend {
+    /// The built-in agent, which says what it is told.
+    Echo,
+    /// An endpoint of chat completions.
+    OpenAi(Box<OpenAiSettings>),
+}
+
+/// What may stand there.
+pub(super) const ALLOWED: &str = "a list of objects {id, name, backend}";
+
+const BACKENDS: &str = "echo or openai";
+
+impl AgentSettings {
+    /// The agent that is there unless another one is configured.
+    pub(super) fn echo() -> Self {
+        Self { id: "echo".into(), name: "Echo".into(), backend: Backend::Echo }
+    }
+
+    pub(super) fn read(node: &Node, context: &mut Context<'_>) -> Result<Self, Wrong> {
+        let members = Members::read(node, "an agent", &["id", "name", "backend"])?;
+        let Some(id) = members.text("id")? else {
+            return Err(Wrong { at: node.at, message: "an agent needs an id".into() });
+        };
+        let name = members.text("name")?.unwrap_or(id);
+        let backend = match members.node("backend") {
+            None => Backend::Echo,
+            Some(node) => Backend::read(node, context)?,
+        };
+        Ok(Self { id: id.into(), name: name.into(), backend })
+    }
+
+    pub(super) fn show(&self) -> Json {
+        json!({"id": self.id, "name": self.name, "backend": self.backend.show()})
+    }
+
+    /// What the gateway knows of it.
+    pub(super) fn agent(&self) -> Agent {
+        let backend = Some(self.backend.show().to_string());
+        Agent { backend, ..Agent::new(self.id.as_str(), self.name.as_str()) }
+    }
+
+    /// Whether this entry of a file holds a secret itself.
+    pub(super) fn has_inline_secret(node: &Node) -> bool {
+        let member = |node: &Node, name: &str| match &node.value {
+            Value::Object(members) => {
+                members.iter().find(|member| member.key == name).map(|member| member.node.clone())
+            }
+            _ => None,
+        };
+        let Some(backend) = member(node, "backend") else { return false };
+        member(&backend, "api_key").is_some_and(|key| matches!(key.value, Value::Text(_)))
+    }
+}
+
+impl Backend {
+    fn read(node: &Node, context: &mut Context<'_>) -> Result<Self, Wrong> {
+        let kind = match &node.value {
+            Value::Object(members) => members.iter().find(|m| m.key == "type").map(|m| &m.node),
+            // Its name alone, for one that needs nothing else.
+            _ => Some(node),
+        };
+        let Some(kind) = kind else {
+            let message = format!("a backend needs a type: {BACKENDS}");
+            return Err(Wrong { at: node.at, message });
+        };
+        match members::text(kind)? {
+            "echo" if std::ptr::eq(kind, node) => Ok(Self::Echo),
+            "echo" => Members::read(node, "the backend echo", &["type"]).map(|_| Self::Echo),
+            "openai" => OpenAiSettings::read(node, context).map(Box::new).map(Self::OpenAi),
+            _ => {
+                let message = format!("expected a type of backend, {BACKENDS}");
+                Err(Wrong { at: kind.at, message })
+            }
+        }
+    }
+
+    /// Without secrets.
+    fn show(&self) -> Json {
+        match self {
+            Self::Echo => json!({"type": "echo"}),
+            Self::OpenAi(settings) => settings.show(),
+        }
+    }
+}

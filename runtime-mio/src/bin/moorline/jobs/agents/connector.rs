@@ -1,0 +1,142 @@
+//! Opens connections to one endpoint: name, proxy, TLS, HTTP.
+
+use super::endpoint::Endpoint;
+use super::openai::Body;
+use super::proxy::Proxy;
+use super::stream::Stream;
+use futures_rustls::TlsConnector;
+use futures_rustls::rustls::crypto::ring;
+use futures_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use futures_rustls::rustls::{ClientConfig, RootCertStore};
+use hyper::client::conn::http1::{self, SendRequest};
+use smol::Executor;
+use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use smol::lock::Mutex;
+use smol::net::TcpStream;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long the addresses of a name are remembered. Names are looked up on threads of their own: thousands of
+/// runs that begin at once must not need thousands.
+const RESOLVED: Duration = Duration::from_secs(10);
+
+/// Bytes of a proxy's answer.
+const PROXY_HEAD: usize = 8 * 1024;
+
+pub(super) struct Connector {
+    endpoint: Endpoint,
+    proxy: Option<Proxy>,
+    tls: Option<TlsConnector>,
+    /// The lock is held while a name is looked up, so nobody does the same.
+    resolved: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
+    executor: Arc<Executor<'static>>,
+}
+
+impl Connector {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        authorities: &[CertificateDer<'static>],
+        proxy: Option<Proxy>,
+        executor: Arc<Executor<'static>>,
+    ) -> Self {
+        let tls = endpoint.is_tls.then(|| tls(authorities));
+        Self { endpoint, proxy, tls, resolved: Mutex::new(None), executor }
+    }
+
+    /// The proxy that must be told the whole URL: without TLS there is no way through it.
+    pub(super) fn forwarding_proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|_| !self.endpoint.is_tls)
+    }
+
+    /// Opens a connection. It has no deadline of its own.
+    pub(super) async fn connect(&self) -> io::Result<SendRequest<Body>> {
+        let mut stream = self.open().await?;
+        let _ = stream.set_nodelay(true);
+        let stream = match &self.tls {
+            None => Stream::Plain(stream),
+            Some(tls) => {
+                if let Some(proxy) = &self.proxy {
+                    ask(&mut stream, &proxy.connect_head(&self.endpoint)).await?;
+                }
+                let name = ServerName::try_from(self.endpoint.host.clone())
+                    .map_err(|_| io::Error::other("its name is none that TLS knows"))?;
+                Stream::Tls(Box::new(tls.connect(name, stream).await?))
+            }
+        };
+        let (sender, connection) = http1::handshake(stream).await.map_err(io::Error::other)?;
+        // It ends with the sender, or with an answer that nobody reads on. How it ended, that one knows.
+        self.executor.spawn(async move { drop(connection.await) }).detach();
+        Ok(sender)
+    }
+
+    async fn open(&self) -> io::Result<TcpStream> {
+        let mut last = io::Error::other("its name has no address");
+        for address in self.addresses().await? {
+            match TcpStream::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        // They may be others by now.
+        *self.resolved.lock().await = None;
+        Err(match &self.proxy {
+            Some(_) => io::Error::new(last.kind(), format!("its proxy: {last}")),
+            None => last,
+        })
+    }
+
+    async fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        let (host, port) = match &self.proxy {
+            Some(proxy) => (&*proxy.host, proxy.port),
+            None => (&*self.endpoint.host, self.endpoint.port),
+        };
+        if let Ok(address) = host.parse() {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        let mut resolved = self.resolved.lock().await;
+        match &*resolved {
+            Some((at, addresses)) if at.elapsed() < RESOLVED => Ok(addresses.clone()),
+            _ => {
+                let addresses = smol::net::resolve((host, port)).await?;
+                *resolved = Some((Instant::now(), addresses.clone()));
+                Ok(addresses)
+            }
+        }
+    }
+}
+
+/// Asks a proxy for a way through, and reads no byte more than its answer.
+async fn ask(stream: &mut TcpStream, head: &str) -> io::Result<()> {
+    stream.write_all(head.as_bytes()).await?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        if answer.len() == PROXY_HEAD || stream.read(&mut byte).await? == 0 {
+            return Err(io::Error::other("its proxy gave no answer"));
+        }
+        answer.push(byte[0]);
+    }
+    let status = std::str::from_utf8(&answer).ok().and_then(|head| head.split(' ').nth(1));
+    match status {
+        Some("200") => Ok(()),
+        Some(status) if status.len() == 3 && status.bytes().all(|b| b.is_ascii_digit()) => {
+            Err(io::Error::other(format!("its proxy answered {status}")))
+        }
+        _ => Err(io::Error::other("its proxy does not speak HTTP")),
+    }
+}
+
+fn tls(authorities: &[CertificateDer<'static>]) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    // They were read with the configuration.
+    roots.add_parsable_certificates(authorities.iter().cloned());
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider knows the versions of TLS that are safe")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
