@@ -502,7 +502,7 @@ impl Gateway {
         }
         let run = self.live.get(session).and_then(|live| live.run.as_ref());
         if run.is_some_and(|run| run.turn.apart.is_some()) {
-            return self.run_saved(cx, session, &content, usage, Some(0));
+            return self.run_saved(cx, session, &content, usage, stop, Some(0));
         }
         let once = run.and_then(|run| run.turn.once.as_ref());
         let mark = once.map(|once| Mark::End {

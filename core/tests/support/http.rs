@@ -1,8 +1,10 @@
 //! Requests of plain HTTP in the small world, and their answers, however they end.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::disallowed_methods)]
 
-use super::world::World;
-use serde_json::Value;
+use super::world::{World, config};
+use moorline_core::gateway::GatewayConfig;
+use serde_json::{Value, json};
+use std::time::Duration;
 
 /// An answer so far.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,4 +83,60 @@ pub fn answer(world: &World, at: usize) -> Option<Reply> {
         answer.whole = length == Some(Ok(body.len()));
     }
     Some(answer)
+}
+
+// --- requests for completions ---------------------------------------------------------------------
+
+pub const SECOND: Duration = Duration::from_secs(1);
+
+/// Whose clients wait for an answer.
+pub fn patient() -> GatewayConfig {
+    let mut config = config();
+    config.limits.handshake_within = 3600 * SECOND;
+    config
+}
+
+pub fn request(token: &str, headers: &str, body: &str) -> Vec<u8> {
+    format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n{headers}\
+         Content-Type: application/json\r\nAuthorization: Bearer {token}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+pub fn ask_at(world: &mut World, node: usize, headers: &str, body: &Value) -> usize {
+    send(world, node, &request("operator", headers, &body.to_string()))
+}
+
+pub fn ask(world: &mut World, body: &Value) -> usize {
+    ask_at(world, 0, "", body)
+}
+
+/// Asks, waits for ten seconds, and gives the answer.
+pub fn answered(world: &mut World, headers: &str, body: &Value) -> Reply {
+    let at = ask_at(world, 0, headers, body);
+    world.advance(10 * SECOND);
+    answer(world, at).expect("an answer")
+}
+
+pub fn hello(more: &[(&str, Value)]) -> Value {
+    let mut body =
+        json!({"model": "echo", "messages": [{"role": "user", "content": "one two three"}]});
+    for (name, value) in more {
+        body[*name] = value.clone();
+    }
+    body
+}
+
+pub fn streamed(more: &[(&str, Value)]) -> Value {
+    let mut body = hello(more);
+    body["stream"] = json!(true);
+    body
+}
+
+pub fn error(answer: &Reply) -> Value {
+    let mut json = answer.json();
+    json["error"].take()
 }

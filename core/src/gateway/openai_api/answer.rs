@@ -64,6 +64,11 @@ impl Head {
         self.write_piece(out, run, None, |o| o.str("content", text));
     }
 
+    /// A piece of what the agent thinks, as clients know it from models that tell it: OpenAI's own do not.
+    pub(super) fn write_thought(&self, out: &mut String, run: &str, text: &str) {
+        self.write_piece(out, run, None, |o| o.str("reasoning_content", text));
+    }
+
     /// Everything behind the last piece of the text.
     pub(super) fn write_end(&self, out: &mut String, run: &str, usage: Usage, finish: &str) {
         self.write_piece(out, run, Some(finish), |o| o);

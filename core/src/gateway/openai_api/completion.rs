@@ -330,7 +330,7 @@ impl Gateway {
         let waiting: Vec<_> = waiting.iter().copied().collect();
         if let super::super::ring::Kind::Chunk(chunk) = &event.0 {
             for conn in waiting {
-                self.reply_goes_on(cx, conn, chunk.offset, &chunk.text);
+                self.reply_goes_on(cx, conn, chunk);
             }
             return;
         }

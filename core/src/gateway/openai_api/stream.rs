@@ -11,6 +11,7 @@
 use super::super::conn::ConnId;
 use super::super::http::HttpAnswer;
 use super::super::refusal::Code;
+use super::super::ring::{Chunk, Stream};
 use super::super::send::Cx;
 use super::super::work::Usage;
 use super::super::{Action, Gateway};
@@ -18,6 +19,7 @@ use super::answer::{Head, KEEP_ALIVE};
 use super::completion::Stage;
 use super::error::ApiError;
 use super::run_end::End;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -44,7 +46,9 @@ pub(super) struct Reply {
     pub(super) begun: bool,
     /// Bytes of the run's text that were written, or are pending.
     told: usize,
-    pending: String,
+    /// The same of its thoughts.
+    thought: u64,
+    pending: Pending,
     /// Bytes given to the connection that may not have left.
     pub(super) given: usize,
     /// How the run ended; it is told behind what is pending.
@@ -63,6 +67,49 @@ pub(super) enum Ending {
     Broken(String),
 }
 
+/// What waits for the reader, in its order: pieces of one kind become one.
+#[derive(Debug, Default)]
+struct Pending {
+    pieces: VecDeque<(Kind, String)>,
+    bytes: usize,
+}
+
+/// What a piece is of.
+#[derive(Debug, Copy, Clone, PartialEq)]
+pub(super) enum Kind {
+    Text,
+    Thought,
+}
+
+impl Pending {
+    fn push(&mut self, kind: Kind, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        self.bytes += text.len();
+        match self.pieces.back_mut() {
+            Some((last, waiting)) if *last == kind => waiting.push_str(text),
+            _ => self.pieces.push_back((kind, text.into())),
+        }
+    }
+
+    /// The next piece, of at most so many bytes, but of one character at least.
+    fn take(&mut self, most: usize) -> Option<(Kind, String)> {
+        let (kind, text) = self.pieces.front_mut()?;
+        let first = text.chars().next().map_or(0, char::len_utf8);
+        let rest = text.split_off(text.floor_char_boundary(most).max(first));
+        let piece = (*kind, std::mem::replace(text, rest));
+        self.bytes -= piece.1.len();
+        if text.is_empty() {
+            self.pieces.pop_front();
+        }
+        if self.pieces.is_empty() {
+            self.pieces = VecDeque::new();
+        }
+        Some(piece)
+    }
+}
+
 impl Reply {
     pub(super) fn new(now: Instant, head: Head, stream: bool, is_lost: bool) -> Self {
         Self {
@@ -73,7 +120,8 @@ impl Reply {
             session: None,
             begun: false,
             told: 0,
-            pending: String::new(),
+            thought: 0,
+            pending: Pending::default(),
             given: 0,
             end: None,
             wrote: now,
@@ -127,23 +175,37 @@ impl Gateway {
         self.give_text(cx, conn, text);
     }
 
-    /// A piece of the run's text.
-    pub(super) fn reply_goes_on(&mut self, cx: &mut Cx<'_>, conn: ConnId, offset: u64, text: &str) {
+    /// A piece of what the run says or thinks.
+    pub(super) fn reply_goes_on(&mut self, cx: &mut Cx<'_>, conn: ConnId, chunk: &Chunk) {
         let most = self.config.bounds().link_bytes;
         let Some(completion) = self.completions.all.get_mut(&conn) else { return };
         let Stage::Reply(reply) = &mut completion.stage else { return };
         if !reply.stream || reply.end.is_some() {
             return;
         }
-        // Who came later has missed a piece: the end tells the whole text.
-        let known = usize::try_from(offset).ok().and_then(|offset| reply.told.checked_sub(offset));
-        let Some(new) = known.and_then(|known| text.get(known..)) else { return };
-        reply.told += new.len();
-        reply.pending.push_str(new);
+        let (offset, text) = (chunk.offset, &*chunk.text);
+        let (kind, new) = match chunk.stream {
+            Stream::Thinking => {
+                // Thoughts are told once: who came later does without the first.
+                let known = usize::try_from(reply.thought.saturating_sub(offset)).ok();
+                let Some(new) = known.and_then(|known| text.get(known..)) else { return };
+                reply.thought = offset + text.len() as u64;
+                (Kind::Thought, new)
+            }
+            Stream::Chat | Stream::Agent => {
+                // Who came later has missed a piece: the end tells the whole text.
+                let offset = usize::try_from(offset).ok();
+                let known = offset.and_then(|offset| reply.told.checked_sub(offset));
+                let Some(new) = known.and_then(|known| text.get(known..)) else { return };
+                reply.told += new.len();
+                (Kind::Text, new)
+            }
+        };
+        reply.pending.push(kind, new);
         completion.held.add(new.len());
-        let waits = reply.pending.len();
+        let waits = reply.pending.bytes;
         self.reply_flows(cx, conn);
-        let still = self.completions.reply(conn).map_or(0, |reply| reply.pending.len());
+        let still = self.completions.reply(conn).map_or(0, |reply| reply.pending.bytes);
         if waits.min(still) > most {
             self.give_up(cx, conn);
             self.drop_completion(cx, conn);
@@ -177,7 +239,7 @@ impl Gateway {
             return self.answer_whole(cx, conn, body);
         }
         let rest = content.get(reply.told..).unwrap_or_default();
-        reply.pending.push_str(rest);
+        reply.pending.push(Kind::Text, rest);
         reply.told += rest.len();
         completion.held.add(rest.len());
         reply.end = Some(Ending::Whole(usage, finish));
@@ -214,14 +276,11 @@ impl Gateway {
             }
             let run = reply.run.clone().unwrap_or_default();
             let mut out = String::new();
-            if !reply.pending.is_empty() {
-                // One character at least.
-                let first = reply.pending.chars().next().map_or(0, char::len_utf8);
-                let end = reply.pending.floor_char_boundary(room).max(first);
-                reply.head.write_text(&mut out, &run, &reply.pending[..end]);
-                reply.pending.drain(..end);
-                if reply.pending.is_empty() {
-                    reply.pending = String::new();
+            if let Some((kind, text)) = reply.pending.take(room) {
+                let end = text.len();
+                match kind {
+                    Kind::Text => reply.head.write_text(&mut out, &run, &text),
+                    Kind::Thought => reply.head.write_thought(&mut out, &run, &text),
                 }
                 let held = completion.held.bytes();
                 completion.held.set(held.saturating_sub(end));
