@@ -39,6 +39,13 @@ struct HandleShared {
     reads: AtomicU64,
     writes: AtomicU64,
     connections: AtomicU64,
+    bytes_read: AtomicU64,
+    bytes_written: AtomicU64,
+    frames: AtomicU64,
+    /// When the loop was made.
+    start: Instant,
+    /// Microseconds from then to the beginning of the present turn; 0 while it waits.
+    busy_since: AtomicU64,
     turns: AtomicU64,
 }
 
@@ -51,6 +58,12 @@ pub struct Counters {
     pub writes: u64,
     /// Connections there are now.
     pub connections: u64,
+    /// Bytes that were read from sockets.
+    pub bytes_read: u64,
+    /// Bytes that were written to sockets.
+    pub bytes_written: u64,
+    /// WebSocket frames that came, control frames included.
+    pub frames: u64,
     /// Turns. A loop that was woken and has no more of them some time later is stuck.
     pub turns: u64,
 }
@@ -74,8 +87,26 @@ impl Handle {
             reads: self.shared.reads.load(Ordering::Relaxed),
             writes: self.shared.writes.load(Ordering::Relaxed),
             connections: self.shared.connections.load(Ordering::Relaxed),
+            bytes_read: self.shared.bytes_read.load(Ordering::Relaxed),
+            bytes_written: self.shared.bytes_written.load(Ordering::Relaxed),
+            frames: self.shared.frames.load(Ordering::Relaxed),
             turns: self.shared.turns.load(Ordering::Relaxed),
         }
+    }
+
+    /// For how long the loop has been in its present turn; `None` while it waits for something to do.
+    pub fn busy_for(&self) -> Option<Duration> {
+        let since = self.shared.busy_since.load(Ordering::Relaxed);
+        let since = (since > 0).then(|| Duration::from_micros(since))?;
+        Some(self.shared.start.elapsed().saturating_sub(since))
+    }
+}
+
+impl HandleShared {
+    /// A turn begins.
+    fn began(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.start).as_micros() as u64;
+        self.busy_since.store(since.max(1), Ordering::Relaxed);
     }
 }
 
@@ -115,6 +146,15 @@ pub struct Connections<'a> {
     now: Instant,
 }
 
+/// What waits to be taken by the peers of a loop.
+#[derive(Debug, Copy, Clone, Default, PartialEq, Eq)]
+pub struct Queued {
+    /// Bytes.
+    pub bytes: u64,
+    /// The longest time for which one of the peers has taken nothing of what is queued for it.
+    pub stalled: Duration,
+}
+
 impl Connections<'_> {
     /// The outbox of a connection; `None` when it is gone. What is put there leaves in this turn.
     pub fn outbox(&mut self, id: ConnId) -> Option<&mut Outbox> {
@@ -134,6 +174,17 @@ impl Connections<'_> {
     /// theirs: clients were told them.
     pub fn set_limits(&mut self, limits: Arc<Limits>) {
         *self.limits = limits;
+    }
+
+    /// What is queued for all of them. Work in proportion to their number.
+    pub fn queued(&mut self) -> Queued {
+        let mut queued = Queued::default();
+        for slot in self.table.slots.iter_mut().flatten() {
+            let outbox = slot.connection.outbox(self.now);
+            queued.bytes += outbox.queued() as u64;
+            queued.stalled = queued.stalled.max(outbox.stalled().unwrap_or_default());
+        }
+        queued
     }
 
     /// The names of all connections, oldest slot first.
@@ -249,6 +300,11 @@ impl EventLoop {
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            bytes_read: AtomicU64::new(0),
+            bytes_written: AtomicU64::new(0),
+            frames: AtomicU64::new(0),
+            start: Instant::now(),
+            busy_since: AtomicU64::new(0),
             turns: AtomicU64::new(0),
         };
         Ok(Self {
@@ -265,6 +321,8 @@ impl EventLoop {
                 message: MessageSpare::default(),
                 reads: 0,
                 writes: 0,
+                bytes_read: 0,
+                bytes_written: 0,
             },
             limits,
             max_connections,
@@ -299,6 +357,7 @@ impl EventLoop {
             }
             // One clock read per turn.
             let now = Instant::now();
+            self.handle.shared.began(now);
             for event in &events {
                 self.take_event(now, event, handler);
             }
@@ -327,6 +386,7 @@ impl EventLoop {
             }
             self.drive_listed(now, handler);
             self.publish();
+            handler.turned(now.elapsed());
             if closed && self.table.open == 0 {
                 return Ok(());
             }
@@ -443,6 +503,10 @@ impl EventLoop {
         shared.reads.store(self.shared.reads, Ordering::Relaxed);
         shared.writes.store(self.shared.writes, Ordering::Relaxed);
         shared.connections.store(self.table.open as u64, Ordering::Relaxed);
+        shared.bytes_read.store(self.shared.bytes_read, Ordering::Relaxed);
+        shared.bytes_written.store(self.shared.bytes_written, Ordering::Relaxed);
+        shared.frames.store(self.shared.message.frames(), Ordering::Relaxed);
+        shared.busy_since.store(0, Ordering::Relaxed);
         shared.turns.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -3,7 +3,7 @@
 use crate::{Connections, Peer};
 use moorline_core::{Event, Outbox};
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Names one connection of one loop, and no other for the life of the loop.
 #[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +39,11 @@ pub trait Handler {
     /// and to send to other connections.
     fn turn(&mut self, now: Instant, connections: &mut Connections<'_>) {
         let _ = (now, connections);
+    }
+
+    /// A turn of the loop took this long: whatever became ready meanwhile has waited for so long at most.
+    fn turned(&mut self, took: Duration) {
+        let _ = took;
     }
 
     /// When [`Handler::turn`] must be called at the latest.

@@ -42,7 +42,7 @@ mod stream;
 
 pub use client::Client;
 pub use entropy::OsEntropy;
-pub use event_loop::{Connections, Counters, Handle};
+pub use event_loop::{Connections, Counters, Handle, Queued};
 pub use handler::{ConnId, Handler};
 pub use listener::bind;
 pub use server::{Server, ServerOptions};

@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) message: MessageSpare,
     pub(crate) reads: u64,
     pub(crate) writes: u64,
+    pub(crate) bytes_read: u64,
+    pub(crate) bytes_written: u64,
 }
 
 impl Slot {
@@ -109,6 +111,7 @@ impl Slot {
         match self.stream.read(&mut shared.read) {
             Ok(0) => self.end_of_file(now, handler),
             Ok(count) => {
+                shared.bytes_read += count as u64;
                 // A short read has emptied the kernel's buffer, unless an end of file waits.
                 self.readable = count == shared.read.len() || self.read_closed;
                 handler.received(now);
@@ -132,6 +135,7 @@ impl Slot {
             shared.writes += 1;
             match self.stream.write_vectored(&slices[..filled]) {
                 Ok(count) => {
+                    shared.bytes_written += count as u64;
                     self.writable = count == offered;
                     let outbox = self.connection.outbox(now);
                     outbox.written(now, count);

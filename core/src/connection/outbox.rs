@@ -409,6 +409,22 @@ impl Outbox {
         self.queued + self.backlog.as_ref().map_or(0, |backlog| backlog.control_left())
     }
 
+    /// For how long nothing of what is queued has left, if the kernel has refused to take more.
+    pub fn stalled(&self) -> Option<Duration> {
+        self.blocked.then(|| self.now.saturating_duration_since(self.moved))
+    }
+
+    /// From the latest Ping to now, once for each Ping: to be asked when an
+    /// [`Event::Pong`](crate::Event::Pong) is at hand. `None` for a Pong that answers nothing
+    /// (RFC 6455 section 5.5.3).
+    pub fn round_trip(&mut self) -> Option<Duration> {
+        if self.ping != Ping::Left {
+            return None;
+        }
+        self.ping = Ping::None;
+        Some(self.now.saturating_duration_since(self.pinged))
+    }
+
     /// Whether messages can be sent now.
     pub fn is_open(&self) -> bool {
         self.sending == Sending::Open

@@ -155,7 +155,15 @@ impl<'a> Turn<'a> {
         }
         let start = self.at + start;
         self.at = start + len;
+        self.count_frame();
         Some((opcode, start..self.at))
+    }
+
+    #[inline(always)]
+    fn count_frame(&mut self) {
+        if let Some(spare) = &mut self.spare {
+            spare.count_frame();
+        }
     }
 
     /// What an earlier turn has left comes first.
@@ -356,6 +364,7 @@ impl<'a> Turn<'a> {
                 Err(error) => return connection.violated(error),
             }
         };
+        self.count_frame();
         if header.opcode.is_control() {
             self.begin_control(header)
         } else {

@@ -2,6 +2,7 @@
 
 use super::forwarded::{Cidr, ForwardedHeader};
 use super::jwt::{JwtKey, JwtKeyError, Verifier};
+use super::metrics::MetricsAccess;
 use super::origin::{Host, OriginRule};
 use super::principal::Role;
 use super::site::Site;
@@ -148,6 +149,8 @@ pub struct GatewayConfig {
     /// Files of the host that anybody may read who may ask at all, such as a web application. Default
     /// none.
     pub site: Option<Site>,
+    /// Who may read `/metrics`. Default nobody: it takes a host that counts ([`Work::Metrics`](super::Work)).
+    pub metrics: MetricsAccess,
     /// What peers may cost.
     pub bounds: Bounds,
 }
@@ -306,6 +309,7 @@ impl GatewayConfig {
             max_upload_bytes: 50 * 1024 * 1024,
             pages: &[],
             site: None,
+            metrics: MetricsAccess::default(),
             bounds: Bounds::default(),
         }
     }

@@ -60,6 +60,7 @@ pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
         create_sessions_on_send,
         pages,
         site,
+        metrics,
         bounds,
     } = config;
     let ui_dir = site.as_ref().map(|site| site.root.to_string_lossy());
@@ -95,6 +96,7 @@ pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
                 None => object.end(),
             }
         })
+        .object("metrics", |o| o.str("access", metrics.as_str()))
         .object("limits", |o| write_limits(write_bounds(o, bounds), limits))
         .end();
 }

@@ -96,12 +96,14 @@
 //! | `chat` `sessions` `session` `change` `inject` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
+//! | `local` `host` `host_work` | connections of the host itself, and what only they may ask |
 //! | `load` `drain` `saved_link` | the beginning and the end, and what goes from one gateway to the next |
 //! | `bus` `presence` `connections` | many nodes, and who is connected to them |
 //! | `tick` | a sign of life for those who do not see Pings |
 //! | `logs` `log_ring` | what the process logs, for admins elsewhere |
 //! | `config` `reconfigure` `effective` | what an operator decides, decides anew, and can see |
 //! | `retained` | how much of all that may be in memory |
+//! | `metrics` `stats` | numbers about it, and who may read them |
 //! | `send` `json` `refusal` `fact` | what leaves |
 //! | `openai_api` | conversations for clients of the HTTP API of OpenAI |
 //! | `openclaw` | the second dialect |
@@ -131,6 +133,8 @@ mod effective;
 mod fact;
 mod failures;
 mod forwarded;
+mod host;
+mod host_work;
 mod http;
 mod idempotency;
 mod inject;
@@ -141,6 +145,7 @@ mod jwt;
 mod late;
 mod link;
 mod load;
+mod local;
 mod log_ring;
 mod login;
 mod logs;
@@ -148,6 +153,7 @@ mod media_ledger;
 mod media_name;
 mod memory;
 mod methods;
+mod metrics;
 mod multipart;
 mod openai_api;
 mod openclaw;
@@ -173,6 +179,7 @@ mod session;
 mod sessions;
 mod site;
 mod static_page;
+mod stats;
 mod system;
 mod tick;
 mod upload;
@@ -201,13 +208,17 @@ pub use echo::echo_chunks;
 pub use fact::{Credential, Fact, Source, Why};
 pub use failures::Guess;
 pub use forwarded::ForwardedHeader;
+pub use host::{host_methods, host_methods_markdown};
+pub use host_work::{DrainProgress, HostOutcome, HostToken, HostWork, Misconfigured, Reloaded};
 pub use http::HttpAnswer;
 pub use jwt::{JwtAlg, JwtKey, JwtKeyError, JwtKeyId};
 pub use link::LinkId;
+pub use local::LOCAL_PEER;
 pub use log_ring::{LogLevel, LogLine, LogPage, LogQuery, LogRing};
 pub use media_ledger::{MediaLedger, MediaRoom, NoRoom};
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
+pub use metrics::MetricsAccess;
 pub use openclaw::{
     Change as DeviceChange, DeviceNews, DeviceRequest, NodeNews, NodeOnline, NodeOp, NodePairing,
     NodeRequest, OpenClawMethod, PairedDevice, PeerRole, Seen, openclaw_methods,
@@ -229,11 +240,12 @@ pub use send::deliver;
 pub use session::{Op, Send};
 pub use site::Site;
 pub use static_page::StaticPage;
+pub use stats::{Phases, Stats, Tally};
 pub use waiting::PairAction;
 pub use work::{
-    Author, FileVersion, JobId, LISTED_CHARS, Listed, MediaOutcome, MediaWork, Message, NewSession,
-    Outcome, Run, SessionFilter, SessionInfo, SiteOutcome, SiteWork, StoreError, StoreOutcome,
-    StoreWork, Usage, Work,
+    Author, Exposition, FileVersion, JobId, LISTED_CHARS, Listed, MediaOutcome, MediaWork, Message,
+    NewSession, Outcome, Run, SessionFilter, SessionInfo, SiteOutcome, SiteWork, StoreError,
+    StoreOutcome, StoreWork, Usage, Work,
 };
 
 use crate::connection::{Entropy, Outbox};
@@ -360,7 +372,7 @@ pub struct Gateway {
     /// Names this start of this node.
     instance: String,
     conns: BTreeMap<ConnId, Conn>,
-    /// WebSockets that were accepted and have not ended.
+    /// WebSockets that were accepted and have not ended. Local ones are not among them.
     accepted: usize,
     links: Links,
     budget: Budget,
@@ -380,6 +392,8 @@ pub struct Gateway {
     presence: Presence,
     openclaw: OpenClaw,
     retained: Retained,
+    tally: Tally,
+    scrapes: usize,
     ticks: Ticks,
     tails: Tails,
     devices: Devices,
@@ -478,6 +492,8 @@ impl Gateway {
             presence: Presence::default(),
             openclaw,
             retained: Retained::default(),
+            tally: Tally::default(),
+            scrapes: 0,
             ticks: Ticks::default(),
             tails: Tails::default(),
             devices: Devices::default(),
@@ -527,8 +543,12 @@ impl Gateway {
         match event {
             Event::Request(head) => self.request(cx, conn, &head),
             Event::Open => self.opened(cx, conn),
-            Event::Text(text) => self.message(cx, conn, Some(text)),
+            Event::Text(text) => {
+                self.tally.messages_in += 1;
+                self.message(cx, conn, Some(text));
+            }
             Event::Binary(data) => {
+                self.tally.messages_in += 1;
                 let text = simdutf8::basic::from_utf8(data).ok();
                 self.message(cx, conn, text);
             }
@@ -622,7 +642,7 @@ impl Gateway {
         action
     }
 
-    /// Sockets, and how many of them are WebSockets.
+    /// Sockets, and how many of them are WebSockets that are not local.
     pub fn connections(&self) -> (usize, usize) {
         (self.conns.len(), self.accepted)
     }
@@ -630,6 +650,11 @@ impl Gateway {
     /// Links, how many of them have no connection, and the bytes of events that they keep.
     pub fn links(&self) -> (usize, usize, usize) {
         self.links.size()
+    }
+
+    /// Runs that are under way or wait.
+    pub fn runs(&self) -> usize {
+        self.live.len()
     }
 
     /// Runs that are under way or wait, jobs, and calls to other nodes: 0 when nothing is going on.

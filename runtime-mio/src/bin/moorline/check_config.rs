@@ -91,7 +91,8 @@ fn check(loaded: &Loaded) -> Result<Option<NamedSecret>, Vec<Problem>> {
     let kept = kept.map(|token| NamedSecret::new(&token));
     // Without any, the first start makes one.
     let made = NamedSecret::new("made at the first start");
-    let config = settings.gateway_config(settings.listen(), Some(kept.as_ref().unwrap_or(&made)));
+    let stored = [kept.clone().unwrap_or(made)];
+    let config = settings.gateway_config(settings.listen(), &stored);
     config.check().map_err(|error| problem(error.to_string()))?;
     Ok(kept)
 }

@@ -1,6 +1,7 @@
 //! The command line. The doc comments are the help texts, so they hold no markup.
 #![allow(rustdoc::bare_urls)]
 
+use crate::admin::AdminCommand;
 use crate::dial::TrustArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
@@ -17,7 +18,8 @@ resume across, a second one stops at once; SIGHUP reads the configuration again.
 /// A WebSocket gateway for AI agents and chat clients whose connections hold.
 ///
 /// Without a command it serves, with the options of `moorline serve`.
-#[derive(Debug, Parser)]
+// No `Debug` here and below: some of it is a token.
+#[derive(Parser)]
 #[command(
     name = "moorline",
     version,
@@ -31,7 +33,7 @@ pub(crate) struct Cli {
     pub(crate) serve: ServeArgs,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub(crate) enum Command {
     /// Run the gateway (what `moorline` alone does).
     Serve(ServeArgs),
@@ -43,6 +45,8 @@ pub(crate) enum Command {
     ConformanceClient(ConformanceClientArgs),
     /// Chat with a gateway from the terminal.
     Chat(ChatArgs),
+    #[command(flatten)]
+    Admin(AdminCommand),
     /// Say what a close code, an HTTP status, an error code or a message of a client means, and what to
     /// do.
     Explain(crate::explain::ExplainArgs),
@@ -58,7 +62,7 @@ pub(crate) enum Command {
 
 /// Every setting may also stand in the configuration file, or in a variable: see
 /// docs/configuration.md. Flags override both.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct ServeArgs {
     /// The configuration file, JSON5 [default: MOORLINE_CONFIG, then moorline.json5 in the state
     /// folder if it is there].
@@ -151,7 +155,7 @@ impl ServeArgs {
 }
 
 /// Takes the options of `moorline serve`, and tells what they come to.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
@@ -199,7 +203,7 @@ pub(crate) struct ConformanceClientArgs {
     pub(crate) no_context_takeover: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct ChatArgs {
     /// The gateway, such as ws://127.0.0.1:18790/ws.
     #[arg(default_value = "ws://127.0.0.1:18790/ws")]
@@ -221,7 +225,7 @@ pub(crate) struct ChatArgs {
     pub(crate) state_dir: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct UploadArgs {
     /// The files.
     #[arg(required = true, value_name = "FILE")]

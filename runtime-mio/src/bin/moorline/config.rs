@@ -25,7 +25,7 @@ use crate::cli::LogFormat;
 use crate::console;
 use crate::failure::Failure;
 use crate::jobs::site;
-use moorline_core::gateway::{GatewayConfig, Site, StaticPage, Token};
+use moorline_core::gateway::{GatewayConfig, MetricsAccess, Site, StaticPage, Token};
 use moorline_core::{Deflate, Limits};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -79,7 +79,10 @@ impl Default for Settings {
             ui_file: 16 * 1024 * 1024,
             log_level: "info".into(),
             log_format: LogFormat::Text,
-            gateway: GatewayConfig::new(SocketAddr::new(host, port)),
+            gateway: GatewayConfig {
+                metrics: MetricsAccess::Local,
+                ..GatewayConfig::new(SocketAddr::new(host, port))
+            },
         }
     }
 }
@@ -100,14 +103,14 @@ impl Settings {
         Limits { deflate, ..self.gateway.limits.clone() }
     }
 
-    /// What a gateway that listens on `listen` works by. `stored` is the token of the state folder.
+    /// What a gateway that listens on `listen` works by. `stored` are the tokens of the state folder.
     pub(crate) fn gateway_config(
         &self,
         listen: SocketAddr,
-        stored: Option<&NamedSecret>,
+        stored: &[NamedSecret],
     ) -> GatewayConfig {
         let tokens: Vec<_> = self.tokens().collect();
-        let tokens = if tokens.is_empty() { stored.into_iter().collect() } else { tokens };
+        let tokens = if tokens.is_empty() { stored.iter().collect() } else { tokens };
         GatewayConfig {
             listen,
             tokens: tokens.into_iter().map(|token| Token::admin(token.secret.clone())).collect(),

@@ -2,8 +2,8 @@
 
 use super::Settings;
 use super::slot::Slot::{
-    Agents, Flag, Format, Header, Ip, Jwt, Level, Millis, Names, Path, Secret, Secrets, U16, U32,
-    Usize,
+    Agents, Flag, Format, Header, Ip, Jwt, Level, Metrics, Millis, Names, Path, Secret, Secrets,
+    U16, U32, Usize,
 };
 use super::slot::{Context, Slot, Wrong};
 use super::tree::Node;
@@ -134,6 +134,7 @@ pub(crate) const KEYS: &[Key] = &[
     fixed("loops", |s| U16(&mut s.loops), "Event loops, each a thread with its own listener.").from(1, 64),
     live("log.level", |s| Level(&mut s.log_level), "What is logged."),
     fixed("log.format", |s| Format(&mut s.log_format), "How log lines look: for people, or one JSON object per line."),
+    live("metrics.access", |s| Metrics(&mut s.gateway.metrics), "Who may read `/metrics`: `local` is programs on this host, and whoever sends the token or an API key; `token` is the latter only; see metrics.md."),
     live("limits.connections", |s| Usize(&mut s.gateway.bounds.connections), "WebSocket connections of each loop. More get 503.").from(1, 90_000),
     live("limits.pre_auth", |s| Usize(&mut s.gateway.bounds.pre_auth), "Sockets of all loops that are not logged in. Without a value a twentieth of all their `limits.connections`, at least 64 and at most 5000.").from(1, 5_000),
     live("limits.pre_auth_v4", |s| Usize(&mut s.gateway.bounds.pre_auth_v4), "The same from one IPv4 address.").from(1, 5_000),

@@ -3,7 +3,9 @@
 use super::folding::Kind;
 use crate::peer_text::PeerText;
 use moorline_core::Initiator;
-use moorline_core::gateway::{ConnId, Fact, Why};
+use moorline_core::gateway::{ConnId, Fact, LOCAL_PEER, Why};
+use std::fmt;
+use std::net::SocketAddr;
 use tracing::{debug, info, warn};
 
 /// Logs what was folded since the last time.
@@ -18,7 +20,9 @@ pub(super) fn log_folded(node: usize, folded: Vec<(Kind, u64)>) {
 pub(super) fn log(node: usize, fact: &Fact) {
     let name = |conn: &ConnId| format!("{node}-{conn}");
     match fact {
-        Fact::Connected { conn, peer } => debug!(conn = name(conn), %peer, "connected"),
+        Fact::Connected { conn, peer } => {
+            debug!(conn = name(conn), peer = %At(*peer), "connected");
+        }
         Fact::SentAway { conn, by } => {
             info!(conn = name(conn), by = PeerText(by).to_string(), "sent away");
         }
@@ -30,7 +34,14 @@ pub(super) fn log(node: usize, fact: &Fact) {
         }
         Fact::Refused { conn, peer, status, why, value } => {
             let value = value.as_deref().map(|value| PeerText(value).to_string());
-            info!(conn = name(conn), %peer, status, why = why_word(*why), value, "refused");
+            info!(
+                conn = name(conn),
+                peer = %At(*peer),
+                status,
+                why = why_word(*why),
+                value,
+                "refused"
+            );
         }
         Fact::Authenticated { conn, user, role, credential, source } => info!(
             conn = name(conn),
@@ -42,7 +53,7 @@ pub(super) fn log(node: usize, fact: &Fact) {
         ),
         Fact::AuthFailed { conn, peer, credential, source, locked } => warn!(
             conn = name(conn),
-            %peer,
+            peer = %At(*peer),
             credential = credential.as_str(),
             source = source.as_str(),
             lockedMs = locked.map(|locked| locked.as_millis() as u64),
@@ -103,7 +114,7 @@ pub(super) fn log(node: usize, fact: &Fact) {
                 ($level:ident) => {
                     $level!(
                         conn = name(conn),
-                        %peer,
+                        peer = %At(*peer),
                         code = code.0,
                         reason = PeerText(reason).to_string(),
                         cause,
@@ -125,7 +136,16 @@ pub(super) fn log(node: usize, fact: &Fact) {
     }
 }
 
-pub(super) fn why_word(why: Why) -> &'static str {
+/// The other end of a connection, in a word if it has no address.
+struct At(SocketAddr);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == LOCAL_PEER { f.write_str("local") } else { self.0.fmt(f) }
+    }
+}
+
+pub(crate) fn why_word(why: Why) -> &'static str {
     match why {
         Why::Host => "host",
         Why::Origin => "origin",
@@ -140,6 +160,8 @@ pub(super) fn why_word(why: Why) -> &'static str {
         Why::PreAuth => "pre-auth",
         Why::UpgradeRequired => "upgrade-required",
         Why::Method => "method",
+        Why::Scrapes => "scrapes",
+        Why::Metrics => "metrics",
         Why::NotFound => "not-found",
         Why::NotReady => "not-ready",
         Why::Unauthorized => "unauthorized",
@@ -159,7 +181,7 @@ pub(super) fn why_word(why: Why) -> &'static str {
     }
 }
 
-fn initiator_word(initiator: Initiator) -> &'static str {
+pub(crate) fn initiator_word(initiator: Initiator) -> &'static str {
     match initiator {
         Initiator::Peer => "peer",
         Initiator::Local => "local",
