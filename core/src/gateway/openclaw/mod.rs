@@ -96,5 +96,5 @@ pub use paired_device::{PairedDevice, Seen};
 pub(super) use peer::{Peer, View};
 pub(super) use presence::Shown;
 pub(super) use scopes::Scopes;
-pub(super) use session_key::may_begin;
+pub(super) use session_key::{canonical, main_of, may_begin};
 pub use table::{OpenClawMethod, openclaw_methods, openclaw_methods_markdown};

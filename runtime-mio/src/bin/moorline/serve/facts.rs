@@ -194,6 +194,11 @@ pub(crate) fn why_word(why: Why) -> &'static str {
         Why::RateLimit => "rate-limit",
         Why::Form => "form",
         Why::Disk => "disk",
+        Why::Request => "request",
+        Why::RequestSize => "request-size",
+        Why::Forbidden => "forbidden",
+        Why::Unavailable => "unavailable",
+        Why::Cancelled => "cancelled",
         _ => "other",
     }
 }
