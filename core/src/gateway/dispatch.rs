@@ -183,7 +183,7 @@ impl Gateway {
             }
             (Handler::Authenticated(handler), Some(who)) => {
                 let needed = method.role.unwrap_or(Role::Owner);
-                if who.role() < needed {
+                if !who.role().may(needed) {
                     let name = method.name;
                     let text = format!("permission denied: {name} requires {needed} role");
                     return Err(Refusal::new(Code::Unauthorized, text));
@@ -200,7 +200,8 @@ impl Gateway {
                 return Err(Refusal::new(Code::Unauthorized, text));
             }
         };
-        if self.draining.is_some() {
+        // Workers end what they have.
+        if self.draining.is_some() && method.role != Some(Role::Agent) {
             return Err(shutting_down());
         }
         let params = Params::parse(request.params, method.params)?;

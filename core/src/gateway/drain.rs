@@ -97,6 +97,10 @@ impl Gateway {
                     self.link_event(cx, link, Event::plain("shutdown", &payload));
                 }
                 Some(LinkAt::There(..)) => self.send_unnumbered(cx, conn, "shutdown", &payload),
+                // Workers may end what they have.
+                None if self.is_worker(conn) => {
+                    self.send_unnumbered(cx, conn, "shutdown", &payload);
+                }
                 // Who is not logged in cannot log in any more.
                 None => {
                     self.send_unnumbered(cx, conn, "shutdown", &payload);

@@ -575,7 +575,7 @@ impl Gateway {
             held.set(0);
         }
         match state.link {
-            None => {}
+            None => self.worker_flushed(cx, conn),
             Some(LinkAt::Here(id)) => {
                 if let Some(link) = self.links.get_mut(id) {
                     link.left = link.given;

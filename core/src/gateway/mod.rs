@@ -89,6 +89,7 @@
 //! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` `wall_clock` | credentials that come and go while it runs |
 //! | `agents` `agent_work` `agent_state` `breaker` | who answers, what they tell, and whether they can be reached |
 //! | `chat` `sessions` `session` `change` `inject` `runs` `idempotency` | conversations |
+//! | `workers` | agents that other processes answer for |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
 //! | `load` `drain` `saved_link` | the beginning and the end, and what goes from one gateway to the next |
@@ -171,6 +172,7 @@ mod upload;
 mod waiting;
 mod wall_clock;
 mod work;
+mod workers;
 
 #[cfg(test)]
 #[path = "../../tests/support/epoch.rs"]
@@ -228,6 +230,8 @@ pub use work::{
     StoreWork, Usage, Work,
 };
 
+pub use workers::{OnLost, WorkerBackend, WorkerNews};
+
 use crate::connection::{Entropy, Outbox};
 use crate::event::Event;
 use crate::frame::{CloseCode, Frame};
@@ -263,6 +267,7 @@ use std::time::{Duration, Instant};
 use tick::Ticks;
 use upload::Upload;
 use wall_clock::WallClock;
+use workers::Workers;
 
 /// The protocol that is spoken.
 const PROTOCOL: u64 = 3;
@@ -369,6 +374,7 @@ pub struct Gateway {
     ticks: Ticks,
     tails: Tails,
     devices: Devices,
+    workers: Workers,
     uploads: BTreeMap<ConnId, Upload>,
     downloads: BTreeMap<ConnId, Download>,
     /// Uploads that came to nothing, by their paths, until the host has forgotten them; whose they were.
@@ -414,6 +420,7 @@ enum Timer {
     Tails,
     Health,
     Invokes,
+    Handed(JobId),
 }
 
 impl Gateway {
@@ -465,6 +472,7 @@ impl Gateway {
             ticks: Ticks::default(),
             tails: Tails::default(),
             devices: Devices::default(),
+            workers: Workers::default(),
             uploads: BTreeMap::new(),
             downloads: BTreeMap::new(),
             ending_uploads: BTreeMap::new(),
@@ -573,6 +581,7 @@ impl Gateway {
                 Timer::Tails => self.tails_due(cx),
                 Timer::Health => self.health_due(cx),
                 Timer::Invokes => self.invokes_due(cx),
+                Timer::Handed(job) => self.handed_due(cx, job),
             }
         }
         self.drain_on(cx);
