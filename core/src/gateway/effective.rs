@@ -120,7 +120,7 @@ fn write_worker<'o>(object: Object<'o>, worker: &WorkerBackend, mask: &str) -> O
         .str("on_lost", on_lost.as_str())
         .num("attempts", u64::from(*attempts))
         .num("wait_ms", ms(*wait))
-        .num("waiting", *waiting as u64)
+        .num("max_waiting", *waiting as u64)
 }
 
 fn write_jwt(out: &mut String, key: &JwtKey, mask: &str) {
