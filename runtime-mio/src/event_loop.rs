@@ -3,6 +3,7 @@
 use crate::handler::{ConnId, Handler};
 use crate::listener::Listener;
 use crate::slot::{Driven, Shared, Slot};
+use crate::stream::Stream;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use moorline_core::{
@@ -16,6 +17,11 @@ use std::time::{Duration, Instant};
 
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
+const LOCAL_LISTENER: Token = Token(usize::MAX - 2);
+
+/// Connections over the local socket that a full loop still takes: whoever may use that must be able to
+/// say what to do about it.
+const LOCAL_RESERVE: usize = 16;
 
 /// Low bits of a [`ConnId`]: the slot. The rest counts connections.
 const SLOT_BITS: u32 = 24;
@@ -33,6 +39,7 @@ struct HandleShared {
     reads: AtomicU64,
     writes: AtomicU64,
     connections: AtomicU64,
+    turns: AtomicU64,
 }
 
 /// What a loop has done so far.
@@ -44,6 +51,8 @@ pub struct Counters {
     pub writes: u64,
     /// Connections there are now.
     pub connections: u64,
+    /// Turns. A loop that was woken and has no more of them some time later is stuck.
+    pub turns: u64,
 }
 
 impl Handle {
@@ -65,6 +74,7 @@ impl Handle {
             reads: self.shared.reads.load(Ordering::Relaxed),
             writes: self.shared.writes.load(Ordering::Relaxed),
             connections: self.shared.connections.load(Ordering::Relaxed),
+            turns: self.shared.turns.load(Ordering::Relaxed),
         }
     }
 }
@@ -75,6 +85,7 @@ pub(crate) struct EventLoop {
     poll: Poll,
     handle: Handle,
     listener: Option<Listener>,
+    local_listener: Option<Listener>,
     table: Table,
     /// The slots being worked on; kept for its storage.
     batch: Vec<usize>,
@@ -147,7 +158,7 @@ impl Connections<'_> {
         // Refused by systems where the socket is not connected yet; it is an optimisation only.
         let _ = stream.set_nodelay(true);
         let connection = Connection::client(request, entropy, limits, self.now);
-        let id = self.table.insert(stream, connection, self.poll, false)?;
+        let id = self.table.insert(Stream::Tcp(stream), connection, self.poll, false)?;
         self.table.list(id);
         Ok(id)
     }
@@ -177,7 +188,7 @@ impl Table {
     /// `writable`: the socket is connected, so the first bytes may go out without waiting.
     fn insert(
         &mut self,
-        mut stream: TcpStream,
+        mut stream: Stream,
         connection: Connection,
         poll: &Poll,
         writable: bool,
@@ -228,9 +239,9 @@ impl EventLoop {
         max_connections: usize,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let mut listener = listener.map(Listener::new);
+        let mut listener = listener.map(Listener::tcp);
         if let Some(listener) = &mut listener {
-            poll.registry().register(&mut listener.socket, LISTENER, Interest::READABLE)?;
+            listener.register(poll.registry(), LISTENER)?;
         }
         let shared = HandleShared {
             waker: Waker::new(poll.registry(), WAKER)?,
@@ -238,11 +249,13 @@ impl EventLoop {
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
         };
         Ok(Self {
             poll,
             handle: Handle { shared: Arc::new(shared) },
             listener,
+            local_listener: None,
             table: Table::default(),
             batch: Vec::new(),
             wheel: Wheel::new(Instant::now()),
@@ -260,6 +273,18 @@ impl EventLoop {
 
     pub(crate) fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// Accepts from this Unix domain socket, too, until the loop closes its last connections.
+    pub(crate) fn listen_locally(
+        &mut self,
+        socket: std::os::unix::net::UnixListener,
+    ) -> io::Result<()> {
+        socket.set_nonblocking(true)?;
+        let mut listener = Listener::unix(socket);
+        listener.register(self.poll.registry(), LOCAL_LISTENER)?;
+        self.local_listener = Some(listener);
+        Ok(())
     }
 
     /// Runs until it is stopped and its last connection has ended.
@@ -294,6 +319,7 @@ impl EventLoop {
             }
             if stopping && !closed && handler.may_stop() {
                 closed = true;
+                self.local_listener = None;
                 let ids: Vec<_> = connections.ids().collect();
                 for id in ids {
                     connections.close(id, CloseCode::GOING_AWAY, "going away");
@@ -308,13 +334,13 @@ impl EventLoop {
     }
 
     fn timeout(&self, handler: &impl Handler, now: Instant) -> Option<Duration> {
-        let accept_now = self.listener.as_ref().is_some_and(|listener| listener.is_due(now));
-        if !self.table.listed.is_empty() || accept_now {
+        let listeners = || self.listener.iter().chain(&self.local_listener);
+        if !self.table.listed.is_empty() || listeners().any(|listener| listener.is_due(now)) {
             return Some(Duration::ZERO);
         }
-        let accept_later = self.listener.as_ref().and_then(Listener::deadline);
-        [self.wheel.next(), handler.deadline(), accept_later]
+        [self.wheel.next(), handler.deadline()]
             .into_iter()
+            .chain(listeners().map(Listener::deadline))
             .flatten()
             .min()
             .map(|at| at.saturating_duration_since(now))
@@ -325,6 +351,11 @@ impl EventLoop {
             WAKER => {}
             LISTENER => {
                 if let Some(listener) = &mut self.listener {
+                    listener.set_ready();
+                }
+            }
+            LOCAL_LISTENER => {
+                if let Some(listener) = &mut self.local_listener {
                     listener.set_ready();
                 }
             }
@@ -341,29 +372,31 @@ impl EventLoop {
     }
 
     fn accept(&mut self, now: Instant, handler: &mut impl Handler) {
-        let Some(listener) = &mut self.listener else { return };
-        if !listener.is_due(now) {
-            return;
-        }
-        if self.table.open >= self.max_connections {
-            listener.pause(now);
-            return;
-        }
-        let mut failure = None;
-        let (table, poll, limits) = (&mut self.table, &self.poll, &self.limits);
-        let mut opened = |stream: TcpStream, peer| {
-            // Replies are written whole: waiting to join small ones would only delay them.
-            let _ = stream.set_nodelay(true);
-            let connection = Connection::server(limits.clone(), now);
-            if let Ok(id) = table.insert(stream, connection, poll, true) {
-                // Its handshake deadline must be armed.
-                table.list(id);
-                handler.opened(now, id, peer);
+        let local_max = self.max_connections.saturating_add(LOCAL_RESERVE);
+        let listeners =
+            [(&mut self.listener, self.max_connections), (&mut self.local_listener, local_max)];
+        for (listener, max) in listeners {
+            let Some(listener) = listener.as_mut().filter(|listener| listener.is_due(now)) else {
+                continue;
+            };
+            if self.table.open >= max {
+                listener.pause(now);
+                continue;
             }
-        };
-        listener.accept(now, &mut opened, |error| failure = Some(error));
-        if let Some(error) = failure {
-            handler.accept_failed(&error);
+            let mut failure = None;
+            let (table, poll, limits) = (&mut self.table, &self.poll, &self.limits);
+            let mut opened = |stream: Stream, peer| {
+                let connection = Connection::server(limits.clone(), now);
+                if let Ok(id) = table.insert(stream, connection, poll, true) {
+                    // Its handshake deadline must be armed.
+                    table.list(id);
+                    handler.opened(now, id, peer);
+                }
+            };
+            listener.accept(now, &mut opened, |error| failure = Some(error));
+            if let Some(error) = failure {
+                handler.accept_failed(&error);
+            }
         }
     }
 
@@ -410,5 +443,6 @@ impl EventLoop {
         shared.reads.store(self.shared.reads, Ordering::Relaxed);
         shared.writes.store(self.shared.writes, Ordering::Relaxed);
         shared.connections.store(self.table.open as u64, Ordering::Relaxed);
+        shared.turns.fetch_add(1, Ordering::Relaxed);
     }
 }

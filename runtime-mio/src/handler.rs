@@ -1,9 +1,8 @@
 //! What an application gives to a loop.
 
-use crate::Connections;
+use crate::{Connections, Peer};
 use moorline_core::{Event, Outbox};
 use std::io;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 /// Names one connection of one loop, and no other for the life of the loop.
@@ -16,7 +15,7 @@ pub struct ConnId(pub u64);
 pub trait Handler {
     /// A connection was accepted from `peer`. Connections that the application opens itself are not
     /// announced: [`Connections::connect`] has given their id already.
-    fn opened(&mut self, now: Instant, id: ConnId, peer: SocketAddr) {
+    fn opened(&mut self, now: Instant, id: ConnId, peer: Peer) {
         let _ = (now, id, peer);
     }
 
@@ -40,7 +39,7 @@ pub trait Handler {
         None
     }
 
-    /// The loop was told to stop; it has closed its listener. Say goodbye, and begin to end what is
+    /// The loop was told to stop; it has closed its listener, but not the one for local connections. Say goodbye, and begin to end what is
     /// under way.
     fn stopping(&mut self, now: Instant, connections: &mut Connections<'_>) {
         let _ = (now, connections);

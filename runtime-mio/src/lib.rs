@@ -38,6 +38,7 @@ mod handler;
 mod listener;
 mod server;
 mod slot;
+mod stream;
 
 pub use client::Client;
 pub use entropy::OsEntropy;
@@ -45,3 +46,4 @@ pub use event_loop::{Connections, Counters, Handle};
 pub use handler::{ConnId, Handler};
 pub use listener::bind;
 pub use server::{Server, ServerOptions};
+pub use stream::Peer;

@@ -1,8 +1,11 @@
-//! The listening socket: several per port with SO_REUSEPORT, a budget per turn, and a pause when the
-//! process is out of file descriptors.
+//! The listening sockets: several per port with SO_REUSEPORT, and one that only processes of this machine
+//! reach; a budget per turn, and a pause when the process is out of file descriptors.
 
-use mio::net::{TcpListener, TcpStream};
-use socket2::{Domain, Protocol, Socket, Type};
+use crate::stream::{Peer, Stream};
+use mio::event::Source;
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -40,8 +43,9 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpLi
         .collect()
 }
 
-fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+fn socket(address: SocketAddr, shared: bool) -> io::Result<socket2::Socket> {
+    let socket =
+        socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     // The port of a gateway that was killed can be bound again at once.
     socket.set_reuse_address(true)?;
@@ -55,16 +59,56 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
 /// A listener of one loop.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    pub(crate) socket: TcpListener,
+    socket: Socket,
     /// The kernel may have more connections: readiness is told only once.
     ready: bool,
     /// Nothing is accepted before this time.
     paused_until: Option<Instant>,
 }
 
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Socket {
+    fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Tcp(socket) => {
+                let (stream, peer) = socket.accept()?;
+                // Replies are written whole: waiting to join small ones would only delay them.
+                let _ = stream.set_nodelay(true);
+                Ok((Stream::Tcp(stream), Peer::Network(peer)))
+            }
+            Self::Unix(socket) => {
+                let (stream, _) = socket.accept()?;
+                Ok((Stream::Unix(stream), Peer::Local))
+            }
+        }
+    }
+}
+
 impl Listener {
-    pub(crate) fn new(socket: std::net::TcpListener) -> Self {
-        Self { socket: TcpListener::from_std(socket), ready: false, paused_until: None }
+    /// Both kinds of socket must be non-blocking.
+    pub(crate) fn tcp(socket: std::net::TcpListener) -> Self {
+        Self::new(Socket::Tcp(TcpListener::from_std(socket)))
+    }
+
+    pub(crate) fn unix(socket: std::os::unix::net::UnixListener) -> Self {
+        Self::new(Socket::Unix(UnixListener::from_std(socket)))
+    }
+
+    fn new(socket: Socket) -> Self {
+        Self { socket, ready: false, paused_until: None }
+    }
+
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let source: &mut dyn Source = match &mut self.socket {
+            Socket::Tcp(socket) => socket,
+            Socket::Unix(socket) => socket,
+        };
+        source.register(registry, token, Interest::READABLE)
     }
 
     pub(crate) fn set_ready(&mut self) {
@@ -85,7 +129,7 @@ impl Listener {
     pub(crate) fn accept(
         &mut self,
         now: Instant,
-        mut accepted: impl FnMut(TcpStream, SocketAddr),
+        mut accepted: impl FnMut(Stream, Peer),
         failed: impl FnOnce(io::Error),
     ) {
         self.paused_until = None;

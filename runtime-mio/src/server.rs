@@ -5,7 +5,8 @@ use crate::handler::Handler;
 use crate::listener::bind;
 use moorline_core::Limits;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::thread;
 
@@ -41,6 +42,26 @@ impl Server {
     /// What the system says; `AddrInUse` when somebody listens there.
     pub fn bind(address: SocketAddr, options: ServerOptions) -> io::Result<Self> {
         let listeners = bind(address, options.loops.max(1))?;
+        Self::of(listeners, options)
+    }
+
+    /// Serves on a socket that listens already, as a service manager hands one over: it outlives this
+    /// process, so clients that come during a restart wait in its queue instead of being refused. All
+    /// loops accept from the one socket, whoever is first.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn from_listener(listener: TcpListener, options: ServerOptions) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let mut listeners = Vec::new();
+        for _ in 1..options.loops {
+            listeners.push(listener.try_clone()?);
+        }
+        listeners.push(listener);
+        Self::of(listeners, options)
+    }
+
+    fn of(listeners: Vec<TcpListener>, options: ServerOptions) -> io::Result<Self> {
         let address = listeners[0].local_addr()?;
         let limits = Arc::new(options.limits);
         let loops = listeners
@@ -53,6 +74,20 @@ impl Server {
     /// The address it listens on, with the port that was chosen for port 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Accepts connections from `socket`, too, in the first loop; the handler is told that they are
+    /// [`Peer::Local`](crate::Peer::Local). A few of them are accepted beyond
+    /// [`ServerOptions::max_connections`], and they still are while the loop waits for
+    /// [`Handler::may_stop`].
+    ///
+    /// # Errors
+    /// What the system says of watching the socket.
+    pub fn listen_locally(&mut self, socket: UnixListener) -> io::Result<()> {
+        match self.loops.first_mut() {
+            Some(first) => first.listen_locally(socket),
+            None => Ok(()),
+        }
     }
 
     /// One handle per loop.

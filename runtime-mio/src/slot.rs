@@ -1,10 +1,9 @@
 //! One connection with its socket: the adapter's whole skeleton.
 
 use crate::handler::{ConnId, Handler};
-use mio::net::TcpStream;
+use crate::stream::Stream;
 use moorline_core::{Connection, End, MessageSpare, Turn};
-use std::io::{self, IoSlice, Read as _, Write as _};
-use std::net::Shutdown;
+use std::io::{self, IoSlice};
 use std::time::Instant;
 
 /// Calls of the core per connection and turn of the loop: then the others have theirs.
@@ -16,7 +15,7 @@ const SLICES: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) id: ConnId,
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     pub(crate) connection: Connection,
     /// The kernel may have bytes: edge-triggered readiness is told only once, and must be remembered
     /// while the connection does not want to read.
@@ -72,7 +71,7 @@ impl Slot {
                 End::ShutdownWrite => {
                     if !std::mem::replace(&mut self.shut, true) {
                         // It fails when the peer is gone, which the next read tells.
-                        let _ = self.stream.shutdown(Shutdown::Write);
+                        let _ = self.stream.shutdown_write();
                     }
                 }
                 End::Drop => return Driven::Done,
@@ -130,11 +129,7 @@ impl Slot {
             let filled = self.connection.outbox(now).slices(&mut slices);
             let offered: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
             shared.writes += 1;
-            let written = match &slices[..filled] {
-                [one] => self.stream.write(one),
-                many => self.stream.write_vectored(many),
-            };
-            match written {
+            match self.stream.write_vectored(&slices[..filled]) {
                 Ok(count) => {
                     self.writable = count == offered;
                     let outbox = self.connection.outbox(now);

@@ -10,8 +10,9 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use support::PATIENCE;
-use world::{Gateway, folder};
+use world::{Client, Gateway, folder};
 
 const MIB: usize = 1024 * 1024;
 
@@ -227,4 +228,63 @@ fn clients_of_several_loops_at_once_cannot_take_more_than_their_users_share() {
     assert_eq!((of("HTTP/1.1 200 "), of("HTTP/1.1 507 ")), (2, 2), "{heads:?}");
     let sizes = kept(&state).iter().map(|file| fs::metadata(file).unwrap().len()).sum::<u64>();
     assert_eq!(sizes, 2 * MIB as u64);
+}
+
+/// `moorline upload` with these arguments: whether it went well, what it printed and what it said.
+fn upload(address: SocketAddr, arguments: &[&str]) -> (bool, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_moorline"))
+        .args(["upload", "--url", &format!("ws://{address}/ws"), "--user", "ada"])
+        .args(arguments)
+        .env_remove("MOORLINE_TOKEN")
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_command_line_uploads_what_it_can_and_says_of_each_other_file_what_is_wrong() {
+    let state = folder("upload_command");
+    let gateway = Gateway::with(&state, &[]);
+    let [large, small] = ["a b&c.bin", "small.txt"].map(|name| state.join(name));
+    fs::write(&large, content(5 * MIB)).unwrap();
+    fs::write(&small, "hello").unwrap();
+    let (large, small) = (large.to_str().unwrap(), small.to_str().unwrap());
+
+    let (done, paths, said) = upload(gateway.address, &["--token", "t", large, "/nowhere", small]);
+    assert!(!done && said.contains("/nowhere: No such file"), "{said}");
+    let [first, second] = paths.lines().collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!(fs::read(state.join(first)).unwrap(), content(5 * MIB));
+    assert_eq!(fs::read(state.join(second)).unwrap(), b"hello");
+
+    let (done, answer, _) =
+        upload(gateway.address, &["--token", "t", "--json", "--type", "text/plain", small]);
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert!(done);
+    assert_eq!(
+        (&answer["filename"], &answer["mime_type"]),
+        (&"small.txt".into(), &"text/plain".into())
+    );
+
+    let mut client = Client::login(gateway.address, "ada").unwrap();
+    let params = json!({"message": "look", "media": [first]});
+    client.call("chat.send", params).unwrap();
+}
+
+#[test]
+fn the_command_line_says_why_a_file_was_refused() {
+    let state = folder("upload_command_refused");
+    fs::write(state.join("moorline.json5"), "{ gateway: { max_upload_bytes: 1048576 } }").unwrap();
+    let gateway = Gateway::with(&state, &[]);
+    let file = state.join("file");
+    fs::write(&file, content(2 * MIB)).unwrap();
+    let file = file.to_str().unwrap();
+    for (token, words) in [("wrong", ["401", "--token"]), ("t", ["413", "1048576"])] {
+        let (done, _, said) = upload(gateway.address, &["--token", token, file]);
+        assert!(!done && words.iter().all(|word| said.contains(word)), "{said}");
+    }
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (done, _, said) = upload(nobody, &["--token", "t", file]);
+    assert!(!done && said.contains(&nobody.to_string()), "{said}");
+    assert!(kept(&state).is_empty());
 }

@@ -106,7 +106,7 @@ struct Apps {
 }
 
 impl Handler for Apps {
-    fn opened(&mut self, _now: Instant, id: ConnId, _peer: SocketAddr) {
+    fn opened(&mut self, _now: Instant, id: ConnId, _peer: moorline_mio::Peer) {
         assert!(self.apps.insert(id, (self.open)()).is_none(), "an id names one connection");
     }
 

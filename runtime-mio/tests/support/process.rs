@@ -13,7 +13,11 @@ pub struct Process {
 impl Process {
     /// Starts it and waits until it serves.
     pub fn of(command: &mut Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        Self::ready(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// Waits until a process whose output can be read serves.
+    pub fn ready(mut child: Child) -> Self {
         let mut ready = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
         let url = ready.trim().rsplit_once("ws://").expect(&ready).1;

@@ -13,11 +13,9 @@ use std::sync::mpsc;
 use std::thread;
 
 pub(crate) fn run(args: ChatArgs) -> Result<(), Failure> {
-    let url = dial::url(&args.url)?;
+    let url = dial::plain_url(&args.url)?;
     let addresses = dial::addresses(&url)?;
-    // The local gateway's token is for the local gateway only.
-    let is_local = addresses.iter().all(|address| address.ip().is_loopback());
-    let stored = || state_dir::stored_token(args.state_dir.clone()).filter(|_| is_local);
+    let stored = || state_dir::local_token(args.state_dir.clone(), &addresses);
     let token = args.token.clone().or_else(stored);
     let client = Client::new()?;
     let handle = client.handle();

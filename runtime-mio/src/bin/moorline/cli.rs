@@ -1,15 +1,29 @@
 //! The command line. The doc comments are the help texts, so they hold no markup.
 #![allow(rustdoc::bare_urls)]
 
+use crate::dial::TrustArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+/// What holds for the process, whatever the command.
+const AFTER_HELP: &str = "\
+Exit codes: 0 all went well; 1 the system or the other end failed; 2 an option or a value is unknown; 78 it \
+cannot work as it is configured, and another start would change nothing.
+
+Signals while it serves: SIGTERM and SIGINT drain and stop, SIGUSR2 the same for a restart that clients \
+resume across, a second one stops at once; SIGHUP reads the configuration again.";
 
 /// A WebSocket gateway for AI agents and chat clients whose connections hold.
 ///
 /// Without a command it serves, with the options of `moorline serve`.
 #[derive(Debug, Parser)]
-#[command(name = "moorline", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "moorline",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_long_help = AFTER_HELP
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -29,6 +43,17 @@ pub(crate) enum Command {
     ConformanceClient(ConformanceClientArgs),
     /// Chat with a gateway from the terminal.
     Chat(ChatArgs),
+    /// Say what a close code, an HTTP status, an error code or a message of a client means, and what to
+    /// do.
+    ///
+    /// Exits with 1 where nothing here explains the text.
+    Explain(crate::explain::ExplainArgs),
+    /// Upload files to a gateway, and print the path of each for the media of chat.send.
+    Upload(UploadArgs),
+    /// Print completions for a shell.
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each command.
+    Man(ManArgs),
 }
 
 /// Every setting may also stand in the configuration file, or in a variable: see
@@ -196,6 +221,46 @@ pub(crate) struct ChatArgs {
     pub(crate) state_dir: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct UploadArgs {
+    /// The files.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// The gateway, such as wss://chat.example.com/ws.
+    #[arg(long, default_value = "ws://127.0.0.1:18790/ws")]
+    pub(crate) url: String,
+    /// The gateway's token [default: the one in the local state folder].
+    #[arg(long, env = "MOORLINE_TOKEN", hide_env_values = true, value_parser = parse_header)]
+    pub(crate) token: Option<String>,
+    /// Whose the files are.
+    #[arg(long, env = "USER", default_value = "me", value_parser = parse_header)]
+    pub(crate) user: String,
+    /// What the files are, such as image/png.
+    #[arg(long = "type", value_name = "TYPE", value_parser = parse_header)]
+    pub(crate) content_type: Option<String>,
+    /// Print what the gateway answers, a JSON object for each file.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Where the local gateway keeps its token.
+    #[arg(long, env = "MOORLINE_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// A folder to write moorline.1 and a page for each command into.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
 #[derive(Debug, Copy, Clone, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// For people.
@@ -219,6 +284,14 @@ fn parse_size(text: &str) -> Result<u32, String> {
         .and_then(|bytes| u32::try_from(bytes).ok())
         .filter(|bytes| (1..=1 << 30).contains(bytes))
         .ok_or_else(|| "between 1 byte and 1 GiB".to_string())
+}
+
+/// It stands in a header line (RFC 9110 section 5.5).
+fn parse_header(text: &str) -> Result<String, String> {
+    match text.chars().all(|c| c.is_ascii_graphic() || c == ' ') {
+        true => Ok(text.into()),
+        false => Err("printable ASCII only".into()),
+    }
 }
 
 /// It stands in a query: letters that need no escape there (RFC 3986 section 2.3).

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(args: &ConformanceClientArgs) -> Result<(), Failure> {
-    let url = dial::url(&args.url)?;
+    let url = dial::plain_url(&args.url)?;
     if url.target().contains('?') {
         return Err(Failure::Config(format!("{}: leave the query out", args.url)));
     }

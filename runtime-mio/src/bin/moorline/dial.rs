@@ -1,14 +1,33 @@
-//! What a client command of this binary is told to connect to, and the addresses of that.
+//! What a client command of this binary is told to connect to, and how it gets there.
+// The commands that dial by a blocking stream are few and come one by one.
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "`connect` is for commands that ask one thing and end"
+)]
+
+mod failure;
+mod stream;
+mod trust;
 
 use crate::failure::Failure;
+pub(crate) use failure::{DialFailure, TlsFailure};
 use moorline_core::upgrade::Url;
+use rustls::pki_types::ServerName;
 use std::net::{SocketAddr, ToSocketAddrs as _};
+pub(crate) use stream::{Dialed, connect};
+pub(crate) use trust::TrustArgs;
 
-/// Reads the URL of a command line. These clients do not speak TLS.
+/// Reads the URL of a command line, `ws` or `wss`.
 pub(crate) fn url(text: &str) -> Result<Url, Failure> {
-    let url = Url::parse(text).map_err(|error| Failure::Config(format!("{text}: {error}")))?;
+    Url::parse(text).map_err(|error| Failure::Config(format!("{text}: {error}")))
+}
+
+/// Reads the URL of a command that does not speak TLS.
+pub(crate) fn plain_url(text: &str) -> Result<Url, Failure> {
+    let url = url(text)?;
     if url.is_secure() {
-        return Err(Failure::Config(format!("{text}: this client speaks ws:// only, not yet TLS")));
+        return Err(Failure::Config(format!("{text}: this command speaks ws:// only")));
     }
     Ok(url)
 }
@@ -25,15 +44,11 @@ pub(crate) fn addresses(url: &Url) -> Result<Vec<SocketAddr>, Failure> {
     Ok(found)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tls_is_refused_before_anything_is_dialled() {
-        assert!(url("ws://localhost:18790/ws").is_ok());
-        for text in ["wss://localhost", "http://localhost", "localhost:18790"] {
-            assert!(matches!(url(text), Err(Failure::Config(_))), "{text}");
-        }
-    }
+/// The name that the server's certificate must be for: the host of the URL, a name or an address.
+pub(crate) fn server_name(url: &Url) -> Result<ServerName<'static>, TlsFailure> {
+    ServerName::try_from(url.host().to_string())
+        .map_err(|_| TlsFailure::Other(format!("{} is no name of a server", url.host())))
 }
+
+#[cfg(test)]
+mod tests;

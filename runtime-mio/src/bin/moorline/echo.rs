@@ -5,11 +5,10 @@ use crate::failure::Failure;
 use crate::peer_text::PeerText;
 use crate::{log, open_files, port_holder, signals};
 use moorline_core::{Accept, Cause, Deflate, Event, Limits, Outbox, RequestHead, Response};
-use moorline_mio::{ConnId, Handler, Server, ServerOptions};
+use moorline_mio::{ConnId, Handler, Peer, Server, ServerOptions};
 use std::collections::HashMap;
 use std::io;
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 pub(crate) fn run(args: &EchoArgs) -> Result<(), Failure> {
@@ -57,11 +56,11 @@ pub(crate) fn limits(max_message: u32, deflate: bool) -> Limits {
 /// echo server costs what the core and the loop need.
 #[derive(Debug, Default)]
 struct Echo {
-    opened: HashMap<ConnId, (Instant, SocketAddr)>,
+    opened: HashMap<ConnId, (Instant, Peer)>,
 }
 
 impl Handler for Echo {
-    fn opened(&mut self, now: Instant, id: ConnId, peer: SocketAddr) {
+    fn opened(&mut self, now: Instant, id: ConnId, peer: Peer) {
         if tracing::enabled!(tracing::Level::DEBUG) {
             self.opened.insert(id, (now, peer));
         }

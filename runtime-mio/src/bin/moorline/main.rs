@@ -9,16 +9,22 @@ mod conformance_client;
 mod console;
 mod dial;
 mod echo;
+mod explain;
 mod failure;
 mod jobs;
 mod log;
 mod log_tail;
 mod open_files;
 mod peer_text;
+mod pem;
+mod percent;
 mod port_holder;
 mod serve;
+mod service_manager;
+mod shell;
 mod signals;
 mod state_dir;
+mod upload;
 
 use clap::Parser as _;
 use cli::{Cli, Command};
@@ -27,18 +33,27 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
-        None => serve::run(&cli.serve),
-        Some(Command::Serve(args)) => serve::run(&args),
-        Some(Command::Echo(args)) => echo::run(&args),
-        Some(Command::CheckConfig(args)) => check_config::run(&args),
-        Some(Command::ConformanceClient(args)) => conformance_client::run(&args),
-        Some(Command::Chat(args)) => chat::run(args),
+        None => serve::run(&cli.serve).map(done),
+        Some(Command::Serve(args)) => serve::run(&args).map(done),
+        Some(Command::Echo(args)) => echo::run(&args).map(done),
+        Some(Command::CheckConfig(args)) => check_config::run(&args).map(done),
+        Some(Command::ConformanceClient(args)) => conformance_client::run(&args).map(done),
+        Some(Command::Chat(args)) => chat::run(args).map(done),
+        Some(Command::Explain(args)) => explain::run(&args),
+        Some(Command::Upload(args)) => upload::run(&args).map(done),
+        Some(Command::Completions(args)) => shell::completions(&args).map(done),
+        Some(Command::Man(args)) => shell::man(&args).map(done),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             eprintln!("moorline: {failure}");
             failure.exit_code()
         }
     }
+}
+
+/// For commands that either do what they are told or fail.
+fn done((): ()) -> ExitCode {
+    ExitCode::SUCCESS
 }

@@ -9,8 +9,9 @@ use crate::cli::ServeArgs;
 use crate::config::{NamedSecret, Settings, Sources};
 use crate::failure::Failure;
 use crate::jobs::{Jobs, Mailbox, MediaDir, Store};
+use crate::percent::escaped;
 use crate::state_dir::StateDir;
-use crate::{log, open_files, port_holder, signals, state_dir};
+use crate::{log, open_files, port_holder, service_manager, signals, state_dir};
 use moorline_core::Entropy as _;
 use moorline_core::gateway::{Gateway, GatewayConfig, Node};
 use moorline_mio::{OsEntropy, Server, ServerOptions};
@@ -37,8 +38,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         limits: settings.limits(),
         ..ServerOptions::default()
     };
-    let server = Server::bind(settings.listen(), options)
-        .map_err(|error| port_holder::explain_bind(settings.listen(), &error))?;
+    let server = match service_manager::listener()? {
+        Some(listener) => Server::from_listener(listener, options)?,
+        None => Server::bind(settings.listen(), options)
+            .map_err(|error| port_holder::explain_bind(settings.listen(), &error))?,
+    };
     let state = StateDir::open(settings.state_dir.clone())?;
     let kept = kept_token(settings, &state)?;
     let store = if settings.ephemeral { Store::memory() } else { Store::open(state.path())? };
@@ -76,13 +80,15 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
-    let mut reloader =
-        Reloader::new(sources, loaded, server.local_addr(), state, log_level, agents, reloads);
+    let address = server.local_addr();
+    let mut reloader = Reloader::new(sources, loaded, address, state, log_level, agents, reloads);
     signals::watch(server.handles(), move || reloader.reload())?;
     // Signals are watched from here on, so who reads this may send them.
     let mut out = std::io::stdout();
     // A closed stdout is no reason not to serve.
     let _ = out.write_all(announcement.as_bytes()).and_then(|()| out.flush());
+    service_manager::feed_watchdog(server.handles())?;
+    service_manager::ready(&serving(address));
     server.run(|index, _| {
         let node = nodes[index].lock().expect("nothing panics while it holds this").take();
         node.expect("each loop starts once")
@@ -94,6 +100,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What a service manager shows of the gateway.
+fn serving(address: SocketAddr) -> String {
+    format!("Serving on {address}")
 }
 
 /// The token of the state folder.
@@ -161,14 +172,6 @@ fn announcement(
     text + &format!("try: {program} chat ws://{address}/ws{credential}\n")
 }
 
-/// A text as it may stand in a URL (RFC 3986 section 2.1).
-fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).into() } else { format!("%{byte:02X}") })
-        .collect()
-}
-
 /// An address that a client on this machine can connect to: "any" is one to listen on only.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
@@ -194,11 +197,5 @@ mod tests {
             let address = reachable(listening.parse().expect("an address"));
             assert_eq!(address.to_string(), pasted, "{listening}");
         }
-    }
-
-    #[test]
-    fn a_token_in_a_url_is_escaped() {
-        assert_eq!(escaped("0123abcXYZ-._~"), "0123abcXYZ-._~");
-        assert_eq!(escaped("a&b=#c d%\u{fc}"), "a%26b%3D%23c%20d%25%C3%BC");
     }
 }

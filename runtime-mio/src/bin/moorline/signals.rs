@@ -1,6 +1,7 @@
 //! SIGTERM and SIGINT stop the loops, SIGUSR2 does so for a restart, a second one stops waiting for
 //! them; SIGHUP reloads.
 
+use crate::service_manager;
 use moorline_mio::Handle;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
@@ -46,6 +47,7 @@ fn listen(
             }
             RESTART.store(signal == SIGUSR2, Ordering::Release);
             tracing::info!(signal, restart = signal == SIGUSR2, "stopping");
+            service_manager::stopping();
             for handle in &handles {
                 handle.stop();
             }

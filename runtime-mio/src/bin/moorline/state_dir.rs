@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -80,9 +81,11 @@ pub(crate) fn kept_token(path: &Path) -> Result<Option<String>, Failure> {
     }
 }
 
-/// The token of the gateway whose state folder this is.
-pub(crate) fn stored_token(path: Option<PathBuf>) -> Option<String> {
-    read_token(&token_path(&path.or_else(default_path)?)).ok()
+/// The token of the gateway whose state folder this is, for a client of it. It is for a gateway of this
+/// machine only: none is given for other addresses.
+pub(crate) fn local_token(path: Option<PathBuf>, addresses: &[SocketAddr]) -> Option<String> {
+    let is_local = addresses.iter().all(|address| address.ip().is_loopback());
+    read_token(&token_path(&path.or_else(default_path)?)).ok().filter(|_| is_local)
 }
 
 fn token_path(state_dir: &Path) -> PathBuf {

@@ -232,7 +232,11 @@ mod tests {
             ("limits.pre_auth", "1000", "default".into()),
             ("gateway.owner_ids", "[\"ann\",\"bob\"]", "MOORLINE_GATEWAY_OWNER_IDS".into()),
             ("log.level", "\"debug\"", "MOORLINE_LOG_LEVEL".into()),
-            ("agents", "[{\"id\":\"a\",\"name\":\"a\"}]", "MOORLINE_AGENTS".into()),
+            (
+                "agents",
+                "[{\"backend\":{\"type\":\"echo\"},\"id\":\"a\",\"name\":\"a\"}]",
+                "MOORLINE_AGENTS".into(),
+            ),
             ("gateway.deflate", "true", "MOORLINE_GATEWAY_DEFLATE".into()),
         ] {
             assert_eq!(row(&loaded, key), (value.into(), origin), "{key}");

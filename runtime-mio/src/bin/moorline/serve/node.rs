@@ -8,11 +8,11 @@ use crate::signals;
 use bytes::Bytes;
 use moorline_core::gateway::{self, Action, Drain, Gateway, HttpAnswer, Route, deliver};
 use moorline_core::{CloseCode, Event, Frame, Outbox};
-use moorline_mio::{ConnId, Connections, Handler};
+use moorline_mio::{ConnId, Connections, Handler, Peer};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What clients are told of a restart: a start takes less than a second.
@@ -226,7 +226,11 @@ impl Drop for GatewayNode {
 }
 
 impl Handler for GatewayNode {
-    fn opened(&mut self, now: Instant, id: ConnId, peer: SocketAddr) {
+    fn opened(&mut self, now: Instant, id: ConnId, peer: Peer) {
+        let peer = match peer {
+            Peer::Network(address) => address,
+            Peer::Local => (Ipv4Addr::LOCALHOST, 0).into(),
+        };
         self.gateway.connected(now, gateway::ConnId(id.0), peer);
         self.take_actions(None);
     }

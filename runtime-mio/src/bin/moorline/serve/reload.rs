@@ -1,11 +1,12 @@
 //! SIGHUP: the configuration is read again, and taken over by all loops or by none.
 
-use super::kept_token;
+use super::{kept_token, serving};
 use crate::config::{KEYS, Key, Loaded, Sources};
 use crate::failure::Failure;
 use crate::jobs::Agents;
 use crate::log::LogLevel;
 use crate::peer_text::PeerText;
+use crate::service_manager;
 use crate::state_dir::StateDir;
 use moorline_core::Limits;
 use moorline_core::gateway::GatewayConfig;
@@ -79,8 +80,12 @@ impl Reloader {
     /// Takes over what can be taken over, and says what needs a restart. What is wrong is logged, and
     /// changes nothing.
     pub(super) fn reload(&mut self) {
+        service_manager::reloading();
         match self.read() {
-            Ok((loaded, config)) => self.take_over(loaded, &config),
+            Ok((loaded, config)) => {
+                self.take_over(loaded, &config);
+                service_manager::ready(&serving(self.address));
+            }
             Err(Failure::Config(text) | Failure::Runtime(text)) => {
                 for problem in text.lines() {
                     tracing::error!(
@@ -88,6 +93,10 @@ impl Reloader {
                         "configuration not reloaded: nothing has changed"
                     );
                 }
+                service_manager::ready(&format!(
+                    "{}. The last reload was refused, and changed nothing: the log says why",
+                    serving(self.address)
+                ));
             }
         }
     }

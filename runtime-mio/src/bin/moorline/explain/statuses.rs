@@ -1,0 +1,269 @@
+//! HTTP statuses of requests that did not become a WebSocket, from the gateway or from what stands before it.
+
+use super::entry::{Entry, Kind};
+
+const fn status(
+    name: &'static str,
+    says: &'static [&'static str],
+    means: &'static str,
+    causes: &'static [&'static str],
+    fix: &'static [&'static str],
+) -> Entry {
+    Entry { kind: Kind::Status, name, code: 0, says, means, causes, fix }
+}
+
+const BODY: &str = "read the body of the answer: moorline probe URL   shows it";
+const DOCTOR: &str = "moorline doctor URL   (tells the gateway's answers from a proxy's)";
+
+pub(super) const STATUSES: &[Entry] = &[
+    status(
+        "101",
+        &["switching protocols"],
+        "The upgrade was accepted: this is a WebSocket now.",
+        &["all is well"],
+        &["nothing; if the client still fails, a proxy changed the answer's headers", DOCTOR],
+    ),
+    status(
+        "200",
+        &[],
+        "A page came instead of a WebSocket.",
+        &[
+            "the URL is that of a web page: the gateway's WebSocket is at /ws",
+            "a proxy did not pass the upgrade on and serves a page of its own, such as a login page",
+        ],
+        &["use ws://HOST:PORT/ws", DOCTOR],
+    ),
+    status(
+        "301, 302, 303, 307, 308",
+        &["moved permanently", "temporary redirect", "permanent redirect", "see other"],
+        "The answer sends the client elsewhere; WebSocket clients do not follow.",
+        &[
+            "ws:// where the proxy wants wss://",
+            "a login page stands before the gateway",
+            "a slash too few at the end of the path",
+        ],
+        &["use the URL that the header Location names, with wss:// for https://", DOCTOR],
+    ),
+    status(
+        "400",
+        &[
+            "bad request",
+            "malformed request",
+            "header * came more than once",
+            "Sec-WebSocket-Key must be 16 bytes",
+            "data before the upgrade was accepted",
+        ],
+        "The request is not as HTTP/1.1 has it, or a proxy talks to the wrong kind of port. The body says what was wrong.",
+        &[
+            "TLS was spoken to a plain port, or plain HTTP to a TLS port",
+            "a header came twice, or the key is not 16 bytes of base64",
+            "a credential in the query string: it would be in logs",
+            "an upload that is no form with one part `file`",
+        ],
+        &[
+            BODY,
+            "use ws:// for a plain port and wss:// for a TLS port",
+            "send the token in `connect` or as Authorization: Bearer",
+        ],
+    ),
+    status(
+        "401",
+        &["unauthorized access"],
+        "An upload without a valid token. Upgrades are never answered so by the gateway: then it is a proxy's login.",
+        &["no token or a wrong one", "a proxy wants a password"],
+        &["send Authorization: Bearer TOKEN", DOCTOR],
+    ),
+    status(
+        "403",
+        &["status 403", "forbidden by"],
+        "The page's origin, the Host header, or the way through an unknown proxy is not allowed; the body says which.",
+        &[
+            "a web page of an origin that is not allowed",
+            "the gateway is asked under a name that it does not know",
+            "a proxy forwards to a gateway that has no token",
+            "an upload by who may only read, or a file that is too large",
+        ],
+        &[
+            "moorline serve --allow-origin https://PAGE   (moorline doctor --origin https://PAGE says the line)",
+            "moorline serve --allow-host NAME",
+            "configure a token",
+        ],
+    ),
+    status(
+        "404",
+        &["not found on this server"],
+        "There is no such path.",
+        &[
+            "another server answers at this port",
+            "a proxy has no route for this path",
+            "a path that the gateway does not have",
+        ],
+        &["use ws://HOST:PORT/ws", DOCTOR],
+    ),
+    status(
+        "405",
+        &["method not allowed", "a WebSocket upgrade must be a GET request"],
+        "The path does not have that method.",
+        &["POST to /ws, or GET to /api/media/upload"],
+        &["GET for pages and upgrades, POST for uploads"],
+    ),
+    status(
+        "408",
+        &["request timeout", "request time-out", "body timeout"],
+        "The request did not come in time: 5 s for a head, 30 s of silence or 15 minutes for an upload.",
+        &[
+            "a proxy that holds requests back",
+            "a connection that was opened and never used",
+            "a very slow network",
+        ],
+        &["switch request buffering of the proxy off", "send the upload again"],
+    ),
+    status(
+        "413",
+        &[
+            "payload too large",
+            "content too large",
+            "request entity too large",
+            "a request body is not accepted here",
+            "the request body is longer than",
+        ],
+        "The upload is larger than it may be, or a GET request has a body.",
+        &[
+            "`gateway.max_upload_bytes` is smaller than the file",
+            "the proxy's own limit (client_max_body_size of nginx is 1 MiB)",
+        ],
+        &["raise gateway.max_upload_bytes and the proxy's limit"],
+    ),
+    status(
+        "414",
+        &["uri too long", "the request target is too long"],
+        "The target is longer than 8 KiB.",
+        &["a faulty client"],
+        &["shorten it: nothing has to stand in the query"],
+    ),
+    status(
+        "426",
+        &["upgrade required", "Sec-WebSocket-Version must be 13"],
+        "The request for a WebSocket had no upgrade in it; the body names the headers that are missing.",
+        &[
+            "a proxy does not pass the headers Upgrade and Connection on",
+            "a proxy speaks HTTP/1.0 to the gateway",
+            "a browser or curl asks for /ws as for a page",
+            "a WebSocket version other than 13",
+        ],
+        &[
+            "nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\";",
+            DOCTOR,
+        ],
+    ),
+    status(
+        "429",
+        &["too many requests"],
+        "Too much of it: wrong tokens from this address, uploads at once, or requests. Retry-After says when to come back.",
+        &[
+            "a client that tries a wrong token again and again",
+            "more than 4 uploads of one user at once",
+            "a rate limit of the gateway or of a proxy",
+        ],
+        &["wait as long as Retry-After says", "mend the token of the client that tries"],
+    ),
+    status(
+        "431",
+        &[
+            "request header fields too large",
+            "the request head is too long",
+            "more than 64 headers",
+            "header or cookie too large",
+        ],
+        "The head is longer than 16 KiB, or has more than 64 headers.",
+        &["very large cookies of the same domain"],
+        &["a name of its own for the gateway, or raise limits.head_bytes"],
+    ),
+    status(
+        "500",
+        &["internal server error"],
+        "The gateway could not write an upload to its disk or read a file; or a proxy failed.",
+        &["the disk fails, or the state folder belongs to somebody else", "a fault of the proxy"],
+        &["read the gateway's log", "moorline doctor   (state folder, disk)"],
+    ),
+    status(
+        "501",
+        &["not implemented", "the only transfer coding known here is chunked"],
+        "A transfer coding other than chunked.",
+        &["a faulty client or proxy"],
+        &["use Content-Length or chunked"],
+    ),
+    status(
+        "502",
+        &["bad gateway 502", "502 bad gateway"],
+        "A proxy could not reach the gateway, or did not understand it. It does not come from the gateway.",
+        &[
+            "the gateway is not running",
+            "the proxy has another port or host",
+            "the proxy speaks TLS to a plain port, or HTTP/2",
+        ],
+        &[
+            "moorline doctor   (on the gateway's machine: who listens where)",
+            "compare the proxy's upstream with gateway.host and gateway.port",
+        ],
+    ),
+    status(
+        "503",
+        &[
+            "service unavailable",
+            "no server is available",
+            "no answer in time, try again later",
+            "the server closes, try again later",
+        ],
+        "The gateway starts, stops, or has as many connections, logins or uploads as it takes; or a proxy has no server that is up.",
+        &[
+            "it is being restarted",
+            "limits.connections or limits.pre_auth is reached",
+            "HAProxy's health check fails",
+            "/ready names the check that fails",
+        ],
+        &["try again after Retry-After", "GET /ready", "moorline doctor   (limits and open files)"],
+    ),
+    status(
+        "504",
+        &["gateway timeout", "gateway time-out"],
+        "A proxy waited for the gateway in vain. It does not come from the gateway.",
+        &[
+            "the upstream's address is wrong or behind a firewall",
+            "the proxy took the WebSocket for a slow page",
+        ],
+        &["check the proxy's upstream and that it passes upgrades on", DOCTOR],
+    ),
+    status(
+        "507",
+        &["insufficient storage"],
+        "The disk is full, or uploads have taken their share of it.",
+        &[
+            "limits.user_upload_bytes or limits.upload_bytes is reached",
+            "the disk of the state folder is full",
+        ],
+        &[
+            "make room: gateway.media_keep_ms says how long files are kept",
+            "moorline doctor   (disk)",
+        ],
+    ),
+    status(
+        "520, 521, 522, 523, 524, 525, 526",
+        &[
+            "web server is down",
+            "origin dns error",
+            "origin is unreachable",
+            "invalid ssl certificate",
+        ],
+        "Cloudflare could not reach the gateway or its proxy, or did not accept its certificate.",
+        &[
+            "520, 521, 522, 523: nothing answers at the origin's address and port, or a firewall is before it",
+            "524: no answer within 100 s",
+            "525, 526: the origin's certificate is not accepted",
+        ],
+        &[
+            "moorline doctor ws://ORIGIN/ws   (past Cloudflare)",
+            "switch WebSockets on in Cloudflare's network settings",
+        ],
+    ),
+];
