@@ -9,7 +9,6 @@ mod world;
 mod workers;
 
 use moorline_core::Entropy;
-use moorline_core::gateway::*;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -240,7 +239,7 @@ impl Schedule {
 fn each_run_ends_exactly_once_whatever_workers_do() {
     let seeds = match std::env::var("WORKER_SEED").ok().and_then(|seed| seed.parse().ok()) {
         Some(seed) => seed..seed + 1,
-        None => 0..200_u64,
+        None => 0..120_u64,
     };
     let (mut ends, mut retries) = (BTreeMap::new(), 0);
     for seed in seeds {
