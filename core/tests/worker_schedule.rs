@@ -110,7 +110,7 @@ struct Schedule {
 impl Schedule {
     fn new(seed: u64) -> Self {
         let nodes = 1 + (seed % 3) as u16;
-        let mut config = if seed % 2 == 0 { requeueing() } else { worker_config() };
+        let mut config = if seed.is_multiple_of(2) { requeueing() } else { worker_config() };
         config.workers[0].wait = SECOND * (seed / 2 % 4) as u32;
         config.workers[0].waiting = 1 + (seed / 8 % 4) as usize;
         config.workers[0].attempts = 1 + (seed / 16 % 3) as u32;
@@ -156,8 +156,7 @@ impl Schedule {
             }
             4 => {
                 if let Some(at) = self.pick(&there) {
-                    let method =
-                        if self.below(2) == 0 { "agent.drain" } else { "agent.register" };
+                    let method = if self.below(2) == 0 { "agent.drain" } else { "agent.register" };
                     let concurrency = self.seats[&at].concurrency;
                     self.world.call(at, method, json!({"concurrency": concurrency}));
                 }
@@ -269,8 +268,11 @@ fn each_run_ends_exactly_once_whatever_workers_do() {
         assert!(given(world, at).is_empty());
         for user in schedule.users.clone() {
             let workers = link(&mut schedule.world, user)["workers"].clone();
-            assert_eq!((&workers["ready"], &workers["active"], &workers["waiting"]),
-                (&json!(1), &json!(0), &json!(0)), "seed {seed}: {workers}");
+            assert_eq!(
+                (&workers["ready"], &workers["active"], &workers["waiting"]),
+                (&json!(1), &json!(0), &json!(0)),
+                "seed {seed}: {workers}"
+            );
         }
     }
     if std::env::var_os("WORKER_SEED").is_none() {
