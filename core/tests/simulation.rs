@@ -7,12 +7,18 @@
 
 #[path = "support/epoch.rs"]
 mod epoch;
+#[path = "support/signing.rs"]
+mod signing;
 #[path = "simulation"]
 mod simulation {
     pub mod acts;
     pub mod checks;
     pub mod course;
     pub mod device;
+    pub mod guest;
+    pub mod guest_acts;
+    pub mod guest_news;
+    pub mod guest_reader;
     pub mod host;
     pub mod ledger;
     pub mod news;
@@ -71,6 +77,15 @@ fn run_all(nodes: u16, first: u64) {
         ("drains", sum(|seen| seen.drains), worlds),
         ("crashes", sum(|seen| seen.crashes), worlds / 2),
         ("given up", sum(|seen| seen.given_up), worlds / 10),
+        ("logins of guests", sum(|seen| seen.guests), 30 * worlds),
+        ("by device tokens", sum(|seen| seen.guests_by_token), 10 * worlds),
+        ("events of guests", sum(|seen| seen.guest_events), 100 * worlds),
+        ("runs told to guests", sum(|seen| seen.guest_whole), 10 * worlds),
+        ("missed by guests", sum(|seen| seen.guest_missed), 0),
+        ("guests given up", sum(|seen| seen.guests_given_up), 0),
+        ("second answers", sum(|seen| seen.second_answers), 3 * worlds),
+        ("done by nodes", sum(|seen| seen.invoked), 3 * worlds),
+        ("not done by nodes", sum(|seen| seen.not_invoked), 3 * worlds),
     ];
     println!("{nodes} node(s), {worlds} worlds, {hours} hours: {seen:?}");
     if worlds >= 50 {

@@ -19,6 +19,13 @@ pub trait Handler {
         let _ = (now, id, peer);
     }
 
+    /// Bytes of a connection were read, and their events come next. Whatever another thread had told this loop
+    /// before its client sent them can be learned here first: what is taken in [`Handler::turn`] only may come
+    /// too late for them. Called for every read, so it must cost nothing when there is nothing to learn.
+    fn received(&mut self, now: Instant) {
+        let _ = now;
+    }
+
     /// The connection has an event. Answer into its outbox.
     fn event(&mut self, now: Instant, id: ConnId, event: Event<'_>, outbox: &mut Outbox);
 

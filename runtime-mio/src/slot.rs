@@ -111,6 +111,7 @@ impl Slot {
             Ok(count) => {
                 // A short read has emptied the kernel's buffer, unless an end of file waits.
                 self.readable = count == shared.read.len() || self.read_closed;
+                handler.received(now);
                 self.connection.outbox(now).lend(&mut shared.spare);
                 let bytes = &mut shared.read[..count];
                 let turn = self.connection.receive_with(now, bytes, &mut shared.message);

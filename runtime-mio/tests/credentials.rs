@@ -18,6 +18,9 @@ fn connect(address: SocketAddr, token: &str) -> (Client, Value) {
 /// The kernel spreads connections over the loops: so many reach both, all but surely.
 const MANY: usize = 24;
 
+/// How often what needs luck to be seen is tried.
+const ROUNDS: usize = 150;
+
 #[test]
 fn an_api_key_outlives_a_kill_and_ends_on_all_loops_when_it_is_revoked() {
     let state = folder("api-keys");
@@ -55,6 +58,34 @@ fn an_api_key_outlives_a_kill_and_ends_on_all_loops_when_it_is_revoked() {
     gateway.kill();
     let gateway = Gateway::with(&state, &["--loops", "2"]);
     assert_eq!(connect(gateway.address, &key).1["ok"], false);
+}
+
+/// The loops have no time to hear of it between: whoever has the answer asks all of them at the same moment, on
+/// connections that are open already.
+#[test]
+fn what_was_made_or_revoked_is_known_to_every_loop_when_its_maker_has_the_answer() {
+    let gateway = Gateway::with(&folder("at-once"), &["--loops", "4"]);
+    let mut admin = Client::login(gateway.address, "root").unwrap();
+    let connect = |clients: &mut Vec<Client>, key: &Value| -> Vec<Value> {
+        for client in &mut *clients {
+            client.request("connect", json!({"token": key})).unwrap();
+        }
+        clients.iter_mut().map(|client| client.answer().unwrap().1).collect()
+    };
+    for round in 0..ROUNDS {
+        let open = || Client::open(gateway.address).unwrap();
+        let mut early: Vec<_> = (0..8).map(|_| open()).collect();
+        let mut late: Vec<_> = (0..8).map(|_| open()).collect();
+        let params = json!({"name": "ci", "role": "operator", "user": "bob"});
+        let made = admin.call("api_keys.create", params).unwrap();
+        for answer in connect(&mut early, &made["key"]) {
+            assert_eq!(answer["ok"], true, "round {round}: {answer}");
+        }
+        admin.call("api_keys.revoke", json!({"id": made["id"]})).unwrap();
+        for answer in connect(&mut late, &made["key"]) {
+            assert_eq!(answer["ok"], false, "round {round}: {answer}");
+        }
+    }
 }
 
 /// Programs on this machine are told that they are locked out, and may go on.

@@ -3,6 +3,7 @@
 use super::budget::Address;
 use super::client::Client;
 use super::config::Secret;
+use super::late::Late;
 use super::link::LinkAt;
 use super::openclaw::{Joining, Peer};
 use super::principal::Principal;
@@ -83,6 +84,8 @@ pub(super) struct Conn {
     pub(super) resuming: Option<Resuming>,
     /// What is queued for it, while somebody is logged in.
     pub(super) queued: Option<Held>,
+    /// What waits for room in its outbox.
+    pub(super) late: Late,
     /// Its peer does not read: the ending is under way.
     pub(super) given_up: bool,
     pub(super) strikes: u32,
@@ -122,6 +125,7 @@ impl Conn {
             delivered: 0,
             resuming: None,
             queued: None,
+            late: Late::new(),
             given_up: false,
             strikes: 0,
             in_flight: 0,

@@ -147,7 +147,7 @@ impl Gateway {
                 let is_quiet = self.live.is_empty()
                     && self.calls.is_empty()
                     && self.store_jobs.is_empty()
-                    && !self.openclaw.is_attaching();
+                    && !self.openclaw.is_busy();
                 if is_quiet && !draining.quiet.contains(&own) {
                     self.publish(Route::Others, BusMessage::Quiet { node: own });
                     self.now_quiet(own);

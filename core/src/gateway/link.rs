@@ -469,15 +469,24 @@ impl Gateway {
             let listed = self.config.bounds().presence_listed;
             let Some(link) = self.links.get_mut(id) else { break };
             let dialect = link.dialect;
-            let given = link.given - link.left;
-            let most = u64::from(self.config.raw.limits.outbox);
+            let (given, attached) = (link.given - link.left, link.attached);
+            let cost = link.ring.next_event().map_or(0, |next| match dialect {
+                Dialect::Base => next.message_cost(),
+                Dialect::OpenClaw(view) => openclaw::message_cost(next, view, &self.openclaw),
+            });
             // What is large goes alone: beside something else there may be no room for it.
-            let is_large = given > 0 && given + link.ring.next_cost() as u64 > most;
-            if link.attached == Attached::Nowhere || given >= WINDOW || is_large {
+            let most = u64::from(self.config.raw.limits.outbox);
+            let is_open = match attached {
+                Attached::Nowhere => false,
+                Attached::Here(conn) => !self.is_late(conn) && self.has_room_for(cx, conn, cost),
+                Attached::There(..) => given == 0 || given + cost as u64 <= most,
+            };
+            if given >= WINDOW || !is_open {
                 self.scratch = out;
                 break;
             }
             let openclaw = &self.openclaw;
+            let Some(link) = self.links.get_mut(id) else { break };
             let wrote = link.ring.next_unsent(cx.now, |next| match dialect {
                 Dialect::Base => next.write(&mut out),
                 Dialect::OpenClaw(view) => {
@@ -574,17 +583,25 @@ impl Gateway {
         if let Some(held) = &mut state.queued {
             held.set(0);
         }
+        self.send_late(cx, conn);
+        let Some(state) = self.conns.get_mut(&conn) else { return };
         match state.link {
             None => self.worker_flushed(cx, conn),
             Some(LinkAt::Here(id)) => {
+                let is_late = self.is_late(conn);
                 if let Some(link) = self.links.get_mut(id) {
                     link.left = link.given;
-                    if !link.ring.is_caught_up() || link.presence_stale {
+                    if is_late {
+                        // What was said before them comes first.
+                    } else if !link.ring.is_caught_up() || link.presence_stale {
                         self.flush_link(cx, id);
                     }
                 }
             }
             Some(LinkAt::There(node, link)) => {
+                if !state.late.is_empty() {
+                    return;
+                }
                 let bytes = std::mem::take(&mut state.delivered);
                 if bytes > 0 {
                     let message = BusMessage::Left { conn, link, bytes };

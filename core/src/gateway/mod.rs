@@ -133,6 +133,7 @@ mod intake;
 mod jobs;
 mod json;
 mod jwt;
+mod late;
 mod link;
 mod load;
 mod log_ring;

@@ -289,7 +289,7 @@ impl Gateway {
             if let Some(state) = self.conns.get_mut(&conn) {
                 state.delivered += text.len() as u64;
             }
-            self.send_text(cx, conn, text);
+            self.send_in_time(cx, conn, text);
         }
     }
 
@@ -305,6 +305,7 @@ impl Gateway {
     /// A node has begun anew: what it had is gone. Clients whose links were there start again.
     pub(super) fn node_restarted(&mut self, cx: &mut Cx<'_>, node: NodeId) {
         self.links.forget_awaiting(node);
+        self.openclaw_node_restarted(cx, node);
         let served: Vec<_> = self
             .conns
             .iter()

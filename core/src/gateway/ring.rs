@@ -136,6 +136,14 @@ impl Event {
             }
     }
 
+    /// About how much its message takes: of a piece of text, what is to be escaped may be as much again.
+    pub(super) fn message_cost(&self) -> usize {
+        match &self.0 {
+            Kind::Plain { .. } => self.cost(),
+            Kind::Chunk(chunk) => self.cost() + chunk.text.len(),
+        }
+    }
+
     /// The whole message, in the base dialect.
     pub(super) fn write(&self, out: &mut String, seq: u64) {
         self.write_into(Object::new(out).str("type", "event")).num("seq", seq).end();
@@ -340,10 +348,28 @@ impl Ring {
         false
     }
 
-    /// About how much the next message that was not sent takes; 0 if there is none.
-    pub(super) fn next_cost(&self) -> usize {
+    /// What is to be sent next, unless that is a hole.
+    pub(super) fn next_event(&self) -> Option<&Event> {
         let next = self.entries.len().checked_sub(self.unsent).and_then(|at| self.entries.get(at));
-        next.map_or(0, Entry::cost)
+        next?.event.as_ref()
+    }
+
+    /// Pieces of a run that wait become all that it has said up to their ends: where a reader wants to have that
+    /// repeated, it could not be looked up any more when they are sent.
+    pub(super) fn make_whole(&mut self, run: &str, text: &str) {
+        let unsent = self.entries.len() - self.unsent;
+        for entry in self.entries.iter_mut().skip(unsent) {
+            let Some(Event(Kind::Chunk(chunk))) = &mut entry.event else { continue };
+            let is_meant = *chunk.run.run == *run && chunk.stream == Stream::Chat;
+            let end = chunk.offset as usize + chunk.text.len();
+            if let Some(whole) = text.get(..end).filter(|_| is_meant && chunk.offset > 0) {
+                let chunk = Arc::make_mut(chunk);
+                let more = whole.len() - chunk.text.len();
+                (chunk.text, chunk.offset) = (whole.to_owned(), 0);
+                self.bytes += more;
+                self.unsent_bytes += more;
+            }
+        }
     }
 
     /// The next number, for an event that is sent at once and not kept: a later one says more.

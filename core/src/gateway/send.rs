@@ -246,7 +246,7 @@ impl Gateway {
             out.replace_range(start..start + code.as_str().len(), openclaw::code(code));
         }
         out.push('}');
-        self.send_text(cx, conn, &out);
+        self.send_in_time(cx, conn, &out);
         self.give_back(out);
     }
 

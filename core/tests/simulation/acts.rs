@@ -3,16 +3,16 @@
 use super::device::Asked;
 use super::ledger::Said;
 use super::pipe::Ending;
-use super::plan::{LONG, USERS};
+use super::plan::{LONG, SECRET, USERS};
 use super::story::Who;
 use super::wire::Pace;
-use super::world::{Due, World};
+use super::world::{Due, Owner, World};
 use moorline_core::CloseCode;
 use serde_json::{Value, json};
 use std::time::Duration;
 
 /// How long a message is sent again with its key: well within the time that keys are kept.
-const RETRIES: Duration = Duration::from_secs(150);
+pub const RETRIES: Duration = Duration::from_secs(150);
 
 impl World {
     /// A device does something after a while.
@@ -69,7 +69,7 @@ impl World {
             return self.soon(device, wait);
         }
         let node = self.rng.index(self.hosts.len());
-        let id = self.connect(node, Some(device));
+        let id = self.connect(node, Owner::Device(device));
         self.tell(Who::Device(device), "dials", (id, node as u64));
         self.devices[device].wire = Some(id);
         self.devices[device].logged_in = false;
@@ -96,7 +96,7 @@ impl World {
     /// `connect`, with what gets the link back if there is something.
     pub fn log_in(&mut self, device: usize, wrong: bool, fresh: bool) {
         let at = self.now;
-        let token = if wrong { "guessed" } else { "operator" };
+        let token = if wrong { "guessed" } else { SECRET };
         let state = &mut self.devices[device];
         let mut params = json!({"token": token, "user_id": state.user});
         let (mut resumes, mut must) = (false, false);
@@ -118,13 +118,18 @@ impl World {
     /// The device has no connection any more, as far as it knows.
     pub fn lost(&mut self, device: usize) {
         self.devices[device].offline();
-        let wait = match self.rng.index(10) {
+        let wait = self.until_back();
+        self.soon(device, wait);
+    }
+
+    /// How long somebody is away.
+    pub fn until_back(&mut self) -> Duration {
+        match self.rng.index(10) {
             0..5 => self.rng.millis(0, 500),
             5..8 => self.rng.seconds(1, 20),
             8 => self.rng.seconds(20, 95),
             _ => self.rng.seconds(100, 300),
-        };
-        self.soon(device, wait);
+        }
     }
 
     /// The connection goes in one of the ways in which connections go.
@@ -132,16 +137,23 @@ impl World {
         let Some(id) = self.devices[device].wire else { return };
         let how = self.rng.index(5);
         self.tell(Who::Device(device), "loses", (id, how as u64));
+        if self.cut(id, how) {
+            self.lost(device);
+        }
+    }
+
+    /// Ends a transport in one of five ways. Says whether its client knows at once.
+    pub fn cut(&mut self, id: u64, how: usize) -> bool {
         let World { wires, rng, now, .. } = self;
-        let Some(wire) = wires.get_mut(&id) else { return };
+        let Some(wire) = wires.get_mut(&id) else { return false };
         match how {
             // Both ends learn of it.
             0 => {
                 wire.up.end(*now, Ending::Reset, rng);
                 wire.down.end(*now, Ending::Reset, rng);
                 self.arm(id);
-                // The device learns it from its own end.
-                return;
+                // The client learns it from its own end.
+                return false;
             }
             // The program ends.
             1 => wire.drop_client(*now, rng),
@@ -156,18 +168,18 @@ impl World {
                 wire.up.end(*now, Ending::Reset, rng);
                 wire.down.swallow();
                 self.arm(id);
-                return;
+                return false;
             }
             // Nobody learns.
             _ => {
                 wire.up.swallow();
                 wire.down.swallow();
                 self.arm(id);
-                return;
+                return false;
             }
         }
         self.arm(id);
-        self.lost(device);
+        true
     }
 
     fn say_goodbye(&mut self, device: usize) {
@@ -196,7 +208,7 @@ impl World {
         self.log_in(device, wrong, true);
     }
 
-    fn change_pace(&mut self, id: u64) {
+    pub fn change_pace(&mut self, id: u64) {
         let (now, kind) = (self.now, self.rng.index(4));
         let stall = self.rng.seconds(1, 90);
         let pace =
@@ -207,7 +219,7 @@ impl World {
             2 => wire.pace = pace,
             _ => wire.stall(now + stall),
         }
-        if let Some(device) = wire.device
+        if let Owner::Device(device) = wire.owner
             && kind >= 2
         {
             self.devices[device].doubt();
@@ -219,11 +231,22 @@ impl World {
     // --- asking ----------------------------------------------------------------------------------
 
     /// A session of this user that somebody has been told of.
-    fn session_of(&mut self, user: &str) -> Option<String> {
+    pub fn session_of(&mut self, user: &str) -> Option<String> {
         let of_user = self.ledger.said.iter().rev().filter(|said| said.user == user);
         let known: Vec<&String> =
             of_user.filter_map(|said| Some(&said.taken.as_ref()?.1)).take(6).collect();
         if known.is_empty() { None } else { Some(known[self.rng.index(known.len())].clone()) }
+    }
+
+    /// The agent of a session that somebody has been told of.
+    pub fn agent_of(&self, session: &str) -> &'static str {
+        let of_it = |said: &&Said| said.taken.as_ref().is_some_and(|(_, of)| *of == session);
+        self.ledger.said.iter().find(of_it).map_or("echo", |said| said.agent)
+    }
+
+    pub fn some_agent(&mut self) -> &'static str {
+        let agent = ["echo", "echo", "echo", "broken", "stuck", "flood"][self.rng.index(6)];
+        if agent == "flood" && self.plan.roomy { "echo" } else { agent }
     }
 
     fn say_something(&mut self, device: usize) {
@@ -231,21 +254,10 @@ impl World {
         let number = self.ledger.said.len();
         let words = if self.rng.percent(5) { LONG / 8 } else { self.rng.between(0, 8) };
         let text = format!("{user} says {number}{}", " and more".repeat(words as usize));
-        let mut agent = ["echo", "echo", "echo", "broken", "stuck", "flood"][self.rng.index(6)];
-        if agent == "flood" && self.plan.roomy {
-            agent = "echo";
-        }
+        let mut agent = self.some_agent();
         let to = if self.rng.percent(70) { self.session_of(user) } else { None };
-        if to.is_some() {
-            // That is the session's.
-            agent = self
-                .ledger
-                .said
-                .iter()
-                .find(|said| {
-                    said.taken.as_ref().is_some_and(|(_, session)| Some(session) == to.as_ref())
-                })
-                .map_or(agent, |said| said.agent);
+        if let Some(session) = &to {
+            agent = self.agent_of(session);
         }
         let key = self.rng.percent(85).then(|| format!("key {number}"));
         let ack = self.rng.percent(40);
@@ -318,7 +330,7 @@ impl World {
             return;
         }
         let node = self.rng.index(self.hosts.len());
-        let id = self.connect(node, None);
+        let id = self.connect(node, Owner::Nobody);
         let kind = self.rng.index(4);
         self.tell(Who::Conn(id), "lurks", (kind as u64, 0));
         let rng = &mut self.rng;

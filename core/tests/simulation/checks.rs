@@ -10,6 +10,9 @@ const SLACK: Duration = Duration::from_millis(10);
 
 impl World {
     pub fn note(&mut self, fact: &Fact) {
+        let shown = format!("{fact:?}");
+        let said = self.secrets.iter().find(|secret| shown.contains(&***secret));
+        assert!(said.is_none() && !shown.contains(" says "), "a fact tells too much: {shown}");
         match fact {
             Fact::Authenticated { conn, .. } => {
                 if let Some(wire) = self.wires.get_mut(&conn.0) {
@@ -87,6 +90,12 @@ impl World {
             let is_sound = self.plan.roomy && self.plan.trouble == 0;
             let open = device.reader.open();
             assert!(open.is_empty() || !is_sound, "device {at} saw no end of {open:?}");
+        }
+        for (at, guest) in self.guests.iter().enumerate().filter(|(_, guest)| guest.logged_in) {
+            assert!(guest.asked.is_empty(), "guest {at} waits for {:?}", guest.asked);
+            let is_sound = self.plan.roomy && self.plan.trouble == 0;
+            let open = guest.reader.open();
+            assert!(open.is_empty() || !is_sound, "guest {at} saw no end of {open:?}");
         }
         for (node, host) in self.hosts.iter().enumerate() {
             assert_eq!(host.gateway.pending(), 0, "node {node} still works on something");

@@ -40,6 +40,11 @@ impl World {
             let after = self.rng.seconds(0, 30);
             self.soon(device, after);
         }
+        for guest in 0..self.guests.len() {
+            self.guests[guest].stays = true;
+            let after = self.rng.seconds(0, 30);
+            self.guest_soon(guest, after);
+        }
         for _ in 0..self.rng.index(6) {
             let after = self.rng.seconds(0, 300);
             self.later(after, Due::Lurk);
@@ -63,6 +68,12 @@ impl World {
                 self.leave(device);
             }
         }
+        for guest in 0..self.guests.len() {
+            self.guests[guest].stays = self.rng.percent(25);
+            if !self.guests[guest].stays {
+                self.guest_leaves(guest);
+            }
+        }
         self.forget_old_wires();
         for wire in self.wires.values_mut() {
             wire.pace = Pace::FAST;
@@ -76,7 +87,9 @@ impl World {
 
     /// Connections that nobody uses any more, because another one was made in their place.
     fn forget_old_wires(&mut self) {
-        let used: Vec<_> = self.devices.iter().filter_map(|device| device.wire).collect();
+        let guests = self.guests.iter().filter_map(|guest| guest.wire);
+        let used = self.devices.iter().filter_map(|device| device.wire);
+        let used: Vec<_> = used.chain(guests).collect();
         let World { wires, rng, now, .. } = self;
         let mut old = Vec::new();
         for (id, wire) in wires.iter_mut().filter(|(id, _)| !used.contains(id)) {
@@ -93,6 +106,18 @@ impl World {
         let is_cut = self.rng.percent(50);
         self.tell(Who::Device(device), "leaves", (id, u64::from(is_cut)));
         self.devices[device].offline();
+        self.leave_wire(id, is_cut);
+    }
+
+    fn guest_leaves(&mut self, guest: usize) {
+        let Some(id) = self.guests[guest].wire else { return };
+        let is_cut = self.rng.percent(50);
+        self.tell(Who::Guest(guest), "leaves", (id, u64::from(is_cut)));
+        self.guests[guest].offline();
+        self.leave_wire(id, is_cut);
+    }
+
+    fn leave_wire(&mut self, id: u64, is_cut: bool) {
         let World { wires, rng, now, .. } = self;
         let Some(wire) = wires.get_mut(&id) else { return };
         if is_cut {
@@ -112,6 +137,10 @@ impl World {
         for device in 0..self.devices.len() {
             self.devices[device].stays = false;
             self.leave(device);
+        }
+        for guest in 0..self.guests.len() {
+            self.guests[guest].stays = false;
+            self.guest_leaves(guest);
         }
         self.forget_old_wires();
         // A run and its call, a link and what it holds, a restart on the way.

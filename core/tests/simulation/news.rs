@@ -3,21 +3,22 @@
 use super::device::{Asked, Claim};
 use super::story::Who;
 use super::wire::News;
-use super::world::World;
+use super::world::{Owner, World};
 use serde_json::{Value, json};
 
 impl World {
-    pub fn news(&mut self, id: u64, device: Option<usize>, news: News) {
-        // An old connection of a device that has another one: nobody listens.
-        let device = device.filter(|at| self.devices[*at].wire == Some(id));
-        let Some(device) = device else {
-            if let News::Open = news
-                && self.wires.get(&id).is_some_and(|wire| wire.device.is_none())
-                && self.rng.percent(30)
-            {
-                self.guess(id);
+    pub fn news(&mut self, id: u64, owner: Owner, news: News) {
+        let device = match owner {
+            Owner::Guest(guest) => return self.guest_news(id, guest, news),
+            Owner::Device(device) if self.devices[device].wire == Some(id) => device,
+            // An old connection of a device that has another one: nobody listens.
+            Owner::Device(_) => return,
+            Owner::Nobody => {
+                if matches!(news, News::Open) && self.rng.percent(30) {
+                    self.guess(id);
+                }
+                return;
             }
-            return;
         };
         match news {
             News::Open => {}
@@ -140,8 +141,10 @@ impl World {
             state.reader.restart();
         }
         let token = resume["token"].as_str().expect("a token").to_owned();
-        // A login that comes while the gateway stops may be too late to be saved.
-        let good = self.draining.is_none();
+        // A login that comes while the gateway stops may be too late to be saved; and one that was asked for
+        // behind this one may have taken its link by now.
+        let later = |asked: &Asked| matches!(asked, Asked::Connect { .. });
+        let good = self.draining.is_none() && !state.asked.values().any(later);
         state.claim = Some(Claim { token, wire, heard: now, over: None, offered: false, good });
         (state.logged_in, state.failures) = (true, 0);
         let pause = self.rng.millis(1, 2000);

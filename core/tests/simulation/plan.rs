@@ -1,10 +1,14 @@
 //! What a seed decides about a world before it begins.
 
+use super::guest::{KEEPER, secret};
 use super::rng::Rng;
 use moorline_core::gateway::*;
 use std::time::Duration;
 
 pub const USERS: [&str; 3] = ["ann", "bob", "eve"];
+
+/// What the devices of all users log in by.
+pub const SECRET: &str = "sesame-of-devices";
 
 /// Texts are not longer than this; an answer that floods is.
 pub const LONG: u64 = 3000;
@@ -21,6 +25,8 @@ pub struct Plan {
     /// Milliseconds that bytes take.
     pub delay: (u64, u64),
     pub devices: usize,
+    /// Clients of the second dialect: a node, who keeps it, and others.
+    pub guests: usize,
     /// Seconds between what one device does.
     pub pause: (u64, u64),
 }
@@ -34,14 +40,24 @@ impl Plan {
             trouble: [0, 0, 2, 8][rng.index(4)],
             delay: [(0, 1), (1, 30), (5, 300), (20, 1500)][rng.index(4)],
             devices: rng.between(3, 9) as usize,
+            guests: rng.between(3, 8) as usize,
             pause: [(1, 4), (1, 20), (5, 40)][rng.index(3)],
         }
     }
 
     pub fn config(&self) -> GatewayConfig {
         let mut config = GatewayConfig::new("127.0.0.1:18790".parse().expect("an address"));
-        let (role, user) = (Role::Operator, None);
-        config.tokens = vec![Token { secret: Secret::new("operator"), role, user }];
+        let token = |secret: &str, role, user: Option<&str>| Token {
+            secret: Secret::new(secret),
+            role,
+            user: user.map(Into::into),
+        };
+        config.tokens = vec![
+            token(SECRET, Role::Operator, None),
+            token(&secret(KEEPER), Role::Admin, Some(KEEPER)),
+        ];
+        let own = USERS.map(|user| token(&secret(user), Role::Operator, Some(user)));
+        config.tokens.extend(own);
         for name in ["stuck", "broken", "flood"] {
             config.agents.push(Agent::new(name, name));
         }

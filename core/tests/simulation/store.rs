@@ -110,10 +110,13 @@ impl Store {
         sessions.into_iter().map(|listed| listed.info).map(history).collect()
     }
 
-    /// Records that are left.
+    /// Records that are left, but those of devices and nodes that were let in.
     pub fn records(&mut self, at: u64) -> usize {
         match self.memory.execute(StoreWork::Load { at }) {
-            StoreOutcome::Loaded(records) => records.len(),
+            StoreOutcome::Loaded(records) => {
+                let stay = [RecordKind::DeviceKey, RecordKind::Node];
+                records.iter().filter(|record| !stay.contains(&record.kind)).count()
+            }
             other => panic!("records: {other:?}"),
         }
     }

@@ -19,6 +19,7 @@ pub enum Who {
     Node(usize),
     Conn(u64),
     Device(usize),
+    Guest(usize),
     Store,
 }
 
@@ -46,6 +47,7 @@ impl Story {
             Who::Conn(id) => (2, id),
             Who::Device(id) => (3, id as u64),
             Who::Store => (4, 0),
+            Who::Guest(id) => (5, id as u64),
         };
         let micros = at.as_micros() as u64;
         for number in [micros, kind << 56 | id, numbers.0, numbers.1] {

@@ -3,6 +3,7 @@
 use super::host::Host;
 use super::pipe::{Ending, Pipe, Read};
 use super::rng::Rng;
+use super::world::Owner;
 use moorline_core::gateway::ConnId;
 use moorline_core::{Cause, Connection, End, Event, Outbox, Turn};
 use std::io::IoSlice;
@@ -33,8 +34,8 @@ impl Pace {
 pub struct Wire {
     pub id: ConnId,
     pub node: usize,
-    /// Whose client end it is; lurkers have none.
-    pub device: Option<usize>,
+    /// Whose client end it is.
+    pub owner: Owner,
     /// Each end, until its socket is dropped.
     pub server: Option<Connection>,
     pub client: Option<Connection>,
@@ -73,7 +74,7 @@ impl Wire {
         Self {
             id,
             node,
-            device: None,
+            owner: Owner::Nobody,
             server: Some(server),
             client: Some(client),
             up,

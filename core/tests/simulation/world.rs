@@ -1,6 +1,7 @@
 //! Everything that there is, and what happens next.
 
 use super::device::Device;
+use super::guest::{Guest, Part};
 use super::host::Host;
 use super::ledger::Ledger;
 use super::pipe::Pipe;
@@ -28,6 +29,8 @@ pub enum Due {
     Outcome(u64),
     /// A device does something.
     Act(usize),
+    /// A client of the second dialect does something.
+    GuestAct(usize),
     /// Somebody comes who does not log in.
     Lurk,
     /// The gateway ends: with a drain, or not.
@@ -37,6 +40,15 @@ pub enum Due {
     /// The next one begins.
     Start,
     Sweep,
+}
+
+/// Whose a connection's client end is.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// Somebody's who does not log in.
+    Nobody,
+    Device(usize),
+    Guest(usize),
 }
 
 /// What a run has seen: that it was worth something.
@@ -53,6 +65,15 @@ pub struct Seen {
     pub crashes: u64,
     pub refused: u64,
     pub given_up: u64,
+    pub guests: u64,
+    pub guests_by_token: u64,
+    pub guest_events: u64,
+    pub guest_whole: u64,
+    pub guest_missed: u64,
+    pub guests_given_up: u64,
+    pub second_answers: u64,
+    pub invoked: u64,
+    pub not_invoked: u64,
 }
 
 pub struct World {
@@ -74,6 +95,12 @@ pub struct World {
     pub open: BTreeSet<ConnId>,
     conns: u64,
     pub devices: Vec<Device>,
+    /// Clients of the second dialect.
+    pub guests: Vec<Guest>,
+    /// What nodes were told to do.
+    pub invokes: u64,
+    /// What no fact may hold.
+    pub secrets: BTreeSet<String>,
     pub store: Store,
     store_armed: Option<Instant>,
     bus: BTreeMap<u64, (usize, BusMessage)>,
@@ -101,6 +128,21 @@ impl World {
         let plan = Plan::new(nodes, &mut rng);
         let config = plan.config();
         let devices = (0..plan.devices).map(|at| Device::new(USERS[at % USERS.len()])).collect();
+        let guests = (0..plan.guests).map(|at| {
+            let user = Self::guest_user(at);
+            let number = at as u8 + 1;
+            match at {
+                0 => Guest::new(Part::Node, user, 4, Some(number)),
+                1 => Guest::new(Part::Keeper, user, 4, None),
+                _ => {
+                    let protocol = rng.between(3, 4);
+                    Guest::new(Part::Operator, user, protocol, rng.percent(60).then_some(number))
+                }
+            }
+        });
+        let guests: Vec<_> = guests.collect();
+        // All of the configuration begin so.
+        let secrets = BTreeSet::from(["sesame".to_owned()]);
         let store = Store::new(rng.fork());
         let mut world = Self {
             now,
@@ -118,6 +160,9 @@ impl World {
             open: BTreeSet::new(),
             conns: 0,
             devices,
+            guests,
+            invokes: 0,
+            secrets,
             store,
             store_armed: None,
             bus: BTreeMap::new(),
@@ -215,6 +260,11 @@ impl World {
             Due::Act(device) => {
                 if self.devices[device].armed.take_if(|at| *at == self.now).is_some() {
                     self.act(device);
+                }
+            }
+            Due::GuestAct(guest) => {
+                if self.guests[guest].armed.take_if(|at| *at == self.now).is_some() {
+                    self.guest_act(guest);
                 }
             }
             Due::Lurk => self.lurk(),
@@ -360,11 +410,12 @@ impl World {
     // --- connections -----------------------------------------------------------------------------
 
     /// A socket to a node that listens.
-    pub fn connect(&mut self, node: usize, device: Option<usize>) -> u64 {
+    pub fn connect(&mut self, node: usize, owner: Owner) -> u64 {
         self.conns += 1;
         self.seen.connections += 1;
         let id = ConnId(self.conns);
-        let request = ClientRequest::new("localhost:18790", "/ws").expect("a request");
+        let path = if matches!(owner, Owner::Guest(_)) { "/" } else { "/ws" };
+        let request = ClientRequest::new("localhost:18790", path).expect("a request");
         let entropy = Box::new(self.rng.fork());
         let client = Connection::client(request, entropy, self.limits.clone(), self.now);
         let server = Connection::server(self.limits.clone(), self.now);
@@ -372,9 +423,14 @@ impl World {
         let pipe = || Pipe::new(capacity, self.plan.delay);
         let ends = (server, client);
         let mut wire = Wire::new(id, node, ends, (pipe(), pipe()), self.now);
-        wire.device = device;
+        wire.owner = owner;
         self.wires.insert(id.0, wire);
-        self.tell(Who::Conn(id.0), "connected", (node as u64, device.map_or(99, |at| at as u64)));
+        let who = match owner {
+            Owner::Nobody => 99,
+            Owner::Device(at) => at as u64,
+            Owner::Guest(at) => 100 + at as u64,
+        };
+        self.tell(Who::Conn(id.0), "connected", (node as u64, who));
         let port = 1024 + (self.conns % 60_000) as u16;
         self.hosts[node].gateway.connected(self.now, id, ([127, 0, 0, 1], port).into());
         self.settle(node);
@@ -415,10 +471,10 @@ impl World {
         let pings = wire.pings;
         wire.drive_client(self.now, &mut self.rng);
         let (news, pings) = (std::mem::take(&mut wire.news), wire.pings - pings);
-        let device = wire.device;
+        let owner = wire.owner;
         self.seen.pings += pings;
         self.tell(Who::Conn(id), "client", (news.len() as u64, pings));
-        if let Some(device) = device
+        if let Owner::Device(device) = owner
             && self.devices[device].wire == Some(id)
             && (pings > 0 || news.iter().any(|news| matches!(news, News::Text(_))))
             && let Some(claim) = &mut self.devices[device].claim
@@ -427,7 +483,7 @@ impl World {
             claim.heard = self.now;
         }
         for news in news {
-            self.news(id, device, news);
+            self.news(id, owner, news);
         }
         self.arm(id);
     }

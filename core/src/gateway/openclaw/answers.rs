@@ -8,6 +8,7 @@ use super::super::refusal::Code;
 use super::super::send::{Body, Cx, ReplyTo};
 use super::super::session::Op;
 use super::history::History;
+use super::run_events::Awaited;
 use super::sessions::Changed;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -285,7 +286,9 @@ impl Gateway {
             return self.reply_body(cx, to, &Body { json, error: None });
         }
         let ReplyTo::Local { id, .. } = &to else { return };
-        self.openclaw.await_end(&sent.run, conn, id, cx.now);
+        let session = Arc::from(&*sent.session);
+        let awaited = Awaited { conn, id: id.clone(), since: cx.now, session, key: key.into() };
+        self.openclaw.await_end(&sent.run, awaited);
         if let Some(peer) = self.conns.get_mut(&conn).and_then(|conn| conn.openclaw.as_mut()) {
             peer.awaited += 1;
         }

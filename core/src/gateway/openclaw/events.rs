@@ -14,7 +14,7 @@ use super::attachments::Attachings;
 use super::health::Pulse;
 use super::node_invokes::Invokes;
 use super::nodes::Nodes;
-use super::peer::View;
+use super::peer::{Protocol, View};
 use super::presence::Left;
 use super::run_events::{AgentEvent, Awaited, TurnEvent};
 use super::said::{Said, write_chunk};
@@ -109,14 +109,13 @@ impl OpenClaw {
     }
 
     /// A request wants to know how a run ends.
-    pub(super) fn await_end(&mut self, run: &str, conn: ConnId, id: &str, since: Instant) {
-        let awaited = Awaited { conn, id: id.into(), since };
+    pub(super) fn await_end(&mut self, run: &str, awaited: Awaited) {
         self.awaited.entry(run.into()).or_default().push(awaited);
     }
 
-    /// Whether files of a message are being stored.
-    pub(in crate::gateway) fn is_attaching(&self) -> bool {
-        !self.attachings.is_empty()
+    /// Whether files of a message are being stored, or somebody waits for what a node was told to do.
+    pub(in crate::gateway) fn is_busy(&self) -> bool {
+        !self.attachings.is_empty() || !self.invokes.is_empty()
     }
 
     /// Nobody of this connection waits any more.
@@ -125,6 +124,19 @@ impl OpenClaw {
             waiting.retain(|awaited| awaited.conn != conn);
             !waiting.is_empty()
         });
+    }
+}
+
+/// About how much the message of an event takes for a connection.
+pub(in crate::gateway) fn message_cost(event: &Event, view: View, openclaw: &OpenClaw) -> usize {
+    let cost = event.message_cost();
+    match &event.0 {
+        Kind::Chunk(chunk) if chunk.stream == Stream::Chat && view.protocol == Protocol::V3 => {
+            // It repeats all that was said before.
+            let is_known = openclaw.said.contains_key(&chunk.run.run);
+            cost + if is_known { 2 * chunk.offset as usize } else { 0 }
+        }
+        _ => cost,
     }
 }
 
@@ -199,13 +211,25 @@ impl Gateway {
         to: To<'_>,
         event: &Event,
     ) {
+        self.tell_but(cx, from, users, (to, None), event);
+    }
+
+    /// The same, but for one link that is told otherwise.
+    pub(super) fn tell_but(
+        &mut self,
+        cx: &mut Cx<'_>,
+        from: NodeId,
+        users: &[Arc<str>],
+        (to, but): (To<'_>, Option<LinkId>),
+        event: &Event,
+    ) {
         for (at, user) in users.iter().enumerate() {
             if users[..at].contains(user) {
                 continue;
             }
             let mut after = None;
             while let Some(id) = self.links.next_of(user, after) {
-                if self.wants(id, from, to) {
+                if Some(id) != but && self.wants(id, from, to) {
                     self.push_event(cx, id, event.clone());
                 }
                 after = Some(id);
@@ -300,8 +324,9 @@ impl Gateway {
             Kind::Chunk(chunk) if view.reads => {
                 let from = self.home_of_run(&chunk.run.run);
                 self.said(cx, &chunk.run, &[chunk.run.owner.clone(), user]);
-                // Those who were there before must not get what this one is told in one piece.
-                self.tell_said(cx, from, &chunk.run.run);
+                // Those who were there before must not get what this one is told in one piece, and the other
+                // way round.
+                self.tell_said(cx, from, &chunk.run.run, Some(id));
                 let Some(said) = self.openclaw.said.get_mut(&chunk.run.run) else { return };
                 if said.text.len() < chunk.text.len() {
                     said.text.clone_from(&chunk.text);
@@ -309,7 +334,8 @@ impl Gateway {
                     said.told = said.text.len();
                 }
                 let (name, text) = (said.run.clone(), said.text.clone());
-                said.agent = said.agent.max(1);
+                // The first is the beginning.
+                said.agent = said.agent.max(2);
                 said.chat = said.chat.max(1);
                 let (agent, chat) = (said.agent, said.chat);
                 if text.len() <= CAUGHT_UP_TWICE {

@@ -165,6 +165,11 @@ impl Invokes {
         self.open.get(id)
     }
 
+    /// Whether nothing is open.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// It has ended.
     pub(super) fn close(&mut self, id: &str) -> Option<Open> {
         let (id, open) = self.open.remove_entry(id)?;

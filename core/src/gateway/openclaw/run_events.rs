@@ -4,11 +4,13 @@ use super::super::Gateway;
 use super::super::bus::NodeId;
 use super::super::conn::ConnId;
 use super::super::json::Object;
+use super::super::link::Dialect;
 use super::super::ring::{Event, RunName};
 use super::super::send::Cx;
 use super::answers::Final;
 use super::events::To;
 use super::history::write_content;
+use super::peer::{Protocol, View};
 use super::session_events::Spoken;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -16,11 +18,19 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Why a run has failed whose loop knows nothing of it any more.
+const LOST: &str = "the gateway has lost this run";
+
+/// Somebody who waits for the end of a run.
 #[derive(Debug)]
 pub(super) struct Awaited {
     pub(super) conn: ConnId,
     pub(super) id: Box<str>,
     pub(super) since: Instant,
+    /// The run's session.
+    pub(super) session: Arc<str>,
+    /// What the client calls the run.
+    pub(super) key: Arc<str>,
 }
 
 /// An `agent` event of the gateway's own.
@@ -151,18 +161,31 @@ impl Gateway {
                 self.sessions_changed(cx, from, users, &run.session, "run.started");
             }
             "run.completed" | "run.failed" | "run.cancelled" => {
-                if self.is_read_by(users) {
-                    self.said(cx, run, users);
-                    self.tell_said(cx, from, &run.run);
-                    self.openclaw_end(cx, from, users, run, inner);
-                }
-                self.openclaw.said.remove(&run.run);
-                self.end_awaited(cx, run, inner);
+                self.openclaw_over(cx, from, users, run, inner);
             }
             "tool.call" | "tool.result" => self.openclaw_tool(cx, from, users, run, inner),
             "run.retrying" => self.openclaw_retrying(cx, from, users, run, inner),
             _ => {}
         }
+    }
+
+    /// A run has ended.
+    fn openclaw_over(
+        &mut self,
+        cx: &mut Cx<'_>,
+        from: NodeId,
+        users: &[Arc<str>],
+        run: &Arc<RunName>,
+        inner: &Inner<'_>,
+    ) {
+        if self.is_read_by(users) {
+            self.said(cx, run, users);
+            self.tell_said(cx, from, &run.run, None);
+            self.make_pieces_whole(users, &run.run);
+            self.openclaw_end(cx, from, users, run, inner);
+        }
+        self.openclaw.said.remove(&run.run);
+        self.end_awaited(cx, &run.run, inner);
     }
 
     /// What a user calls a run is remembered, as they ask for it by that. Of the two that an event of a run is
@@ -178,8 +201,10 @@ impl Gateway {
         let mut payload = String::new();
         if let Some(said) = self.openclaw.said.get_mut(&run.run) {
             said.agent += u64::from(is_new || said.agent == 0);
+            // What has been said by then is told them with the number of the last event: this comes before it.
+            let seq = if is_new { said.agent } else { (said.agent - 1).max(1) };
             let started = said.started;
-            run.write_agent(&mut payload, said.agent, "lifecycle", started)
+            run.write_agent(&mut payload, seq, "lifecycle", started)
                 .object("data", |o| o.str("phase", "start").num("startedAt", started))
                 .end();
         }
@@ -249,6 +274,39 @@ impl Gateway {
         self.sessions_changed(cx, from, users, &run.session, "run.ended");
     }
 
+    /// What a run has said is forgotten with its end: pieces of it that wait for clients who want all of it
+    /// repeated take that along.
+    fn make_pieces_whole(&mut self, users: &[Arc<str>], run: &Arc<str>) {
+        let Some(said) = self.openclaw.said.get(run) else { return };
+        for user in users {
+            let mut after = None;
+            while let Some(id) = self.links.next_of(user, after) {
+                after = Some(id);
+                let dialect = self.links.get(id).map(|link| link.dialect);
+                if let Some(Dialect::OpenClaw(View { protocol: Protocol::V3, .. })) = dialect {
+                    self.links.with_ring(id, |ring| ring.make_whole(run, &said.text));
+                }
+            }
+        }
+    }
+
+    /// The loop of these runs has begun anew: nobody will tell their ends.
+    pub(in crate::gateway) fn openclaw_node_restarted(&mut self, cx: &mut Cx<'_>, node: NodeId) {
+        let inner = Inner { error: Some(Cow::Borrowed(LOST)), ..Inner::default() };
+        let lost = |session: &str| self.node.home(session) == node;
+        let runs = self.openclaw.said.values().filter(|said| lost(&said.run.session));
+        let runs: Vec<_> = runs.map(|said| (said.run.clone(), said.users.clone())).collect();
+        for (run, users) in runs {
+            self.openclaw_over(cx, node, &users, &run, &inner);
+        }
+        let lost = |awaited: &Awaited| self.node.home(&awaited.session) == node;
+        let runs = self.openclaw.awaited.iter().filter(|(_, waiting)| waiting.iter().any(lost));
+        let runs: Vec<_> = runs.map(|(run, _)| run.clone()).collect();
+        for run in runs {
+            self.end_awaited(cx, &run, &inner);
+        }
+    }
+
     /// A turn that waited was stopped before its run began.
     pub(super) fn openclaw_turn(
         &mut self,
@@ -273,20 +331,20 @@ impl Gateway {
         let name = Arc::new(name);
         let event = Event::named_of_run("chat", &name, &payload, true);
         self.tell(cx, from, users, To::Readers, &event);
-        self.end_awaited(cx, &name, &Inner::default());
+        self.end_awaited(cx, &name.run, &Inner::default());
     }
 
     /// Gives the second answer of `agent` to those who wait for it.
-    pub(super) fn end_awaited(&mut self, cx: &mut Cx<'_>, run: &Arc<RunName>, inner: &Inner<'_>) {
-        for Awaited { conn, id, since } in
-            self.openclaw.awaited.remove(&run.run).unwrap_or_default()
+    fn end_awaited(&mut self, cx: &mut Cx<'_>, run: &Arc<str>, inner: &Inner<'_>) {
+        for Awaited { conn, id, since, session, key } in
+            self.openclaw.awaited.remove(run).unwrap_or_default()
         {
             if let Some(peer) = self.conns.get_mut(&conn).and_then(|conn| conn.openclaw.as_mut()) {
                 peer.awaited = peer.awaited.saturating_sub(1);
             }
             let done = Final {
-                key: run.shown(),
-                session: &run.session,
+                key: &key,
+                session: &session,
                 content: inner.content.as_deref(),
                 error: inner.error.as_deref(),
                 code: inner.code.as_deref(),

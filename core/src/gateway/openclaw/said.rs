@@ -6,6 +6,7 @@
 
 use super::super::bus::NodeId;
 use super::super::json::Object;
+use super::super::link::LinkId;
 use super::super::retained::Held;
 use super::super::ring::{Chunk, Event, RunName, Stream};
 use super::super::send::Cx;
@@ -132,7 +133,7 @@ impl Gateway {
             let due = (said.next, chunk.run.run.clone());
             return self.arm_said(due);
         }
-        self.tell_said(cx, from, &chunk.run.run);
+        self.tell_said(cx, from, &chunk.run.run, None);
     }
 
     pub(super) fn said(&mut self, cx: &Cx<'_>, run: &Arc<RunName>, users: &[Arc<str>]) {
@@ -174,7 +175,7 @@ impl Gateway {
             self.openclaw.due.pop_first();
             // Which node it comes from matters only to who waits for that node, and is told later.
             let from = self.home_of_run(&run);
-            self.tell_said(cx, from, &run);
+            self.tell_said(cx, from, &run, None);
         }
     }
 
@@ -183,8 +184,14 @@ impl Gateway {
         home.unwrap_or(self.node.id())
     }
 
-    /// Tells what was gathered.
-    pub(super) fn tell_said(&mut self, cx: &mut Cx<'_>, from: NodeId, run: &Arc<str>) {
+    /// Tells what was gathered. `but`: a link that is told all of it in one piece.
+    pub(super) fn tell_said(
+        &mut self,
+        cx: &mut Cx<'_>,
+        from: NodeId,
+        run: &Arc<str>,
+        but: Option<LinkId>,
+    ) {
         let Some(said) = self.openclaw.said.get_mut(run) else { return };
         if let Some(due) = said.due.take() {
             // It is there when a run ends before its time.
@@ -202,8 +209,8 @@ impl Gateway {
         said.agent += 1;
         let (chat, agent, users) = (said.chat, said.agent, said.users.clone());
         let event = Event::piece(Stream::Agent, name.clone(), agent, offset, &text);
-        self.tell(cx, from, &users, To::Readers, &event);
+        self.tell_but(cx, from, &users, (To::Readers, but), &event);
         let event = Event::piece(Stream::Chat, name, chat, offset, &text);
-        self.tell(cx, from, &users, To::Readers, &event);
+        self.tell_but(cx, from, &users, (To::Readers, but), &event);
     }
 }

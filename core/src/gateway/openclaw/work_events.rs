@@ -99,7 +99,7 @@ impl Gateway {
             return None;
         }
         self.said(cx, run, users);
-        self.tell_said(cx, from, &run.run);
+        self.tell_said(cx, from, &run.run, None);
         let said = self.openclaw.said.get_mut(&run.run)?;
         said.agent += 1;
         Some(said.agent)

@@ -45,9 +45,9 @@ pub(crate) enum Command {
     Chat(ChatArgs),
     /// Say what a close code, an HTTP status, an error code or a message of a client means, and what to
     /// do.
-    ///
-    /// Exits with 1 where nothing here explains the text.
     Explain(crate::explain::ExplainArgs),
+    /// Go the whole way to a gateway, stage by stage, and say how long each takes.
+    Probe(crate::probe::ProbeArgs),
     /// Upload files to a gateway, and print the path of each for the media of chat.send.
     Upload(UploadArgs),
     /// Print completions for a shell.

@@ -15,7 +15,7 @@ pub(crate) use failure::{DialFailure, TlsFailure};
 use moorline_core::upgrade::Url;
 use rustls::pki_types::ServerName;
 use std::net::{SocketAddr, ToSocketAddrs as _};
-pub(crate) use stream::{Dialed, connect};
+pub(crate) use stream::{Dialed, connect, secure};
 pub(crate) use trust::TrustArgs;
 
 /// Reads the URL of a command line, `ws` or `wss`.

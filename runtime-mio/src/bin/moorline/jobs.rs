@@ -17,6 +17,8 @@ use moorline_core::gateway::{AgentState, BusMessage, JobId, Outcome, Work};
 use moorline_mio::Handle;
 use smol::channel;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -43,6 +45,8 @@ pub(crate) struct Mailbox {
     /// The same for tasks, which must not block: many share a thread.
     streams: channel::Sender<(JobId, Outcome)>,
     said: Sender<Incoming>,
+    /// How much was ever put into `said`.
+    count: Arc<AtomicU64>,
     handle: Handle,
 }
 
@@ -52,6 +56,9 @@ pub(crate) struct Inbox {
     outcomes: Receiver<(JobId, Outcome)>,
     streams: channel::Receiver<(JobId, Outcome)>,
     said: Receiver<Incoming>,
+    count: Arc<AtomicU64>,
+    /// How much was ever taken out of `said`.
+    heard: u64,
 }
 
 impl Mailbox {
@@ -59,8 +66,10 @@ impl Mailbox {
         let (outcomes, done) = mpsc::sync_channel(WAITING);
         let (streams, streamed) = channel::bounded(WAITING);
         let (say, said) = mpsc::channel();
-        let inbox = Inbox { outcomes: done, streams: streamed, said };
-        (Self { outcomes, streams, said: say, handle }, inbox)
+        let count = Arc::new(AtomicU64::new(0));
+        let inbox =
+            Inbox { outcomes: done, streams: streamed, said, count: count.clone(), heard: 0 };
+        (Self { outcomes, streams, said: say, count, handle }, inbox)
     }
 
     /// Hands an outcome over; blocks while the loop has many to take. Not to be called on a loop.
@@ -96,6 +105,8 @@ impl Mailbox {
 
     fn put(&self, incoming: Incoming) {
         if self.said.send(incoming).is_ok() {
+            // Behind this the sender's own sockets are written: whoever reads there can count on it.
+            self.count.fetch_add(1, Ordering::Release);
             self.handle.wake();
         }
     }
@@ -113,12 +124,24 @@ impl Inbox {
     }
 
     /// The next message; other loops' come first, they are the ones that cannot wait.
-    pub(crate) fn take(&self) -> Option<Incoming> {
-        let said = self.said.try_recv().ok();
-        said.or_else(|| {
+    pub(crate) fn take(&mut self) -> Option<Incoming> {
+        self.hear().or_else(|| {
             let outcome = self.outcomes.try_recv().ok().or_else(|| self.streams.try_recv().ok());
             outcome.map(|(id, outcome)| Incoming::Outcome(id, outcome))
         })
+    }
+
+    /// How much other loops have said by now that was not taken yet.
+    pub(crate) fn unheard(&self) -> u64 {
+        // What is being put in at this moment may have been taken before it is counted.
+        self.count.load(Ordering::Acquire).saturating_sub(self.heard)
+    }
+
+    /// The next thing that was said.
+    pub(crate) fn hear(&mut self) -> Option<Incoming> {
+        let said = self.said.try_recv().ok()?;
+        self.heard += 1;
+        Some(said)
     }
 }
 

@@ -19,12 +19,14 @@ mod peer_text;
 mod pem;
 mod percent;
 mod port_holder;
+mod probe;
 mod serve;
 mod service_manager;
 mod shell;
 mod signals;
 mod state_dir;
 mod upload;
+mod wire;
 
 use clap::Parser as _;
 use cli::{Cli, Command};
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Some(Command::ConformanceClient(args)) => conformance_client::run(&args).map(done),
         Some(Command::Chat(args)) => chat::run(args).map(done),
         Some(Command::Explain(args)) => explain::run(&args),
+        Some(Command::Probe(args)) => probe::run(&args),
         Some(Command::Upload(args)) => upload::run(&args).map(done),
         Some(Command::Completions(args)) => shell::completions(&args).map(done),
         Some(Command::Man(args)) => shell::man(&args).map(done),

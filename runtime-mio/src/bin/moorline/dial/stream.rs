@@ -39,7 +39,8 @@ pub(crate) fn connect(
     Err(failure.unwrap_or_else(nothing))
 }
 
-fn secure(
+/// Shakes hands on a connected socket where the URL says `wss`.
+pub(crate) fn secure(
     url: &Url,
     tls: &Arc<ClientConfig>,
     mut socket: TcpStream,

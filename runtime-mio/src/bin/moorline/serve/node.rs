@@ -148,6 +148,15 @@ impl GatewayNode {
         self.later.entry(ConnId(conn.0)).or_default().push(later);
     }
 
+    /// Takes something that came from another thread.
+    fn take(&mut self, now: Instant, incoming: Incoming) {
+        match incoming {
+            Incoming::Outcome(job, outcome) => self.gateway.handle_result(now, job, outcome),
+            Incoming::Bus(message) => self.gateway.handle_message(now, message),
+            Incoming::Agent(agent, state) => self.gateway.set_agent_state(now, &agent, state),
+        }
+    }
+
     /// What was said to this connection before its turn.
     fn say_before(&mut self, id: ConnId, outbox: &mut Outbox) {
         if !self.later.is_empty() {
@@ -235,6 +244,17 @@ impl Handler for GatewayNode {
         self.take_actions(None);
     }
 
+    /// A client may know by another loop what that has told this one: a key it has made, a device that was
+    /// let in, a token that was taken back. Only what had been said by now is taken, so that loops which go on
+    /// talking keep no socket waiting.
+    fn received(&mut self, now: Instant) {
+        for _ in 0..self.inbox.unheard() {
+            let Some(said) = self.inbox.hear() else { break };
+            self.take(now, said);
+            self.take_actions(None);
+        }
+    }
+
     fn event(&mut self, now: Instant, id: ConnId, event: Event<'_>, outbox: &mut Outbox) {
         self.say_before(id, outbox);
         self.gateway.handle(now, gateway::ConnId(id.0), event, outbox);
@@ -263,13 +283,7 @@ impl Handler for GatewayNode {
         let mut more = true;
         for _ in 0..INBOX {
             match self.inbox.take() {
-                Some(Incoming::Outcome(job, outcome)) => {
-                    self.gateway.handle_result(now, job, outcome);
-                }
-                Some(Incoming::Bus(message)) => self.gateway.handle_message(now, message),
-                Some(Incoming::Agent(agent, state)) => {
-                    self.gateway.set_agent_state(now, &agent, state);
-                }
+                Some(incoming) => self.take(now, incoming),
                 None => {
                     more = false;
                     break;

@@ -266,7 +266,9 @@ mod tests {
     }
 
     fn delta(delta: serde_json::Value) -> serde_json::Value {
-        json!({"id": "x", "choices": [{"index": 0, "delta": delta, "finish_reason": null}]})
+        let mut chunk = json!({"id": "x", "choices": [{"index": 0, "finish_reason": null}]});
+        chunk["choices"][0]["delta"] = delta;
+        chunk
     }
 
     fn finish(reason: &str) -> serde_json::Value {

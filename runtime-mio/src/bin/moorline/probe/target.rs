@@ -1,0 +1,57 @@
+//! What is probed, and with which credential.
+
+use crate::dial::{self, TrustArgs};
+use crate::failure::Failure;
+use moorline_core::upgrade::Url;
+use rustls::ClientConfig;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Flags of the commands that try a gateway out.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct TargetArgs {
+    /// The gateway's token [default: the one in the local state folder, for a gateway on this machine].
+    #[arg(long, env = "MOORLINE_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Where the local gateway keeps its token.
+    #[arg(long, env = "MOORLINE_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
+    /// Seconds that all stages together may take.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+}
+
+/// A gateway, and how it is tried out.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) text: String,
+    pub(crate) url: Url,
+    pub(crate) tls: Arc<ClientConfig>,
+    pub(crate) token: Option<String>,
+    pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) timeout: Duration,
+}
+
+impl Target {
+    pub(crate) fn new(text: &str, args: &TargetArgs) -> Result<Self, Failure> {
+        Ok(Self {
+            text: text.into(),
+            url: dial::url(text)?,
+            tls: args.trust.config()?,
+            token: args.token.clone().filter(|token| !token.is_empty()),
+            state_dir: args.state_dir.clone(),
+            timeout: args.timeout,
+        })
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_string())?;
+    match (0.001..=3600.0).contains(&seconds) {
+        true => Ok(Duration::from_secs_f64(seconds)),
+        false => Err("between 0.001 and 3600 seconds".into()),
+    }
+}
