@@ -23,7 +23,7 @@ use crate::upgrade::{Accept, Agreement, BodyLength, Offer, Response, write_error
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Shared frames under this size are copied into the tail when nothing waits: one contiguous write
 /// costs less than another segment.
@@ -321,6 +321,22 @@ impl Outbox {
     #[inline]
     pub fn queued(&self) -> usize {
         self.queued + self.backlog.as_ref().map_or(0, |backlog| backlog.control_left())
+    }
+
+    /// For how long nothing of what is queued has left, if the kernel has refused to take more.
+    pub fn stalled(&self) -> Option<Duration> {
+        self.blocked.then(|| self.now.saturating_duration_since(self.moved))
+    }
+
+    /// From the latest Ping to now, once for each Ping: to be asked when an
+    /// [`Event::Pong`](crate::Event::Pong) is at hand. `None` for a Pong that answers nothing
+    /// (RFC 6455 section 5.5.3).
+    pub fn round_trip(&mut self) -> Option<Duration> {
+        if self.ping != Ping::Left {
+            return None;
+        }
+        self.ping = Ping::None;
+        Some(self.now.saturating_duration_since(self.pinged))
     }
 
     /// Whether messages can be sent now.

@@ -20,6 +20,7 @@ pub struct MessageSpare {
     message: Option<Box<Message>>,
     /// The lent buffer has a clone of it, so that one which never comes back is not waited for.
     token: Arc<()>,
+    frames: u64,
 }
 
 impl MessageSpare {
@@ -30,6 +31,16 @@ impl MessageSpare {
     /// Heap bytes that wait here; 0 while the buffer is lent.
     pub fn retained(&self) -> usize {
         self.message.as_ref().map_or(0, |message| size_of::<Message>() + message.retained())
+    }
+
+    /// Frames that were received with it so far, control frames included.
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    #[inline(always)]
+    pub(super) fn count_frame(&mut self) {
+        self.frames += 1;
     }
 
     /// The buffer, if it is here, for a message that begins.
@@ -53,7 +64,7 @@ impl MessageSpare {
 
 impl Default for MessageSpare {
     fn default() -> Self {
-        Self { message: None, token: Arc::new(()) }
+        Self { message: None, token: Arc::new(()), frames: 0 }
     }
 }
 

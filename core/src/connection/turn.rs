@@ -155,7 +155,15 @@ impl<'a> Turn<'a> {
         }
         let start = self.at + start;
         self.at = start + len;
+        self.count_frame();
         Some((opcode, start..self.at))
+    }
+
+    #[inline(always)]
+    fn count_frame(&mut self) {
+        if let Some(spare) = &mut self.spare {
+            spare.count_frame();
+        }
     }
 
     /// What an earlier turn has left comes first.
@@ -256,15 +264,15 @@ impl<'a> Turn<'a> {
                 connection.to_frames();
                 Step::Next
             }
-            (Receiving::Head, Sending::Closing(code)) if connection.eof => {
+            (Receiving::Head, Sending::Closing(code)) if connection.is_ended() => {
                 connection.to_discard();
                 Step::Closed(Cause::Local(code))
             }
-            (Receiving::Frames, sending) if connection.eof => {
+            (Receiving::Frames, sending) if connection.is_ended() => {
                 connection.to_dead();
                 Step::Closed(match sending {
                     Sending::Closing(code) => Cause::Local(code),
-                    _ => Cause::Eof,
+                    _ => connection.transport_cause(),
                 })
             }
             (
@@ -352,6 +360,7 @@ impl<'a> Turn<'a> {
                 Err(error) => return connection.violated(error),
             }
         };
+        self.count_frame();
         if header.opcode.is_control() {
             self.begin_control(header)
         } else {

@@ -114,6 +114,12 @@ impl Gateway {
         }
     }
 
+    /// The configured agents, and whether each can be reached as far as the host has told.
+    pub fn agent_links(&self) -> impl Iterator<Item = (&str, AgentLink)> {
+        let agents = self.config.raw.agents.iter();
+        agents.map(|agent| (agent.id.as_str(), self.agents.link(&agent.id)))
+    }
+
     /// Agents that cannot be reached, or are just being tried.
     pub(super) fn agents_down(&self) -> usize {
         let agents = self.config.raw.agents.iter();

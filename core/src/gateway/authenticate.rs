@@ -109,7 +109,8 @@ impl Gateway {
             Some("agent") => Seat::Worker,
             _ => Seat::Any,
         };
-        if offered.is_none() && !self.config.is_open() && seat != Seat::Worker {
+        let asks = seat != Seat::Worker && !self.is_local(id);
+        if offered.is_none() && !self.config.is_open() && asks {
             let sender_id = params.text("sender_id")?;
             if let Some(way) = self.by_sender(now, id, sender_id.as_deref(), &user)? {
                 return Ok(way);
@@ -176,6 +177,12 @@ impl Gateway {
         let Some(peer) = self.conns.get(&id).map(|conn| conn.peer) else {
             return Err(Refusal::new(Code::Internal, "the connection is gone"));
         };
+        if offered.is_none() && self.is_local(id) {
+            let login = self.login_of_host();
+            seat.check(&login)?;
+            self.note_login(id, &login, source);
+            return Ok(login);
+        }
         // Workers need a credential wherever they are.
         if self.config.is_open() && seat != Seat::Worker {
             let by_key = offered.and_then(|offered| self.prove(now, &offered, user).ok());
@@ -204,8 +211,25 @@ impl Gateway {
             )
             .details(|o| o.str("credential", "none").str("source", "none")));
         };
-        let credential = self.kind_of(&offered);
-        let Some((guesser, exempt)) = self.guesser(id) else {
+        let login = self.judge_offered(now, id, user, (&offered, source), counted)?;
+        seat.check(&login)?;
+        self.note_login(id, &login, source);
+        Ok(login)
+    }
+
+    /// Judges a credential that was offered; only a refusal is noted.
+    pub(super) fn judge_offered(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        user: &str,
+        (offered, source): (&Secret, Source),
+        counted: bool,
+    ) -> Result<Login, Refusal> {
+        let credential = self.kind_of(offered);
+        let (Some(peer), Some((guesser, exempt))) =
+            (self.conns.get(&id).map(|conn| conn.peer), self.guesser(id))
+        else {
             return Err(Refusal::new(Code::Internal, "the connection is gone"));
         };
         let guess = Guess { who: guesser, kind: credential };
@@ -216,12 +240,8 @@ impl Gateway {
             }
             return Err(locked_out(wait, credential, source));
         }
-        match self.prove(now, &offered, user) {
-            Ok(login) => {
-                seat.check(&login)?;
-                self.note_login(id, &login, source);
-                Ok(login)
-            }
+        match self.prove(now, offered, user) {
+            Ok(login) => Ok(login),
             Err(wrong) => {
                 let mut locked = locked;
                 if !counted {
@@ -344,21 +364,24 @@ impl Gateway {
 
     /// Whom a wrong credential of this connection is counted to, and whether they are never locked out:
     /// nobody is locked out of their own machine by a retry loop. Pages in a browser on it are: they
-    /// may be anybody's.
+    /// may be anybody's, and reach no local socket.
     pub(super) fn guesser(&self, id: ConnId) -> Option<(Guesser, bool)> {
         let conn = self.conns.get(&id)?;
-        let here = conn.peer.ip().to_canonical().is_loopback();
-        let page_here = here && conn.from_page;
+        let here = conn.local || conn.peer.ip().to_canonical().is_loopback();
+        let page_here = here && conn.from_page && !conn.local;
         Some((Guesser { address: conn.address, page_here }, here && !page_here))
     }
 
     /// Counts a wrong credential, at all nodes; says for how long the address is locked out now. Of who is
     /// locked out nobody needs to be told more.
     pub(super) fn guessed(&mut self, now: Instant, guess: Guess) -> Option<Duration> {
-        if self.failures.locked(now, guess).is_none() {
+        let was_locked = self.failures.locked(now, guess).is_some();
+        if !was_locked {
             self.publish(Route::Others, BusMessage::Guessed { guess });
         }
-        self.failures.count(now, guess)
+        let locked = self.failures.count(now, guess);
+        self.tally.lock_outs += u64::from(locked.is_some() && !was_locked);
+        locked
     }
 
     /// Whether an upgrade that is accepted brings a credential that `connect` would accept, too. A

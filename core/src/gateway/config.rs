@@ -2,6 +2,7 @@
 
 use super::forwarded::{Cidr, ForwardedHeader};
 use super::jwt::{JwtKey, JwtKeyError, Verifier};
+use super::metrics::MetricsAccess;
 use super::origin::{Host, OriginRule};
 use super::principal::Role;
 use super::site::Site;
@@ -86,6 +87,9 @@ pub struct GatewayConfig {
     /// Where the listener is bound. On a loopback address no token is needed and the Host header is
     /// checked (DNS rebinding); anywhere else a token must be configured.
     pub listen: SocketAddr,
+    /// Whether the listener speaks TLS: then a page of the gateway's own host is `https`, and one of
+    /// `http` is somebody else's. Default false: a proxy in front may speak TLS, so either may be its own.
+    pub secure: bool,
     /// Valid tokens. More than one: the old and the new during a rotation, or different roles.
     pub tokens: Vec<Token>,
     /// Whose JWTs are believed. Default none.
@@ -146,6 +150,8 @@ pub struct GatewayConfig {
     /// Files of the host that anybody may read who may ask at all, such as a web application. Default
     /// none.
     pub site: Option<Site>,
+    /// Who may read `/metrics`. Default nobody: it takes a host that counts ([`Work::Metrics`](super::Work)).
+    pub metrics: MetricsAccess,
     /// What peers may cost.
     pub bounds: Bounds,
 }
@@ -285,6 +291,7 @@ impl GatewayConfig {
     pub fn new(listen: SocketAddr) -> Self {
         Self {
             listen,
+            secure: false,
             tokens: Vec::new(),
             jwt: Vec::new(),
             pairing: false,
@@ -304,6 +311,7 @@ impl GatewayConfig {
             max_upload_bytes: 50 * 1024 * 1024,
             pages: &[],
             site: None,
+            metrics: MetricsAccess::default(),
             bounds: Bounds::default(),
         }
     }

@@ -42,6 +42,7 @@ pub(super) fn get(
 pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
     let GatewayConfig {
         listen,
+        secure,
         tokens,
         jwt,
         pairing,
@@ -61,6 +62,7 @@ pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
         create_sessions_on_send,
         pages,
         site,
+        metrics,
         bounds,
     } = config;
     let ui_dir = site.as_ref().map(|site| site.root.to_string_lossy());
@@ -69,6 +71,7 @@ pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
         .object("gateway", |o| {
             o.str("host", &listen.ip().to_string())
                 .num("port", u64::from(listen.port()))
+                .bool("tls", *secure)
                 .list("tokens", tokens, |out, token| write_token(out, token, mask))
                 .list("jwt", jwt, |out, key| write_jwt(out, key, mask))
                 .bool("pairing", *pairing)
@@ -99,6 +102,7 @@ pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
                 (None, None) => object.end(),
             }
         })
+        .object("metrics", |o| o.str("access", metrics.as_str()))
         .object("limits", |o| write_limits(write_bounds(o, bounds), limits))
         .end();
 }

@@ -17,7 +17,7 @@ use super::refusal::cut;
 use super::send::Cx;
 use super::site::{self, Headers};
 use super::static_page::{StaticPage, is_visit};
-use super::{Gateway, PROTOCOL, cors, upload};
+use super::{Gateway, PROTOCOL, cors, metrics, upload};
 use crate::connection::Outbox;
 use crate::upgrade::{Accept, RequestHead, Response};
 use bytes::Bytes;
@@ -114,13 +114,14 @@ enum Taken {
 }
 
 /// The plain pages and what they are.
-const PAGES: [(&str, Page); 6] = [
+const PAGES: [(&str, Page); 7] = [
     ("/", Page::Index),
     ("/health", Page::Health),
     ("/healthz", Page::Health),
     ("/ready", Page::Ready),
     ("/readyz", Page::Ready),
     ("/ws", Page::WebSocket),
+    (metrics::PATH, Page::Metrics),
 ];
 
 #[derive(Debug, Copy, Clone, PartialEq)]
@@ -129,6 +130,8 @@ enum Page {
     Health,
     Ready,
     WebSocket,
+    /// Only where a gateway has none: else it is not answered here.
+    Metrics,
 }
 
 /// What credentials are called in query strings.
@@ -144,9 +147,11 @@ impl Gateway {
             conn.from_page = head.header("Origin").is_some();
             conn.forwarded = forwarded::is_forwarded(head) || !is_for_this_host;
         }
-        let checked = self.check_request(head).and_then(|()| {
+        let checked = self.check_request(conn, head).and_then(|()| {
             if head.is_upgrade() {
                 self.check_upgrade(conn, head).map(|()| Taken::Upgrade)
+            } else if head.path() == metrics::PATH && self.has_metrics() {
+                self.metrics_request(cx, conn, head).map(|()| Taken::Later)
             } else if upload::PATHS.contains(&head.path()) {
                 self.upload_request(cx, conn, head).map(|()| Taken::Later)
             } else if let Some(site) = self.site_of(head).cloned() {
@@ -165,9 +170,11 @@ impl Gateway {
                 let plain = !self.is_credible(cx.now, conn, bearer(head));
                 if outbox.accept(&Accept { plain, ..Accept::default() }).is_ok() {
                     outbox.limit_messages(self.config.bounds().pre_auth_message);
-                    self.accepted += 1;
                     if let Some(conn) = self.conns.get_mut(&conn) {
-                        conn.accepted = true;
+                        if !conn.local {
+                            self.accepted += 1;
+                            conn.accepted = true;
+                        }
                         conn.bearer = bearer(head).map(Secret::new);
                         conn.user_agent = Client::of_header(head.header_str("User-Agent"));
                     }
@@ -201,7 +208,8 @@ impl Gateway {
     /// client's.
     fn find_client(&mut self, id: ConnId, head: &RequestHead<'_>) {
         let (proxies, header) = (&self.config.proxies, self.config.raw.forwarded_header);
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        // Nobody is behind a local connection but the host itself, whatever a header says.
+        let Some(conn) = self.conns.get_mut(&id).filter(|conn| !conn.local) else { return };
         let proxy = conn.peer;
         let client = forwarded::client(proxy, head, proxies, header);
         if client == proxy {
@@ -217,7 +225,10 @@ impl Gateway {
     }
 
     /// What holds for every request.
-    fn check_request(&self, head: &RequestHead<'_>) -> Result<(), Refused> {
+    fn check_request(&self, conn: ConnId, head: &RequestHead<'_>) -> Result<(), Refused> {
+        if self.is_local(conn) {
+            return Ok(());
+        }
         let host_text = head.header_str("Host");
         let host = host_text.and_then(Host::parse);
         if (self.config.loopback || !self.config.hosts.is_empty())
@@ -248,13 +259,20 @@ impl Gateway {
                 let origin = Origin::parse(&text);
                 self.is_public(head)
                     && !head.is_upgrade()
-                    && origin
-                        .zip(host.as_ref())
-                        .is_some_and(|(origin, host)| origin.is_served_from(host))
+                    && origin.zip(host.as_ref()).is_some_and(|(origin, host)| {
+                        origin.is_served_from(host, self.config.raw.secure)
+                    })
             };
-            judge(&text, host.as_ref(), &self.config.origins, &self.config.hosts).or_else(
-                |refusal| if of_page() { Ok(()) } else { Err(refuse_origin(&text, refusal)) },
-            )?;
+            judge(
+                &text,
+                host.as_ref(),
+                self.config.raw.secure,
+                &self.config.origins,
+                &self.config.hosts,
+            )
+            .or_else(|refusal| {
+                if of_page() { Ok(()) } else { Err(refuse_origin(&text, refusal)) }
+            })?;
         } else if head.header("Sec-Fetch-Site").is_some_and(|site| site == b"cross-site")
             && !(is_visit(head) && self.is_public(head))
         {
@@ -287,10 +305,16 @@ impl Gateway {
     }
 
     fn check_upgrade(&self, conn: ConnId, head: &RequestHead<'_>) -> Result<(), Refused> {
-        self.check_open(head)?;
+        let local = self.is_local(conn);
+        if !local {
+            self.check_open(head)?;
+        }
         if bearer(head).is_some_and(|token| token.len() > MAX_TOKEN) {
             let body = "the token in the Authorization header is longer than 4096 bytes";
             return Err(Refused::new(400, Why::Credential, body));
+        }
+        if local {
+            return Ok(());
         }
         if !self.has_room() {
             return Err(Refused::try_later(Why::Memory, "too much is kept in memory for clients"));
@@ -327,7 +351,7 @@ impl Gateway {
     fn page(&self, now: Instant, head: &RequestHead<'_>) -> Result<Taken, Refused> {
         let brought = self.static_page(head);
         let page = PAGES.iter().find(|(path, _)| *path == head.path()).map(|(_, page)| page);
-        if brought.is_none() && page.is_none() {
+        if brought.is_none() && matches!(page, None | Some(Page::Metrics)) {
             return Err(Refused::new(404, Why::NotFound, "no such page"));
         }
         if !matches!(head.method(), "GET" | "HEAD") {
@@ -339,7 +363,7 @@ impl Gateway {
         }
         let mut out = String::new();
         match page {
-            None | Some(Page::Index) => self.write_index(&mut out),
+            None | Some(Page::Index | Page::Metrics) => self.write_index(&mut out),
             Some(Page::Health) => Object::new(&mut out)
                 .str("status", "ok")
                 .num("protocol", PROTOCOL)
@@ -364,20 +388,41 @@ impl Gateway {
     }
 
     fn write_index(&self, out: &mut String) {
+        let endpoints = PAGES.iter().skip(1);
+        let endpoints = endpoints.filter(|(_, page)| *page != Page::Metrics || self.has_metrics());
         Object::new(out)
             .str("service", "moorline")
             .str("status", "ok")
             .str("version", &self.config.raw.version)
             .num("protocol", PROTOCOL)
-            .list("endpoints", PAGES.iter().skip(1), |out, (path, _)| json::string(out, path))
+            .list("endpoints", endpoints, |out, (path, _)| json::string(out, path))
             .end();
     }
 
     /// Says whether everything is in order.
     fn write_ready(&self, out: &mut String, now: Instant) -> bool {
+        let checks = self.checks(now);
+        let ready = checks.iter().all(|(_, ok, ..)| *ok);
+        Object::new(out)
+            .bool("ready", ready)
+            .list("checks", checks, |out, (name, ok, value, limit)| {
+                let check = Object::new(out).str("name", name).bool("ok", ok).num("value", value);
+                if limit > 0 { check.num("limit", limit).end() } else { check.end() }
+            })
+            .end();
+        ready
+    }
+
+    /// Whether everything is in order.
+    pub(super) fn is_ready(&self, now: Instant) -> bool {
+        self.checks(now).iter().all(|(_, ok, ..)| *ok)
+    }
+
+    /// What must be in order: its name, whether it is, the number that it is judged by, and the bound on that.
+    fn checks(&self, now: Instant) -> [(&'static str, bool, u64, u64); 8] {
         let bounds = self.config.bounds();
         let draining = self.draining.is_some();
-        let checks = [
+        [
             ("draining", !draining, u64::from(draining), 0),
             ("started", self.has_started(), u64::from(self.has_started()), 1),
             (
@@ -403,16 +448,7 @@ impl Gateway {
                 self.budget.total() as u64,
                 bounds.pre_auth as u64,
             ),
-        ];
-        let ready = checks.iter().all(|(_, ok, ..)| *ok);
-        Object::new(out)
-            .bool("ready", ready)
-            .list("checks", checks, |out, (name, ok, value, limit)| {
-                let check = Object::new(out).str("name", name).bool("ok", ok).num("value", value);
-                if limit > 0 { check.num("limit", limit).end() } else { check.end() }
-            })
-            .end();
-        ready
+        ]
     }
 }
 

@@ -90,6 +90,11 @@ impl Idempotency {
         }
     }
 
+    /// Bytes of what is remembered.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes other bounds; answers beyond lower ones go with the next key.
     pub(super) fn set_bounds(&mut self, bounds: &Bounds) {
         self.within = bounds.idempotency_within;

@@ -169,11 +169,19 @@ pub(super) enum Job {
     Tail {
         conn: ConnId,
     },
+    /// What was counted is written for a client.
+    Metrics {
+        conn: ConnId,
+    },
     /// Something is done with an upload's file.
     Media {
         conn: ConnId,
         path: Arc<str>,
         step: Step,
+    },
+    /// The host does something for its command line.
+    Host {
+        to: ReplyTo,
     },
     /// A piece of a file is read for a client.
     Site {
@@ -309,6 +317,12 @@ impl Gateway {
             }
             (Job::Site { conn }, Outcome::Site(outcome)) => self.site_done(cx, conn, outcome),
             (Job::Site { conn }, _) => self.site_done(cx, conn, SiteOutcome::Failed),
+            (Job::Metrics { conn }, Outcome::Metrics(text)) => self.scraped(conn, Some(text)),
+            (Job::Metrics { conn }, _) => self.scraped(conn, None),
+            (Job::Host { to }, Outcome::Host(outcome)) => {
+                self.host_answered(cx, to, Some(&outcome));
+            }
+            (Job::Host { to }, _) => self.host_answered(cx, to, None),
             (Job::Attach { name }, Outcome::Media(outcome)) => self.attached(cx, name, outcome),
             (job, Outcome::Store(outcome)) => {
                 let outcome = self.judge_store(outcome);
@@ -332,12 +346,14 @@ impl Gateway {
                 self.media_found(cx, &who, op, to, late);
             }
             Some(Job::LogPage { to }) => self.log_page_read(cx, to, None),
+            Some(Job::Host { to }) => self.host_answered(cx, to, None),
             Some(Job::Tail { conn }) => self.tail_read(cx, conn, None),
             Some(Job::Media { conn, path, step }) => {
                 let late = MediaOutcome::Failed(StoreError::Unavailable);
                 self.media_done(cx, conn, &path, step, late);
             }
             Some(Job::Site { conn }) => self.site_done(cx, conn, SiteOutcome::Failed),
+            Some(Job::Metrics { conn }) => self.scraped(conn, None),
             Some(Job::Attach { name }) => {
                 self.attached(cx, name, MediaOutcome::Failed(StoreError::Unavailable));
             }
@@ -450,9 +466,11 @@ impl Gateway {
             | Job::Forget
             | Job::Media { .. }
             | Job::Site { .. }
+            | Job::Metrics { .. }
             | Job::Attach { .. } => {}
             Job::FindMedia { to, .. } => self.reply_error(cx, to, &unavailable()),
             Job::LogPage { to } => self.log_page_read(cx, to, None),
+            Job::Host { to } => self.host_answered(cx, to, None),
             Job::Tail { conn } => self.tail_read(cx, conn, None),
         }
     }

@@ -416,14 +416,18 @@ impl Gateway {
         }
         let (now, bounds) = (cx.now, self.config.bounds());
         let (bytes, count, within) = (bounds.link_bytes, bounds.link_events, bounds.resume_within);
-        self.links.with_ring(id, |ring| ring.push(now, event));
+        let merged = self.links.with_ring(id, |ring| ring.push(now, event));
+        self.tally.events_merged += u64::from(merged == Some(true));
         self.flush_link(cx, id);
         // A closed window keeps what is not sent; nobody needs to keep what cannot be resumed.
-        let lost = self.links.with_ring(id, |ring| {
+        let gone = self.links.with_ring(id, |ring| {
             ring.expire(now, within);
             ring.make_room(bytes, count)
         });
-        if lost == Some(true) {
+        let gone = gone.unwrap_or_default();
+        self.tally.events_told_again += gone.told_again;
+        self.tally.events_lost += gone.lost;
+        if gone.lost > 0 {
             self.link_overflowed(cx, id);
         }
         if self.links.get(id).is_some_and(|link| link.timer.is_none() && link.ring.len() > 0) {
@@ -487,10 +491,14 @@ impl Gateway {
             }
             let openclaw = &self.openclaw;
             let Some(link) = self.links.get_mut(id) else { break };
-            let wrote = link.ring.next_unsent(cx.now, |next| match dialect {
-                Dialect::Base => next.write(&mut out),
-                Dialect::OpenClaw(view) => {
-                    openclaw::write_next(&mut out, next, view, openclaw, now_ms);
+            let lagged = &mut self.tally.lagged;
+            let wrote = link.ring.next_unsent(cx.now, |next| {
+                *lagged += u64::from(next.event.is_none());
+                match dialect {
+                    Dialect::Base => next.write(&mut out),
+                    Dialect::OpenClaw(view) => {
+                        openclaw::write_next(&mut out, next, view, openclaw, now_ms);
+                    }
                 }
             });
             if !wrote {
@@ -544,7 +552,8 @@ impl Gateway {
             && link.ring.is_caught_up()
             && link.given - link.left < WINDOW;
         if !open || link.presence_stale {
-            link.presence_stale = true;
+            self.tally.events_merged +=
+                u64::from(std::mem::replace(&mut link.presence_stale, true));
             return;
         }
         let seq = self.links.with_ring(id, |ring| ring.pass(cx.now)).unwrap_or_default();

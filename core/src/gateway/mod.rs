@@ -92,12 +92,14 @@
 //! | `workers` | agents that other processes answer for |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
+//! | `local` `host` `host_work` | connections of the host itself, and what only they may ask |
 //! | `load` `drain` `saved_link` | the beginning and the end, and what goes from one gateway to the next |
 //! | `bus` `presence` `connections` | many nodes, and who is connected to them |
 //! | `tick` | a sign of life for those who do not see Pings |
 //! | `logs` `log_ring` | what the process logs, for admins elsewhere |
 //! | `config` `reconfigure` `effective` | what an operator decides, decides anew, and can see |
 //! | `retained` | how much of all that may be in memory |
+//! | `metrics` `stats` | numbers about it, and who may read them |
 //! | `send` `json` `refusal` `fact` | what leaves |
 //! | `openclaw` | the second dialect |
 
@@ -126,6 +128,8 @@ mod effective;
 mod fact;
 mod failures;
 mod forwarded;
+mod host;
+mod host_work;
 mod http;
 mod idempotency;
 mod inject;
@@ -136,6 +140,7 @@ mod jwt;
 mod late;
 mod link;
 mod load;
+mod local;
 mod log_ring;
 mod login;
 mod logs;
@@ -143,6 +148,7 @@ mod media_ledger;
 mod media_name;
 mod memory;
 mod methods;
+mod metrics;
 mod multipart;
 mod openclaw;
 mod origin;
@@ -167,6 +173,7 @@ mod session;
 mod sessions;
 mod site;
 mod static_page;
+mod stats;
 mod system;
 mod tick;
 mod upload;
@@ -196,13 +203,17 @@ pub use echo::echo_chunks;
 pub use fact::{Credential, Fact, Source, Why};
 pub use failures::Guess;
 pub use forwarded::ForwardedHeader;
+pub use host::{host_methods, host_methods_markdown};
+pub use host_work::{DrainProgress, HostOutcome, HostToken, HostWork, Misconfigured, Reloaded};
 pub use http::HttpAnswer;
 pub use jwt::{JwtAlg, JwtKey, JwtKeyError, JwtKeyId};
 pub use link::LinkId;
+pub use local::LOCAL_PEER;
 pub use log_ring::{LogLevel, LogLine, LogPage, LogQuery, LogRing};
 pub use media_ledger::{MediaLedger, MediaRoom, NoRoom};
 pub use memory::{MemoryBounds, MemoryStore};
 pub use methods::{Method, methods, methods_markdown};
+pub use metrics::MetricsAccess;
 pub use openclaw::{
     Change as DeviceChange, DeviceNews, DeviceRequest, NodeNews, NodeOnline, NodeOp, NodePairing,
     NodeRequest, OpenClawMethod, PairedDevice, PeerRole, Seen, openclaw_methods,
@@ -224,11 +235,12 @@ pub use send::deliver;
 pub use session::{Op, Send};
 pub use site::Site;
 pub use static_page::StaticPage;
+pub use stats::{Phases, Stats, Tally};
 pub use waiting::PairAction;
 pub use work::{
-    Author, FileVersion, JobId, LISTED_CHARS, Listed, MediaOutcome, MediaWork, Message, NewSession,
-    Outcome, Run, SessionFilter, SessionInfo, SiteOutcome, SiteWork, StoreError, StoreOutcome,
-    StoreWork, Usage, Work,
+    Author, Exposition, FileVersion, JobId, LISTED_CHARS, Listed, MediaOutcome, MediaWork, Message,
+    NewSession, Outcome, Run, SessionFilter, SessionInfo, SiteOutcome, SiteWork, StoreError,
+    StoreOutcome, StoreWork, Usage, Work,
 };
 
 pub use workers::{OnLost, WorkerBackend, WorkerNews};
@@ -352,7 +364,7 @@ pub struct Gateway {
     /// Names this start of this node.
     instance: String,
     conns: BTreeMap<ConnId, Conn>,
-    /// WebSockets that were accepted and have not ended.
+    /// WebSockets that were accepted and have not ended. Local ones are not among them.
     accepted: usize,
     links: Links,
     budget: Budget,
@@ -372,6 +384,8 @@ pub struct Gateway {
     presence: Presence,
     openclaw: OpenClaw,
     retained: Retained,
+    tally: Tally,
+    scrapes: usize,
     ticks: Ticks,
     tails: Tails,
     devices: Devices,
@@ -470,6 +484,8 @@ impl Gateway {
             presence: Presence::default(),
             openclaw,
             retained: Retained::default(),
+            tally: Tally::default(),
+            scrapes: 0,
             ticks: Ticks::default(),
             tails: Tails::default(),
             devices: Devices::default(),
@@ -519,8 +535,12 @@ impl Gateway {
         match event {
             Event::Request(head) => self.request(cx, conn, &head),
             Event::Open => self.opened(cx, conn),
-            Event::Text(text) => self.message(cx, conn, Some(text)),
+            Event::Text(text) => {
+                self.tally.messages_in += 1;
+                self.message(cx, conn, Some(text));
+            }
             Event::Binary(data) => {
+                self.tally.messages_in += 1;
                 let text = simdutf8::basic::from_utf8(data).ok();
                 self.message(cx, conn, text);
             }
@@ -610,7 +630,7 @@ impl Gateway {
         action
     }
 
-    /// Sockets, and how many of them are WebSockets.
+    /// Sockets, and how many of them are WebSockets that are not local.
     pub fn connections(&self) -> (usize, usize) {
         (self.conns.len(), self.accepted)
     }
@@ -618,6 +638,11 @@ impl Gateway {
     /// Links, how many of them have no connection, and the bytes of events that they keep.
     pub fn links(&self) -> (usize, usize, usize) {
         self.links.size()
+    }
+
+    /// Runs that are under way or wait.
+    pub fn runs(&self) -> usize {
+        self.live.len()
     }
 
     /// Runs that are under way or wait, jobs, and calls to other nodes: 0 when nothing is going on.

@@ -206,6 +206,15 @@ impl Entry {
     }
 }
 
+/// Events that had not been sent and gave way to others.
+#[derive(Debug, Copy, Clone, Default, PartialEq, Eq)]
+pub(super) struct Gone {
+    /// Nothing tells what they said.
+    pub(super) lost: u64,
+    /// Pieces of a text that a later event tells whole.
+    pub(super) told_again: u64,
+}
+
 /// What is to be sent next.
 #[derive(Debug, Copy, Clone)]
 pub(super) struct Next<'r> {
@@ -298,15 +307,16 @@ impl Ring {
     }
 
     /// Takes an event in: it gets the next number, unless it is the continuation of a piece that
-    /// still waits.
-    pub(super) fn push(&mut self, now: Instant, event: Event) {
+    /// still waits; says whether it is.
+    pub(super) fn push(&mut self, now: Instant, event: Event) -> bool {
         if let Kind::Chunk(chunk) = &event.0
             && self.merge(chunk)
         {
-            return;
+            return true;
         }
         self.seq += 1;
         self.keep(Entry { from: self.seq, to: self.seq, at: now, event: Some(event) });
+        false
     }
 
     fn keep(&mut self, entry: Entry) {
@@ -449,31 +459,32 @@ impl Ring {
     }
 
     /// Forgets until no more is held than this. Of what waits, the pieces of runs go first whose end
-    /// waits, too, and tells their whole text. Says whether anything else that waited had to go; the
-    /// newest entry always stays.
-    pub(super) fn make_room(&mut self, bytes: usize, entries: usize) -> bool {
+    /// waits, too, and tells their whole text. Says what had to go of that which waited; the newest
+    /// entry always stays.
+    pub(super) fn make_room(&mut self, bytes: usize, entries: usize) -> Gone {
         let full = |ring: &Self| ring.bytes > bytes || ring.entries.len() > entries;
         while full(self) && self.entries.len() > self.unsent {
             self.drop_first();
         }
+        let mut gone = Gone::default();
         if !full(self) {
-            return false;
+            return gone;
         }
-        self.hollow();
-        let mut lost = false;
+        gone.told_again = self.hollow();
         // The end of a run may be larger than all that may wait: one of them may.
         let end = self.entries.iter().filter(|entry| entry.is_end()).map(Entry::cost).max();
         let bytes = bytes + end.unwrap_or_default();
         let full = |ring: &Self| ring.bytes > bytes || ring.entries.len() > entries;
         while full(self) && self.entries.len() > 1 {
             self.drop_first();
-            lost = true;
+            gone.lost += 1;
         }
-        lost
+        gone
     }
 
-    /// Makes holes of the pieces of runs whose end waits, too.
-    fn hollow(&mut self) {
+    /// Makes holes of the pieces of runs whose end waits, too; says of how many.
+    fn hollow(&mut self) -> u64 {
+        let mut hollowed = 0;
         let ended: BTreeSet<Arc<str>> = self
             .entries
             .iter()
@@ -490,6 +501,7 @@ impl Ring {
                 && ended.contains(&chunk.run.run)
             {
                 entry.event = None;
+                hollowed += 1;
             }
             match kept.back_mut() {
                 Some(hole) if hole.event.is_none() && entry.event.is_none() => hole.to = entry.to,
@@ -500,6 +512,7 @@ impl Ring {
         self.unsent = self.entries.len();
         self.bytes = self.entries.iter().map(Entry::cost).sum();
         self.unsent_bytes = self.bytes;
+        hollowed
     }
 
     fn drop_first(&mut self) {

@@ -269,6 +269,7 @@ impl Gateway {
     }
 
     pub(super) fn send_text(&mut self, cx: &mut Cx<'_>, conn: ConnId, text: &str) {
+        self.tally.messages_out += 1;
         match cx.outbox(conn) {
             Some(outbox) => {
                 let sent = outbox.text(text);

@@ -359,6 +359,11 @@ impl Gateway {
         Some(upload)
     }
 
+    /// Bytes of uploads that the host has not written.
+    pub(super) fn upload_bytes(&self) -> usize {
+        self.uploads.values().map(|upload| upload.waiting + upload.block.len()).sum()
+    }
+
     fn respond(&mut self, cx: &mut Cx<'_>, conn: ConnId, answer: HttpAnswer) {
         match cx.outbox(conn) {
             Some(outbox) => answer.write(outbox),

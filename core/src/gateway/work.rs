@@ -1,10 +1,12 @@
 //! What needs I/O, as data: the host executes it elsewhere and hands the outcome back.
 
 use super::agent_work::{Progress, RunFailure, StopReason};
+use super::host_work::{HostOutcome, HostWork};
 use super::log_ring::{LogPage, LogQuery};
 use super::media_ledger::{MediaRoom, NoRoom};
 use super::record::{Record, RecordKind};
 use super::request::{Known, Mark, RunEnd};
+use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,11 +26,15 @@ pub enum Work {
     /// For whoever keeps the process's log, in a [`LogRing`](super::LogRing): one outcome,
     /// [`Outcome::Logs`].
     Logs(LogQuery),
+    /// For whoever counts what happens: one outcome, [`Outcome::Metrics`].
+    Metrics,
     /// For the disk: one outcome, [`Outcome::Media`]. Works with one path must be executed in the order in
     /// which they were started.
     Media(MediaWork),
     /// For the folder of a [`Site`](super::Site): one outcome, [`Outcome::Site`], in any order.
     Site(SiteWork),
+    /// For whoever runs the gateways: one outcome, [`Outcome::Host`], in any order.
+    Host(HostWork),
 }
 
 /// Work on the files of a [`Site`](super::Site), which are read and never written. A name consists of
@@ -176,8 +182,12 @@ pub enum Outcome {
     Media(MediaOutcome),
     /// What came of work on the files of a site.
     Site(SiteOutcome),
+    /// What came of work for the host.
+    Host(HostOutcome),
     /// Lines of the log.
     Logs(LogPage),
+    /// What was counted.
+    Metrics(Exposition),
     /// A piece of an agent's answer. More follows.
     Chunk(String),
     /// Something else that an agent does. More follows.
@@ -193,6 +203,15 @@ pub enum Outcome {
     },
     /// The agent failed; its user is told so.
     Failed(RunFailure),
+}
+
+/// Metrics as text, in one of the formats that Prometheus reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exposition {
+    /// Which one it is.
+    pub content_type: &'static str,
+    /// The text.
+    pub body: Bytes,
 }
 
 /// Tokens that a run took.

@@ -60,6 +60,11 @@ pub struct World {
     pub files: Files,
     /// The process's log, or nobody who keeps one.
     pub log: Option<LogRing>,
+    /// What was counted; `None`: nobody writes it.
+    pub metrics: Option<Exposition>,
+    /// What the process around the gateways was asked, and what it answers; nothing at all without.
+    pub host_asked: Vec<HostWork>,
+    pub host_says: Option<HostOutcome>,
     /// When a slow disk is done with what it has.
     disk_busy: Instant,
     /// Messages that went over the bus.
@@ -139,6 +144,9 @@ thread_local! {
     static STARTS: Cell<u64> = const { Cell::new(7) };
 }
 
+/// The peer of a connection over the host's own socket.
+pub const LOCAL: &str = "local";
+
 impl World {
     pub fn new(nodes: u16) -> Self {
         Self::with(nodes, config())
@@ -181,6 +189,9 @@ impl World {
             disk: Disk::default(),
             files: Files::default(),
             log: Some(LogRing::new("log-1", LogRing::LIMIT)),
+            metrics: Some(Exposition { content_type: "text/test", body: "some 1\n".into() }),
+            host_asked: Vec::new(),
+            host_says: None,
             disk_busy: now,
             published: 0,
             cut_off: Vec::new(),
@@ -226,7 +237,8 @@ impl World {
     fn connect(&mut self, node: usize, peer: &str, request: ClientRequest, mute: bool) -> usize {
         let at = self.clients.len();
         let id = ConnId(at as u64 + 1);
-        let peer: SocketAddr = format!("{peer}:4000").parse().expect("an address");
+        let peer: Option<SocketAddr> =
+            (peer != LOCAL).then(|| format!("{peer}:4000").parse().expect("an address"));
         let entropy = Box::new(Counter(at as u64));
         self.clients.push(Client {
             node,
@@ -246,15 +258,22 @@ impl World {
             openclaw: false,
             request: 0,
         });
-        self.nodes[node].connected(self.now, id, peer);
+        match peer {
+            Some(peer) => self.nodes[node].connected(self.now, id, peer),
+            None => self.nodes[node].connected_locally(self.now, id),
+        }
         self.settle();
         at
     }
 
     /// A socket on which nothing was said.
     pub fn socket(&mut self, node: usize) -> usize {
+        self.socket_from(node, "127.0.0.1")
+    }
+
+    pub fn socket_from(&mut self, node: usize, peer: &str) -> usize {
         let request = ClientRequest::new("localhost:18790", "/ws").expect("a request");
-        self.connect(node, "127.0.0.1", request, true)
+        self.connect(node, peer, request, true)
     }
 
     /// Bytes arrive that no client of ours would send; from now on it says nothing itself.
@@ -647,6 +666,17 @@ impl World {
                 if let Some(log) = &self.log {
                     let page = log.read(query);
                     self.later(Duration::ZERO, node, job, Outcome::Logs(page));
+                }
+            }
+            Action::Start { job, work: Work::Metrics } => {
+                if let Some(text) = &self.metrics {
+                    self.later(Duration::ZERO, node, job, Outcome::Metrics(text.clone()));
+                }
+            }
+            Action::Start { job, work: Work::Host(work) } => {
+                self.host_asked.push(work);
+                if let Some(outcome) = self.host_says.clone() {
+                    self.later(Duration::ZERO, node, job, Outcome::Host(outcome));
                 }
             }
             Action::Start { job, work: Work::Run(run) } => {

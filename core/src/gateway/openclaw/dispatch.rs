@@ -3,6 +3,7 @@
 use super::super::Gateway;
 use super::super::bus::shutting_down;
 use super::super::conn::ConnId;
+use super::super::fact::Fact;
 use super::super::intake::Request;
 use super::super::principal::Authenticated;
 use super::super::refusal::{Code, Refusal, SOON, cut};
@@ -16,6 +17,7 @@ use crate::frame::CloseCode;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// A request on its way to its handler.
 pub(in crate::gateway) struct Call<'a> {
@@ -110,9 +112,15 @@ impl Gateway {
         if let Err(refusal) = admit(method, &request.method, scopes, role) {
             let refusal = self.charge_mistake(cx, id, "refused", &who).unwrap_or(refusal);
             self.refuse_frame(cx, id, &request.id, &refusal);
-            // A newer client may try what is not known here.
-            if method.is_some() {
-                self.count_refused(cx, id, &refusal);
+            match method {
+                Some(method) => {
+                    let (method, error) = (method.name, Some(refusal.code));
+                    let duration = Duration::ZERO;
+                    self.note(Fact::Called { conn: id, method, error, duration });
+                    self.count_refused(cx, id, &refusal);
+                }
+                // A newer client may try what is not known here.
+                None => self.tally.unknown_methods += 1,
             }
             return;
         }

@@ -4,16 +4,18 @@
 mod agents;
 mod logs;
 mod media;
+mod metrics;
 pub(crate) mod site;
 mod store;
 
 pub(crate) use agents::{Agents, Endpoint};
-pub(crate) use media::MediaDir;
+pub(crate) use media::{KeptFiles, MediaDir};
 pub(crate) use store::Store;
 
 use crate::config::AgentSettings;
 use crate::log_tail::LogTail;
-use moorline_core::gateway::{AgentState, BusMessage, JobId, Outcome, Work};
+use crate::metrics::{JobMetrics, Metrics};
+use moorline_core::gateway::{AgentState, BusMessage, HostOutcome, HostWork, JobId, Outcome, Work};
 use moorline_mio::Handle;
 use smol::channel;
 use std::io;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What reaches a loop from other threads.
 #[derive(Debug)]
@@ -76,6 +78,14 @@ impl Mailbox {
     fn hand_over(&self, id: JobId, outcome: Outcome) {
         // It fails when the loop has ended: nobody waits for the answer.
         if self.outcomes.send((id, outcome)).is_ok() {
+            self.handle.wake();
+        }
+    }
+
+    /// Hands an outcome over, unless the loop has many to take: then it is dropped, and whoever waits for
+    /// it is told so in time.
+    fn offer(&self, id: JobId, outcome: Outcome) {
+        if self.outcomes.try_send((id, outcome)).is_ok() {
             self.handle.wake();
         }
     }
@@ -152,6 +162,20 @@ struct Job {
     id: JobId,
 }
 
+/// Something that a loop wants of the process around it.
+#[derive(Debug)]
+pub(crate) struct HostTask {
+    job: Job,
+    pub(crate) work: HostWork,
+}
+
+impl HostTask {
+    /// Hands over what came of it. Not to be called on a loop.
+    pub(crate) fn answer(&self, mailboxes: &[Mailbox], outcome: HostOutcome) {
+        mailboxes[self.job.node].hand_over(self.job.id, Outcome::Host(outcome));
+    }
+}
+
 /// Executes the work of all loops.
 #[derive(Clone)]
 pub(crate) struct Jobs {
@@ -160,6 +184,9 @@ pub(crate) struct Jobs {
     media: Sender<media::Task>,
     site: Sender<site::Task>,
     logs: Sender<logs::Task>,
+    metrics: Sender<Job>,
+    counted: Arc<JobMetrics>,
+    host: Sender<HostTask>,
 }
 
 impl Jobs {
@@ -170,14 +197,19 @@ impl Jobs {
         store: Store,
         media: MediaDir,
         log: LogTail,
+        metrics: &Arc<Metrics>,
         agents: &[AgentSettings],
+        host: Sender<HostTask>,
     ) -> io::Result<(Self, [JoinHandle<()>; 2])> {
-        let (store, store_thread) = store::start(store, mailboxes.to_vec())?;
+        let (store, store_thread) = store::start(store, mailboxes.to_vec(), metrics.jobs())?;
         let (media, media_thread) = media::start(media, mailboxes.to_vec())?;
         let agents = Agents::start(mailboxes, agents)?;
         let site = site::start(mailboxes.to_vec())?;
         let logs = logs::start(log, mailboxes.to_vec())?;
-        Ok((Self { store, agents, media, site, logs }, [store_thread, media_thread]))
+        let counted = metrics.jobs();
+        let metrics = metrics::start(metrics.clone(), mailboxes.to_vec())?;
+        let jobs = Self { store, agents, media, site, logs, metrics, counted, host };
+        Ok((jobs, [store_thread, media_thread]))
     }
 
     /// The agents, to replace them.
@@ -191,7 +223,8 @@ impl Jobs {
         // Sending fails only when a thread has panicked; the gateway's own deadlines tell the users.
         match work {
             Work::Store(work) => {
-                let _ = self.store.send(store::Task { job, work });
+                self.counted.store.began();
+                let _ = self.store.send(store::Task { job, work, since: Instant::now() });
             }
             Work::Media(work) => {
                 let _ = self.media.send(media::Task { job, work });
@@ -202,6 +235,12 @@ impl Jobs {
             Work::Logs(query) => {
                 let _ = self.logs.send(logs::Task { job, query });
             }
+            Work::Metrics => {
+                let _ = self.metrics.send(job);
+            }
+            Work::Host(work) => {
+                let _ = self.host.send(HostTask { job, work });
+            }
             Work::Run(run) => self.agents.begin(job, run),
         }
     }
@@ -209,5 +248,40 @@ impl Jobs {
     /// Stops a run. Work for the store is short and goes on.
     pub(crate) fn cancel(&self, node: usize, id: JobId) {
         self.agents.cancel(Job { node, id });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moorline_mio::Client;
+    use smol::future;
+
+    /// A loop that takes nothing makes only its own streams wait: they share a thread with others'.
+    #[test]
+    fn a_stream_of_a_busy_loop_waits_and_those_of_others_go_on() {
+        let handle = || Client::new().expect("a loop").handle();
+        let ((busy, mut idle), (free, mut inbox)) =
+            (Mailbox::new(handle()), Mailbox::new(handle()));
+        let say = |mailbox: Mailbox, count: usize| async move {
+            for at in 0..count {
+                mailbox.deliver(JobId(1), Outcome::Chunk(at.to_string())).await;
+            }
+        };
+        smol::block_on(async {
+            let executor = smol::LocalExecutor::new();
+            let waiting = executor.spawn(say(busy, WAITING + 1));
+            let other = executor.spawn(say(free, WAITING));
+            executor.run(other).await;
+            assert!(!waiting.is_finished());
+            assert!(matches!(inbox.take(), Some(Incoming::Outcome(JobId(1), _))));
+            // When it takes one, the rest of its own comes.
+            assert!(idle.take().is_some());
+            let late = async {
+                smol::Timer::after(Duration::from_secs(30)).await;
+                panic!("it still waits");
+            };
+            executor.run(future::or(waiting, late)).await;
+        });
     }
 }

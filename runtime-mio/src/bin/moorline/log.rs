@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::log_tail::LogTail;
 use std::io::IsTerminal as _;
 use tracing::Subscriber;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
@@ -16,6 +16,16 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 /// Lines that may wait for whoever reads them. More are dropped: a log that nobody reads must not stop
 /// the gateway.
 const WAITING: usize = 8192;
+
+/// A running log.
+pub(crate) struct Log {
+    /// Lines that wait are written when it is dropped.
+    _guard: WorkerGuard,
+    pub(crate) level: LogLevel,
+    pub(crate) tail: LogTail,
+    /// Lines that nobody took.
+    pub(crate) dropped: ErrorCounter,
+}
 
 /// The level of a running log.
 #[derive(Debug, Clone)]
@@ -30,10 +40,7 @@ impl LogLevel {
 
 /// Sets up logging at a level such as `debug`, or by directives. Lines are written by a thread of
 /// their own, the last of them when the guard is dropped.
-pub(crate) fn init(
-    format: LogFormat,
-    level: &str,
-) -> Result<(WorkerGuard, LogLevel, LogTail), Failure> {
+pub(crate) fn init(format: LogFormat, level: &str) -> Result<Log, Failure> {
     let filter = EnvFilter::try_new(level)
         .map_err(|error| Failure::Config(format!("the log level cannot be used: {error}")))?;
     let (filter, handle) = reload::Layer::new(filter);
@@ -41,6 +48,7 @@ pub(crate) fn init(
         .lossy(true)
         .buffered_lines_limit(WAITING)
         .finish(std::io::stderr());
+    let dropped = writer.error_counter();
     let tail = LogTail::new();
     let log = tracing_subscriber::registry().with(filter).with(json_layer(tail.clone()));
     match format {
@@ -55,7 +63,7 @@ pub(crate) fn init(
         }
         LogFormat::Json => log.with(json_layer(writer)).init(),
     }
-    Ok((guard, LogLevel(handle), tail))
+    Ok(Log { _guard: guard, level: LogLevel(handle), tail, dropped })
 }
 
 /// Writes one JSON object per line.

@@ -2,8 +2,8 @@
 
 use super::Settings;
 use super::slot::Slot::{
-    Agents, Flag, Format, Header, Ip, Jwt, Level, Millis, Names, Path, Secret, Secrets, U16, U32,
-    Usize,
+    Agents, Flag, Format, Header, Ip, Jwt, Level, Metrics, Millis, Names, Path, Secret, Secrets,
+    U16, U32, Usize,
 };
 use super::slot::{Context, Slot, Wrong};
 use super::tree::Node;
@@ -107,6 +107,8 @@ pub(crate) const KEYS: &[Key] = &[
     fixed("gateway.host", |s| Ip(&mut s.host), "Address to listen on."),
     fixed("gateway.port", |s| U16(&mut s.port), "Port to listen on; 0 takes a free one.")
         .from(0, 65_535),
+    live("tls.cert", |s| Path(&mut s.tls_cert), "The certificate that the listener shows, PEM, with those of its issuers behind it: see tls.md. With `tls.key` clients speak TLS (`wss`); to have it or not to have it needs a restart."),
+    live("tls.key", |s| Path(&mut s.tls_key), "Its private key, PEM: RSA, ECDSA or Ed25519, not encrypted."),
     live("gateway.token", |s| Secret(&mut s.token), "The token that clients log in with. Without one here or in `gateway.tokens`, the one that is kept in the state folder."),
     live("gateway.tokens", |s| Secrets(&mut s.tokens), "The new token and the old one while clients change over. Not together with `gateway.token`."),
     live("gateway.jwt", |s| Jwt(&mut s.jwt), "Whose JSON Web Tokens are believed: see above."),
@@ -133,6 +135,7 @@ pub(crate) const KEYS: &[Key] = &[
     fixed("loops", |s| U16(&mut s.loops), "Event loops, each a thread with its own listener.").from(1, 64),
     live("log.level", |s| Level(&mut s.log_level), "What is logged."),
     fixed("log.format", |s| Format(&mut s.log_format), "How log lines look: for people, or one JSON object per line."),
+    live("metrics.access", |s| Metrics(&mut s.gateway.metrics), "Who may read `/metrics`: `local` is programs on this host, and whoever sends the token or an API key; `token` is the latter only; see metrics.md."),
     live("limits.connections", |s| Usize(&mut s.gateway.bounds.connections), "WebSocket connections of each loop. More get 503.").from(1, 90_000),
     live("limits.pre_auth", |s| Usize(&mut s.gateway.bounds.pre_auth), "Sockets of all loops that are not logged in. Without a value a twentieth of all their `limits.connections`, at least 64 and at most 5000.").from(1, 5_000),
     live("limits.pre_auth_v4", |s| Usize(&mut s.gateway.bounds.pre_auth_v4), "The same from one IPv4 address.").from(1, 5_000),
@@ -178,7 +181,9 @@ pub(crate) const KEYS: &[Key] = &[
     live("limits.fragments", |s| U32(&mut s.gateway.limits.fragments), "Frames of a message. More close with 1008.").from(1, 1_000_000_000),
     live("limits.outbox_bytes", |s| U32(&mut s.gateway.limits.outbox), "What is queued for a client that does not read.").from(1024, 1024 * MIB),
     live("limits.outbox_pause_bytes", |s| U32(&mut s.gateway.limits.outbox_pause), "Queued for a client, from which on no more of its requests are read.").from(1, 1024 * MIB),
-    live("limits.handshake_within_ms", |s| Millis(&mut s.gateway.limits.handshake_within), "From the accepted socket to a whole request.").from(100, MONTH),
+    live("limits.tls_handshake_within_ms", |s| Millis(&mut s.tls_handshake_within), "From the accepted socket to the end of the TLS handshake.").from(100, MONTH),
+    live("limits.tls_handshakes", |s| Usize(&mut s.tls_handshakes), "TLS handshakes of each loop at once. One more ends the oldest.").from(1, 100_000),
+    live("limits.handshake_within_ms", |s| Millis(&mut s.gateway.limits.handshake_within), "From the accepted socket, or the end of its TLS handshake, to a whole request.").from(100, MONTH),
     live("limits.body_within_ms", |s| Millis(&mut s.gateway.limits.body_within), "From the request of an upload to the end of its body, or from the beginning to the end of a file that is sent.").from(100, MONTH),
     live("limits.body_silence_ms", |s| Millis(&mut s.gateway.limits.body_silence), "Silence within it.").from(100, MONTH),
     live("limits.ping_every_ms", |s| Millis(&mut s.gateway.limits.ping_every), "Silence after which a Ping is sent.").from(100, MONTH),

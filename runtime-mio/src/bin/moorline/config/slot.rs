@@ -5,7 +5,7 @@ use super::jwt::{self, NamedJwtKey};
 use super::secret::{self, NamedSecret};
 use super::tree::{Member, Node, Value};
 use crate::cli::LogFormat;
-use moorline_core::gateway::{ConfigError, ForwardedHeader};
+use moorline_core::gateway::{ConfigError, ForwardedHeader, MetricsAccess};
 use serde_json::{Value as Json, json};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ pub(super) enum Slot<'s> {
     Level(&'s mut String),
     Format(&'s mut LogFormat),
     Header(&'s mut ForwardedHeader),
+    Metrics(&'s mut MetricsAccess),
     Names(&'s mut Vec<String>, Check),
     Agents(&'s mut Vec<AgentSettings>),
     Secret(&'s mut Option<NamedSecret>),
@@ -58,6 +59,13 @@ const HEADERS: [(&str, ForwardedHeader); 2] = [
     ("forwarded", ForwardedHeader::Forwarded),
 ];
 
+const METRICS: [(&str, MetricsAccess); 4] = [
+    (MetricsAccess::Local.as_str(), MetricsAccess::Local),
+    (MetricsAccess::Token.as_str(), MetricsAccess::Token),
+    (MetricsAccess::Open.as_str(), MetricsAccess::Open),
+    (MetricsAccess::Off.as_str(), MetricsAccess::Off),
+];
+
 impl Slot<'_> {
     /// What may stand here, in words. `least` and `most` bound numbers.
     pub(super) fn allowed(&self, least: u64, most: u64) -> String {
@@ -72,6 +80,7 @@ impl Slot<'_> {
             Self::Level(_) => "error, warn, info, debug or trace, or filter directives".into(),
             Self::Format(_) => words(&LOG_FORMATS),
             Self::Header(_) => words(&HEADERS),
+            Self::Metrics(_) => words(&METRICS),
             Self::Names(..) => "a list of texts".into(),
             Self::Agents(_) => agents::ALLOWED.into(),
             Self::Secret(_) => "a text, {file: \"path\"} or {env: \"NAME\"}".into(),
@@ -97,6 +106,7 @@ impl Slot<'_> {
             Self::Level(level) => json!(level),
             Self::Format(format) => json!(word(&LOG_FORMATS, format)),
             Self::Header(header) => json!(word(&HEADERS, header)),
+            Self::Metrics(access) => json!(access.as_str()),
             Self::Names(names, _) => json!(names),
             Self::Agents(agents) => Json::Array(agents.iter().map(AgentSettings::show).collect()),
             Self::Secret(secret) => json!(secret.as_ref().map(NamedSecret::shown)),
@@ -178,6 +188,9 @@ impl Slot<'_> {
             }
             Self::Header(place) => {
                 *place = pick(&HEADERS, text()?).ok_or_else(|| expected(node))?;
+            }
+            Self::Metrics(place) => {
+                *place = pick(&METRICS, text()?).ok_or_else(|| expected(node))?;
             }
             Self::Names(place, check) => {
                 let Value::List(list) = &node.value else { return Err(expected(node)) };

@@ -20,17 +20,21 @@ mod trouble;
 
 use super::{Job, Mailbox};
 use crate::failure::Failure;
+use crate::metrics::JobMetrics;
 use moorline_core::gateway::{MemoryStore, Outcome, StoreOutcome, StoreWork};
 use sqlite::SqliteStore;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) job: Job,
     pub(super) work: StoreWork,
+    pub(super) since: Instant,
 }
 
 /// Where sessions, idempotency keys and records are kept.
@@ -65,20 +69,25 @@ impl Store {
 
     /// Executes the first task and those that are there by then; gives what came of each, once all of
     /// it is durable.
-    fn execute(&mut self, first: Task, tasks: &Receiver<Task>) -> Vec<(Job, StoreOutcome)> {
+    fn execute(
+        &mut self,
+        first: Task,
+        tasks: &Receiver<Task>,
+    ) -> Vec<(Job, Instant, StoreOutcome)> {
         match &mut self.0 {
-            Kind::Memory(store) => vec![(first.job, store.execute(first.work))],
+            Kind::Memory(store) => vec![(first.job, first.since, store.execute(first.work))],
             Kind::File(store) => {
                 let mut batch = store.begin();
                 let mut jobs = Vec::new();
                 let mut next = Some(first);
-                while let Some(Task { job, work }) = next {
-                    jobs.push(job);
+                while let Some(Task { job, work, since }) = next {
+                    jobs.push((job, since));
                     store.execute(&mut batch, work);
                     let room = jobs.len() < BATCH && batch.bytes() < BATCH_BYTES;
                     next = if room { tasks.try_recv().ok() } else { None };
                 }
-                jobs.into_iter().zip(store.commit(batch)).collect()
+                let done = jobs.into_iter().zip(store.commit(batch));
+                done.map(|((job, since), outcome)| (job, since, outcome)).collect()
             }
         }
     }
@@ -88,11 +97,13 @@ impl Store {
 pub(super) fn start(
     mut store: Store,
     mailboxes: Vec<Mailbox>,
+    counted: Arc<JobMetrics>,
 ) -> io::Result<(Sender<Task>, JoinHandle<()>)> {
     let (sender, tasks) = mpsc::channel::<Task>();
     let thread = thread::Builder::new().name("store".into()).spawn(move || {
         while let Ok(first) = tasks.recv() {
-            for (job, outcome) in store.execute(first, &tasks) {
+            for (job, since, outcome) in store.execute(first, &tasks) {
+                counted.store.ended(since.elapsed());
                 mailboxes[job.node].hand_over(job.id, Outcome::Store(outcome));
             }
         }

@@ -2,17 +2,20 @@
 
 use super::facts;
 use super::folding::{self, Folding};
+use super::operate::Load;
 use super::reload::{Reload, ReloadInbox};
 use crate::jobs::{Inbox, Incoming, Jobs, Mailbox};
+use crate::metrics::{Recorder, Snapshot};
 use crate::signals;
 use bytes::Bytes;
 use moorline_core::gateway::{self, Action, Drain, Gateway, HttpAnswer, Route, deliver};
 use moorline_core::{CloseCode, Event, Frame, Outbox};
-use moorline_mio::{ConnId, Connections, Handler, Peer};
+use moorline_mio::{ConnId, Connections, Handler, Peer, Queued, TlsFailure};
+use rustix::io::Errno;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What clients are told of a restart: a start takes less than a second.
@@ -39,12 +42,14 @@ pub(super) struct GatewayNode {
     inbox: Inbox,
     reloads: ReloadInbox,
     jobs: Jobs,
+    load: Arc<Load>,
     /// All loops', this one's included.
     mailboxes: Vec<Mailbox>,
     /// What the gateway said to connections whose turn it was not. It is said before anything later,
     /// so that every connection gets its events in order.
     later: BTreeMap<ConnId, Vec<Later>>,
     folding: Folding,
+    recorder: Recorder,
     /// When it last looked at the wall clock.
     clock_seen: Instant,
 }
@@ -58,24 +63,31 @@ enum Later {
     HoldBody(bool),
 }
 
+/// What joins a gateway to the rest of the process.
+pub(super) struct Around {
+    pub(super) inbox: Inbox,
+    pub(super) reloads: ReloadInbox,
+    pub(super) jobs: Jobs,
+    pub(super) load: Arc<Load>,
+    /// All loops', this one's included.
+    pub(super) mailboxes: Vec<Mailbox>,
+    pub(super) recorder: Recorder,
+}
+
 impl GatewayNode {
-    pub(super) fn new(
-        index: usize,
-        gateway: Gateway,
-        inbox: Inbox,
-        reloads: ReloadInbox,
-        jobs: Jobs,
-        mailboxes: Vec<Mailbox>,
-    ) -> Self {
+    pub(super) fn new(index: usize, gateway: Gateway, around: Around) -> Self {
+        let Around { inbox, reloads, jobs, load, mailboxes, recorder } = around;
         Self {
             index,
             gateway,
             inbox,
             reloads,
             jobs,
+            load,
             mailboxes,
             later: BTreeMap::new(),
             folding: Folding::default(),
+            recorder,
             clock_seen: Instant::now(),
         }
     }
@@ -136,12 +148,15 @@ impl GatewayNode {
     }
 
     fn note(&mut self, fact: &gateway::Fact) {
+        self.recorder.count(fact);
         // Whoever wants every line asks for it.
-        let written = tracing::enabled!(tracing::Level::DEBUG)
-            || folding::kind(fact).is_none_or(|kind| self.folding.admit(Instant::now(), kind));
-        if written {
-            facts::log(self.index, fact);
+        if !tracing::enabled!(tracing::Level::DEBUG)
+            && let Some(kind) = folding::kind(fact)
+            && !self.folding.admit(Instant::now(), kind)
+        {
+            return self.recorder.folded(kind);
         }
+        facts::log(self.index, fact);
     }
 
     fn say_later(&mut self, conn: gateway::ConnId, later: Later) {
@@ -236,11 +251,11 @@ impl Drop for GatewayNode {
 
 impl Handler for GatewayNode {
     fn opened(&mut self, now: Instant, id: ConnId, peer: Peer) {
-        let peer = match peer {
-            Peer::Network(address) => address,
-            Peer::Local => (Ipv4Addr::LOCALHOST, 0).into(),
-        };
-        self.gateway.connected(now, gateway::ConnId(id.0), peer);
+        let id = gateway::ConnId(id.0);
+        match peer {
+            Peer::Network(address) => self.gateway.connected(now, id, address),
+            Peer::Local => self.gateway.connected_locally(now, id),
+        }
         self.take_actions(None);
     }
 
@@ -257,6 +272,11 @@ impl Handler for GatewayNode {
 
     fn event(&mut self, now: Instant, id: ConnId, event: Event<'_>, outbox: &mut Outbox) {
         self.say_before(id, outbox);
+        if matches!(event, Event::Pong(_))
+            && let Some(took) = outbox.round_trip()
+        {
+            self.recorder.round_trip(took);
+        }
         self.gateway.handle(now, gateway::ConnId(id.0), event, outbox);
         self.take_actions(Some((id, outbox)));
     }
@@ -269,8 +289,12 @@ impl Handler for GatewayNode {
 
     fn turn(&mut self, now: Instant, connections: &mut Connections<'_>) {
         self.gateway.set_loop_delay(now.elapsed());
-        if let Some(Reload { config, limits, done }) = self.reloads.newest() {
+        if let Some(Reload { config, limits, tls, done }) = self.reloads.newest() {
             connections.set_limits(limits);
+            self.recorder.set_agents(&config.agents);
+            if let Some(tls) = tls {
+                connections.set_tls(tls);
+            }
             // It was checked before it was sent.
             if let Err(error) = self.gateway.reconfigure(now, config) {
                 tracing::error!(node = self.index, %error, "a configuration that was good is not");
@@ -303,6 +327,18 @@ impl Handler for GatewayNode {
         self.take_actions(None);
         self.say(connections);
         facts::log_folded(self.index, self.folding.take_due(now));
+        self.load.tell(self.gateway.connections().1, self.gateway.runs());
+        if self.recorder.is_asked() {
+            let Queued { bytes, stalled } = connections.queued();
+            let stats = self.gateway.stats(now);
+            let agents = self.gateway.agent_links().map(|(agent, link)| (agent.into(), link));
+            let agents = agents.collect();
+            self.recorder.answer(Snapshot { stats, outbox_bytes: bytes, stalled, agents });
+        }
+    }
+
+    fn turned(&mut self, took: Duration) {
+        self.recorder.turned(took);
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -311,6 +347,7 @@ impl Handler for GatewayNode {
     }
 
     fn stopping(&mut self, now: Instant, connections: &mut Connections<'_>) {
+        self.load.tell_draining();
         let restart = signals::is_restart();
         let reason = if restart { "gateway restarting" } else { "gateway stopping" };
         let restart_expected = restart.then_some(RESTART_EXPECTED);
@@ -323,7 +360,25 @@ impl Handler for GatewayNode {
         self.gateway.is_drained()
     }
 
+    fn handshake_failed(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        peer: Option<Peer>,
+        failure: &TlsFailure,
+    ) {
+        let kind = (facts::HANDSHAKE_FAILED, failure.reason());
+        if tracing::enabled!(tracing::Level::DEBUG) || self.folding.admit(now, kind) {
+            facts::log_handshake(self.index, id, peer, failure);
+        }
+    }
+
     fn accept_failed(&mut self, error: &io::Error) {
+        self.recorder.accept_failed(match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE | Errno::NFILE) => "files",
+            Some(Errno::NOBUFS | Errno::NOMEM) => "memory",
+            _ => "other",
+        });
         tracing::warn!(%error, "cannot accept connections for now");
     }
 }

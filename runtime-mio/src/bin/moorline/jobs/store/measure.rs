@@ -17,13 +17,15 @@ fn appends_per_second(clients: u64) -> f64 {
     let (sender, tasks) = mpsc::channel();
     let send = |client: u64| {
         let work = say(&format!("session {client}"), &"x".repeat(200), 1, None);
-        sender.send(Task { job: Job { node: 0, id: JobId(client) }, work }).unwrap();
+        sender
+            .send(Task { job: Job { node: 0, id: JobId(client) }, work, since: Instant::now() })
+            .unwrap();
     };
     (0..clients).for_each(send);
     let (start, mut done) = (Instant::now(), 0);
     while start.elapsed() < TIME {
         let first = tasks.recv().unwrap();
-        for (job, _) in store.execute(first, &tasks) {
+        for (job, ..) in store.execute(first, &tasks) {
             done += 1;
             send(job.id.0);
         }
