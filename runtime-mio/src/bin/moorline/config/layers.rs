@@ -302,7 +302,7 @@ mod tests {
                 "agents",
                 "did you mean token?",
             ),
-            ("{ agents: [{ id: 'a', backend: 'x' }] }", 1, 32, "agents", "echo or openai"),
+            ("{ agents: [{ id: 'a', backend: 'x' }] }", 1, 32, "agents", "echo, openai or worker"),
             ("{ agents: [{ id: 'a', backend: {} }] }", 1, 32, "agents", "needs a type"),
             (
                 "{ agents: [{ id: 'a', backend: { type: 'echo', model: 'm' } }] }",

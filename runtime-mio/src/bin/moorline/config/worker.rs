@@ -87,3 +87,16 @@ impl WorkerSettings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_docs_name_every_key() {
+        let docs = include_str!("../../../../../docs/worker.md");
+        for key in KEYS.into_iter().filter(|key| *key != "type") {
+            assert!(docs.contains(&format!("\n| `{key}` |")), "{key}");
+        }
+    }
+}
