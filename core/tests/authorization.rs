@@ -5,14 +5,18 @@
 #[path = "support/gateway.rs"]
 mod world;
 
+#[path = "support/workers.rs"]
+mod workers;
+
 use moorline_core::gateway::*;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use workers::{worker, worker_config};
 use world::*;
 
 /// Somebody who calls, and the token and the user of the login. A new kind of caller is a line
 /// here and a column in [`TABLE`].
-const CALLERS: [(&str, Login); 7] = [
+const CALLERS: [(&str, Login); 8] = [
     ("unauthenticated", Login::No),
     ("pending", Login::Waits),
     ("viewer", Login::By("viewer", "ann")),
@@ -20,6 +24,7 @@ const CALLERS: [(&str, Login); 7] = [
     ("operator of another user", Login::By("operator", "eve")),
     ("admin", Login::By("secret", "adm")),
     ("owner", Login::By("secret", "root")),
+    ("worker", Login::Worker),
 ];
 
 #[derive(Debug, Copy, Clone)]
@@ -28,6 +33,8 @@ enum Login {
     /// A device that waits to be let in.
     Waits,
     By(&'static str, &'static str),
+    /// Answers for an agent.
+    Worker,
 }
 
 impl Login {
@@ -35,6 +42,7 @@ impl Login {
         match self {
             Self::By(token, user) => world.login(node, token, user),
             Self::No => world.open(node),
+            Self::Worker => worker(world, node, 1),
             Self::Waits => {
                 let at = world.open(node);
                 let answer = world.call(at, "connect", json!({"user_id": "eve"}));
@@ -70,6 +78,8 @@ const OK: &str = "ok";
 const NO: &str = "UNAUTHORIZED";
 const BUSY: &str = "FAILED_PRECONDITION";
 const HERS: &str = "FORBIDDEN";
+/// A worker may say something of runs; this one is none of its own.
+const GONE: &str = "NOT_FOUND";
 
 const fn row(
     method: &'static str,
@@ -103,6 +113,10 @@ fn message(target: &Target) -> Value {
     json!({"sessionKey": target.session, "message": "hello"})
 }
 
+fn said(target: &Target) -> Value {
+    json!({"runId": target.run, "text": "mine", "phase": "call", "id": "1", "name": "x"})
+}
+
 fn key_params(_: &Target) -> Value {
     json!({"name": "ci", "role": "viewer"})
 }
@@ -121,41 +135,48 @@ fn device(target: &Target) -> Value {
 
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
-    //                                     nobody pending viewer operator other admin owner
-    row("connect", |_| json!({"token": "viewer"}), [OK, OK, OK, OK, OK, OK, OK]),
-    row("health", nothing,                [NO, NO, OK, OK, OK, OK, OK]),
-    row("status", nothing,                [NO, NO, OK, OK, OK, OK, OK]),
-    row("presence.list", nothing,         [NO, NO, OK, OK, OK, OK, OK]),
-    row("agents.list", nothing,           [NO, NO, OK, OK, OK, OK, OK]),
-    row("chat.send", message,             [NO, NO, NO, OK, HERS, OK, OK]),
-    row("chat.history", session,          [NO, NO, OK, OK, HERS, OK, OK]),
-    row("chat.abort", session,            [NO, NO, NO, OK, HERS, OK, OK]),
-    row("chat.inject", message,           [NO, NO, NO, OK, HERS, OK, OK]),
-    row("chat.session.status", session,   [NO, NO, OK, OK, HERS, OK, OK]),
-    row("sessions.list", nothing,         [NO, NO, OK, OK, OK, OK, OK]),
-    row("agent.identity.get", nothing,    [NO, NO, OK, OK, OK, OK, OK]),
-    row("agent.wait", wait,               [NO, NO, OK, OK, HERS, OK, OK]),
-    row("models.list", nothing,           [NO, NO, OK, OK, OK, OK, OK]),
-    row("sessions.preview", session,      [NO, NO, OK, OK, HERS, OK, OK]),
-    row("sessions.patch", label,          [NO, NO, NO, OK, HERS, OK, OK]),
-    row("sessions.delete", session,       [NO, NO, NO, OK, HERS, OK, OK]),
-    row("sessions.reset", session,        [NO, NO, NO, OK, HERS, OK, OK]),
+    //                                     nobody pending viewer operator other admin owner worker
+    row("connect", |_| json!({"token": "viewer"}), [OK, OK, OK, OK, OK, OK, OK, OK]),
+    row("health", nothing,                [NO, NO, OK, OK, OK, OK, OK, NO]),
+    row("status", nothing,                [NO, NO, OK, OK, OK, OK, OK, NO]),
+    row("presence.list", nothing,         [NO, NO, OK, OK, OK, OK, OK, NO]),
+    row("agents.list", nothing,           [NO, NO, OK, OK, OK, OK, OK, NO]),
+    row("chat.send", message,             [NO, NO, NO, OK, HERS, OK, OK, NO]),
+    row("chat.history", session,          [NO, NO, OK, OK, HERS, OK, OK, NO]),
+    row("chat.abort", session,            [NO, NO, NO, OK, HERS, OK, OK, NO]),
+    row("chat.inject", message,           [NO, NO, NO, OK, HERS, OK, OK, NO]),
+    row("chat.session.status", session,   [NO, NO, OK, OK, HERS, OK, OK, NO]),
+    row("sessions.list", nothing,         [NO, NO, OK, OK, OK, OK, OK, NO]),
+    row("agent.identity.get", nothing,    [NO, NO, OK, OK, OK, OK, OK, NO]),
+    row("agent.wait", wait,               [NO, NO, OK, OK, HERS, OK, OK, NO]),
+    row("models.list", nothing,           [NO, NO, OK, OK, OK, OK, OK, NO]),
+    row("sessions.preview", session,      [NO, NO, OK, OK, HERS, OK, OK, NO]),
+    row("sessions.patch", label,          [NO, NO, NO, OK, HERS, OK, OK, NO]),
+    row("sessions.delete", session,       [NO, NO, NO, OK, HERS, OK, OK, NO]),
+    row("sessions.reset", session,        [NO, NO, NO, OK, HERS, OK, OK, NO]),
     // It must not be done while a run is under way: whoever may ask is told so.
-    row("sessions.compact", session,      [NO, NO, NO, BUSY, HERS, BUSY, BUSY]),
-    row("connections.list", nothing,      [NO, NO, NO, NO, NO, OK, OK]),
-    row("connections.close", connection,  [NO, NO, NO, NO, NO, OK, OK]),
-    row("config.get", nothing,            [NO, NO, NO, NO, NO, OK, OK]),
-    row("logs.tail", nothing,              [NO, NO, NO, NO, NO, OK, OK]),
-    row("api_keys.create", key_params,    [NO, NO, NO, NO, NO, OK, OK]),
-    row("api_keys.list", nothing,         [NO, NO, NO, NO, NO, OK, OK]),
-    row("api_keys.revoke", key_id,        [NO, NO, NO, NO, NO, OK, OK]),
-    row("tokens.revoke", |_| json!({"jti": "a"}), [NO, NO, NO, NO, NO, OK, OK]),
-    row("browser.pairing.status", |_| json!({"sender_id": "0123456789abcdef"}), [NO, OK, OK, OK, OK, OK, OK]),
-    row("device.pair.request", nothing,   [NO, NO, NO, OK, OK, OK, OK]),
-    row("device.pair.list", nothing,      [NO, NO, NO, NO, NO, OK, OK]),
-    row("device.pair.approve", code_of,   [NO, NO, NO, NO, NO, OK, OK]),
-    row("device.pair.deny", code_of,      [NO, NO, NO, NO, NO, OK, OK]),
-    row("device.pair.revoke", device,     [NO, NO, NO, NO, NO, OK, OK]),
+    row("sessions.compact", session,      [NO, NO, NO, BUSY, HERS, BUSY, BUSY, NO]),
+    row("connections.list", nothing,      [NO, NO, NO, NO, NO, OK, OK, NO]),
+    row("connections.close", connection,  [NO, NO, NO, NO, NO, OK, OK, NO]),
+    row("config.get", nothing,            [NO, NO, NO, NO, NO, OK, OK, NO]),
+    row("logs.tail", nothing,              [NO, NO, NO, NO, NO, OK, OK, NO]),
+    row("api_keys.create", key_params,    [NO, NO, NO, NO, NO, OK, OK, NO]),
+    row("api_keys.list", nothing,         [NO, NO, NO, NO, NO, OK, OK, NO]),
+    row("api_keys.revoke", key_id,        [NO, NO, NO, NO, NO, OK, OK, NO]),
+    row("tokens.revoke", |_| json!({"jti": "a"}), [NO, NO, NO, NO, NO, OK, OK, NO]),
+    row("browser.pairing.status", |_| json!({"sender_id": "0123456789abcdef"}), [NO, OK, OK, OK, OK, OK, OK, OK]),
+    row("device.pair.request", nothing,   [NO, NO, NO, OK, OK, OK, OK, NO]),
+    row("device.pair.list", nothing,      [NO, NO, NO, NO, NO, OK, OK, NO]),
+    row("device.pair.approve", code_of,   [NO, NO, NO, NO, NO, OK, OK, NO]),
+    row("device.pair.deny", code_of,      [NO, NO, NO, NO, NO, OK, OK, NO]),
+    row("device.pair.revoke", device,     [NO, NO, NO, NO, NO, OK, OK, NO]),
+    row("agent.register", nothing,    [NO, NO, NO, NO, NO, NO, NO, OK]),
+    row("agent.drain", nothing,       [NO, NO, NO, NO, NO, NO, NO, OK]),
+    row("run.delta", said,            [NO, NO, NO, NO, NO, NO, NO, GONE]),
+    row("run.thinking", said,         [NO, NO, NO, NO, NO, NO, NO, GONE]),
+    row("run.tool", said,             [NO, NO, NO, NO, NO, NO, NO, GONE]),
+    row("run.complete", said,         [NO, NO, NO, NO, NO, NO, NO, GONE]),
+    row("run.fail", said,             [NO, NO, NO, NO, NO, NO, NO, GONE]),
 ];
 
 #[test]
@@ -181,7 +202,7 @@ fn everybody_may_do_what_the_table_says_and_nothing_else() {
 }
 
 fn world_that_pairs(nodes: u16) -> World {
-    let mut config = config();
+    let mut config = worker_config();
     config.pairing = true;
     World::with(nodes, config)
 }
@@ -197,6 +218,7 @@ fn check(nodes: u16, node: usize, row: &Row, login: Login, expected: &str, case:
     let text = world::message(&answer);
     match expected {
         OK | BUSY => return,
+        GONE => assert!(text.starts_with("this worker was not given a run"), "{case}: {text}"),
         NO if matches!(login, Login::No | Login::Waits) => {
             assert_eq!(text, "first request must be 'connect'", "{case}");
         }

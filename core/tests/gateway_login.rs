@@ -27,7 +27,8 @@ fn the_connect_answer_describes_the_gateway() {
     assert_eq!(hello["policy"]["maxPayload"], 512 * 1024);
     assert_eq!(hello["policy"]["readTimeoutMs"], 60_000);
     assert_eq!(hello["policy"]["rateLimit"], json!({"rpm": 0, "burst": 5}));
-    let names: Vec<_> = methods().iter().map(|method| method.name).collect();
+    let clients = methods().iter().filter(|method| method.role != Some(Role::Agent));
+    let names: Vec<_> = clients.map(|method| method.name).collect();
     assert_eq!(hello["features"]["methods"], json!(names));
     assert_eq!(hello["snapshot"]["presence"][0]["userId"], "root");
     assert_eq!(hello["snapshot"]["agents"][0]["id"], "echo");

@@ -63,6 +63,8 @@ fn programs_on_this_host_and_who_has_the_token_or_a_key_may_read_it() {
         (Local, STRANGER, by("viewer"), 200),
         (Local, STRANGER, by(&key), 200),
         (Local, here, page.to_string() + &by("secret"), 200),
+        // A worker knows nothing of the gateway.
+        (Local, STRANGER, by("worker"), 403),
         // Who offers something is judged by that.
         (Local, here, by("wrong"), 401),
         (Token, here, String::new(), 401),
@@ -76,6 +78,7 @@ fn programs_on_this_host_and_who_has_the_token_or_a_key_may_read_it() {
     ] {
         let mut config = config();
         config.metrics = access;
+        config.workers = vec![WorkerBackend::new("echo", Some(Secret::new("worker")))];
         let now = world.now;
         world.nodes[0].reconfigure(now, config).expect("a configuration");
         let (status, answer) = ask(&mut world, "GET", peer, &headers);

@@ -123,20 +123,28 @@ impl Gateway {
     /// Agents that cannot be reached, or are just being tried.
     pub(super) fn agents_down(&self) -> usize {
         let agents = self.config.raw.agents.iter();
-        agents.filter(|agent| self.agents.link(&agent.id) != AgentLink::Up).count()
+        agents.filter(|agent| self.agent_link(&agent.id) != AgentLink::Up).count()
     }
 
     /// One word about an agent for people.
     pub(super) fn agent_status(&self, agent: &str) -> &'static str {
-        match self.agents.link(agent) {
+        match self.agent_link(agent) {
             AgentLink::Up => "active",
             AgentLink::Trying => "recovering",
             AgentLink::Down => "unavailable",
         }
     }
 
+    /// The host knows of its own agents, this gateway of its workers.
+    fn agent_link(&self, agent: &str) -> AgentLink {
+        self.worker_link(agent).unwrap_or_else(|| self.agents.link(agent))
+    }
+
     /// The member `link` of an agent.
     pub(super) fn write_agent_link<'o>(&self, object: Object<'o>, agent: &str) -> Object<'o> {
+        if let Some(link) = self.worker_link(agent) {
+            return self.write_worker_link(object, agent, link);
+        }
         let default = AgentState::default();
         let state = self.agents.0.get(agent).unwrap_or(&default);
         object.object("link", |o| {
@@ -163,13 +171,13 @@ impl Gateway {
                 .str("name", cut(&model.id, MAX_TEXT))
                 .str("provider", &model.provider)
                 .str("agentId", agent)
-                .bool("available", self.agents.link(agent) != AgentLink::Down)
+                .bool("available", self.agent_link(agent) != AgentLink::Down)
                 .end();
         });
     }
 
     /// Whether an agent answers, as far as anybody knows.
     pub(super) fn is_agent_available(&self, agent: &str) -> bool {
-        self.agents.link(agent) != AgentLink::Down
+        self.agent_link(agent) != AgentLink::Down
     }
 }

@@ -11,11 +11,11 @@
 use super::bus::{BusMessage, Route};
 use super::config::Secret;
 use super::jobs::Job;
-use super::json::Object;
+use super::json::{self, Object};
 use super::params::Params;
 use super::principal::{Authenticated, Role};
 use super::record::{Record, RecordKind};
-use super::refusal::{Code, Refusal};
+use super::refusal::{Code, Refusal, cut};
 use super::send::{Cx, ReplyTo};
 use super::work::{StoreOutcome, StoreWork};
 use super::{Gateway, authenticate};
@@ -46,6 +46,8 @@ pub struct ApiKey {
     role: Role,
     /// The user it belongs to; none: any that its bearer names.
     user: Option<Arc<str>>,
+    /// The ids of the agents that a worker with it may answer for; none in every other role.
+    agents: Arc<[Arc<str>]>,
     /// Unix milliseconds.
     created: u64,
     /// Who made it.
@@ -69,6 +71,8 @@ struct Saved {
     name: String,
     role: String,
     user: Option<String>,
+    #[serde(default)]
+    agents: Vec<String>,
     created: u64,
     by: String,
 }
@@ -80,6 +84,10 @@ impl ApiKey {
 
     pub(super) fn user(&self) -> Option<&Arc<str>> {
         self.user.as_ref()
+    }
+
+    pub(super) fn agents(&self) -> &[Arc<str>] {
+        &self.agents
     }
 
     pub(super) fn id(&self) -> &Arc<str> {
@@ -96,14 +104,12 @@ impl ApiKey {
 
     fn record(&self) -> Record {
         let mut value = String::new();
-        Object::new(&mut value)
+        let object = Object::new(&mut value)
             .str("hash", &hex(&self.hash))
             .str("name", &self.name)
             .str("role", self.role.as_str())
-            .maybe_str("user", self.user.as_deref())
-            .num("created", self.created)
-            .str("by", &self.by)
-            .end();
+            .maybe_str("user", self.user.as_deref());
+        self.write_agents(object).num("created", self.created).str("by", &self.by).end();
         let (kind, key) = (RecordKind::ApiKey, self.id.clone());
         Record { kind, key, value: value.into(), expires: self.expires }
     }
@@ -115,12 +121,20 @@ impl ApiKey {
             id: record.key.clone(),
             hash: unhex(&saved.hash)?,
             name: saved.name.into(),
-            role: Role::parse(&saved.role).filter(|role| *role <= Role::Admin)?,
+            role: parse_role(&saved.role)?,
             user: saved.user.map(Into::into),
+            agents: saved.agents.into_iter().map(Into::into).collect(),
             created: saved.created,
             by: saved.by.into(),
             expires: record.expires,
         })
+    }
+
+    fn write_agents<'o>(&self, object: Object<'o>) -> Object<'o> {
+        if self.agents.is_empty() {
+            return object;
+        }
+        object.list("agents", &*self.agents, |out, agent| json::string(out, agent))
     }
 
     fn write(&self, object: Object<'_>) {
@@ -128,14 +142,22 @@ impl ApiKey {
             .str("id", &self.id)
             .str("name", &self.name)
             .str("role", self.role.as_str())
-            .maybe_str("user", self.user.as_deref())
-            .num("createdAt", self.created)
-            .str("createdBy", &self.by);
+            .maybe_str("user", self.user.as_deref());
+        let object =
+            self.write_agents(object).num("createdAt", self.created).str("createdBy", &self.by);
         match self.expires {
             Some(expires) => object.num("expiresAt", expires).end(),
             None => object.end(),
         }
     }
+}
+
+/// What a key may be for: no owner is made while the gateway runs.
+fn parse_role(name: &str) -> Option<Role> {
+    if name == Role::Agent.as_str() {
+        return Some(Role::Agent);
+    }
+    Role::parse(name).filter(|role| *role <= Role::Admin)
 }
 
 /// The keys that are valid, the same at all nodes.
@@ -182,9 +204,8 @@ pub(super) fn create(
         ));
     }
     let role = params.required("role")?;
-    let role = Role::parse(&role)
-        .filter(|role| *role <= Role::Admin)
-        .ok_or_else(|| Refusal::invalid("role must be viewer, operator or admin"))?;
+    let role = parse_role(&role)
+        .ok_or_else(|| Refusal::invalid("role must be viewer, operator, admin or agent"))?;
     if role > who.role() {
         return Err(Refusal::new(Code::Forbidden, "a key cannot do more than who makes it"));
     }
@@ -192,6 +213,8 @@ pub(super) fn create(
     if let Some(user) = &user {
         authenticate::check_user(user, "user")?;
     }
+    let agents = params.texts("agents", "id")?;
+    check_agents(gateway, role, user.is_some(), &agents)?;
     let at = gateway.ms(cx.now);
     let expires = match params.number("expiresInMs")? {
         None => None,
@@ -217,6 +240,7 @@ pub(super) fn create(
         name: name.into(),
         role,
         user: user.map(Into::into),
+        agents: agents.into_iter().map(Into::into).collect(),
         created: at,
         by: who.user().clone(),
         expires,
@@ -226,6 +250,29 @@ pub(super) fn create(
         gateway.start_store(cx, work, Job::MakeKey { key, text, to });
     }
     Ok(())
+}
+
+/// A worker's key is for agents, any other for a user.
+fn check_agents(
+    gateway: &Gateway,
+    role: Role,
+    has_user: bool,
+    agents: &[String],
+) -> Result<(), Refusal> {
+    if role != Role::Agent {
+        let fits = agents.is_empty();
+        return fits.then_some(()).ok_or_else(|| Refusal::invalid("agents is for the role agent"));
+    }
+    if has_user || agents.is_empty() {
+        return Err(Refusal::invalid("a key of the role agent needs agents, and has no user"));
+    }
+    match agents.iter().find(|agent| gateway.config.worker(agent).is_none()) {
+        None => Ok(()),
+        Some(agent) => {
+            let text = format!("workers answer for no agent {}", cut(agent, 128));
+            Err(Refusal::new(Code::NotFound, text))
+        }
+    }
 }
 
 /// `api_keys.list`.
@@ -379,6 +426,7 @@ mod tests {
             name: "a \"name\"".into(),
             role: Role::Operator,
             user: Some("bob".into()),
+            agents: Arc::default(),
             created: 7,
             by: "root".into(),
             expires,
@@ -390,6 +438,9 @@ mod tests {
         let text = "mlk_0123456789abcdef_secretsecret";
         let key = key(text, Some(9));
         let record = key.record();
+        let agents = [Arc::from("a"), Arc::from("b")].into();
+        let worker = ApiKey { role: Role::Agent, user: None, agents, ..key.clone() };
+        assert_eq!(ApiKey::of(&worker.record()), Some(worker));
         assert_eq!(ApiKey::of(&record), Some(key));
         assert!(!format!("{record:?}").contains("secretsecret"));
         for value in ["{}", "[]", "null"] {

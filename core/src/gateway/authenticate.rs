@@ -13,6 +13,7 @@ use super::params::Params;
 use super::principal::{Principal, Role};
 use super::proof::Proof;
 use super::refusal::{Code, Refusal};
+use super::workers::Seat;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -104,13 +105,18 @@ impl Gateway {
             }
             None => (None, Source::Nowhere),
         };
-        if offered.is_none() && !self.config.is_open() && !self.is_local(id) {
+        let seat = match params.text("role")?.as_deref() {
+            Some("agent") => Seat::Worker,
+            _ => Seat::Any,
+        };
+        let asks = seat != Seat::Worker && !self.is_local(id);
+        if offered.is_none() && !self.config.is_open() && asks {
             let sender_id = params.text("sender_id")?;
             if let Some(way) = self.by_sender(now, id, sender_id.as_deref(), &user)? {
                 return Ok(way);
             }
         }
-        self.judge(now, id, &user, (offered, source), counted).map(Way::In)
+        self.judge(now, id, &user, (offered, source), counted, seat).map(Way::In)
     }
 
     /// Who a plain request with this `Authorization: Bearer` is from, and until when, in Unix milliseconds;
@@ -131,7 +137,8 @@ impl Gateway {
         };
         let user = user.filter(|user| !user.is_empty()).unwrap_or(DEFAULT_USER);
         check_user(user, "the user id")?;
-        let Login { principal, expires, .. } = self.judge(now, id, user, offered, false)?;
+        let Login { principal, expires, .. } =
+            self.judge(now, id, user, offered, false, Seat::Client)?;
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.last_principal = Some(principal.clone());
         }
@@ -146,7 +153,7 @@ impl Gateway {
         id: ConnId,
         offered: (Option<Secret>, Source),
     ) -> Result<Login, Refusal> {
-        self.judge(now, id, DEFAULT_USER, offered, false)
+        self.judge(now, id, DEFAULT_USER, offered, false, Seat::Client)
     }
 
     /// Whether this credential would do. A wrong one is not counted: whoever asks has another to try.
@@ -165,16 +172,19 @@ impl Gateway {
         user: &str,
         (offered, source): (Option<Secret>, Source),
         counted: bool,
+        seat: Seat,
     ) -> Result<Login, Refusal> {
         let Some(peer) = self.conns.get(&id).map(|conn| conn.peer) else {
             return Err(Refusal::new(Code::Internal, "the connection is gone"));
         };
         if offered.is_none() && self.is_local(id) {
             let login = self.login_of_host();
+            seat.check(&login)?;
             self.note_login(id, &login, source);
             return Ok(login);
         }
-        if self.config.is_open() {
+        // Workers need a credential wherever they are.
+        if self.config.is_open() && seat != Seat::Worker {
             let by_key = offered.and_then(|offered| self.prove(now, &offered, user).ok());
             let login = by_key.unwrap_or_else(|| Login {
                 principal: Principal {
@@ -185,6 +195,7 @@ impl Gateway {
                 credential: Credential::None,
                 expires: None,
             });
+            seat.check(&login)?;
             let source =
                 if login.credential == Credential::None { Source::Nowhere } else { source };
             self.note_login(id, &login, source);
@@ -201,6 +212,7 @@ impl Gateway {
             .details(|o| o.str("credential", "none").str("source", "none")));
         };
         let login = self.judge_offered(now, id, user, (&offered, source), counted)?;
+        seat.check(&login)?;
         self.note_login(id, &login, source);
         Ok(login)
     }
@@ -300,8 +312,8 @@ impl Gateway {
         }
     }
 
-    /// Whoever has this credential, in its order: a gateway token, an API key, a JWT. `user`: who they say
-    /// they are.
+    /// Whoever has this credential, in its order: a gateway token, that of an agent, an API key, a JWT.
+    /// `user`: who they say they are.
     fn prove(&self, now: Instant, offered: &Secret, user: &str) -> Result<Login, Wrong> {
         if let Some((id, token)) = self.config.token(offered) {
             if self.revocations.has_token(&token.secret.fingerprint()) {
@@ -312,15 +324,26 @@ impl Gateway {
             let principal = Principal { user: Arc::from(user), role, proof };
             return Ok(Login { principal, credential: Credential::Token, expires: None });
         }
+        if let Some((id, token)) = self.config.worker_token(offered) {
+            if self.revocations.has_token(&token.fingerprint()) {
+                return Err(Wrong::Revoked);
+            }
+            let principal = self.worker(Proof::Agent(id));
+            return Ok(Login { principal, credential: Credential::Token, expires: None });
+        }
         let Some(key) = self.api_keys.find(offered) else {
             return self.prove_by_jwt(now, offered);
         };
         if key.is_expired(self.ms(now)) {
             return Err(Wrong::Expired);
         }
-        let user = key.user().cloned().unwrap_or_else(|| Arc::from(user));
         let (role, proof) = (key.role(), Proof::ApiKey(key.id().clone()));
-        let principal = Principal { user, role, proof };
+        let principal = if role == Role::Agent {
+            self.worker(proof)
+        } else {
+            let user = key.user().cloned().unwrap_or_else(|| Arc::from(user));
+            Principal { user, role, proof }
+        };
         Ok(Login { principal, credential: Credential::ApiKey, expires: key.expires() })
     }
 

@@ -20,6 +20,7 @@ use super::ring::Event;
 use super::send::{Body, Cx, ReplyTo};
 use super::session::Op;
 use super::waiting::PairAction;
+use super::workers::WorkerNews;
 use super::{Gateway, Timer};
 use std::sync::Arc;
 use std::time::Instant;
@@ -257,6 +258,11 @@ pub enum BusMessage {
         /// What.
         news: NodeNews,
     },
+    /// Something has become of a worker, or of a run that one has.
+    Workers {
+        /// What.
+        news: WorkerNews,
+    },
     /// Sockets of the sender that are not logged in.
     PreAuth {
         /// The sender.
@@ -315,6 +321,7 @@ impl Gateway {
                 self.presence_restarted(cx.now, node);
                 self.quiet_before.remove(&node);
                 self.tell_nodes(cx, node);
+                self.tell_workers(cx, node);
                 for crowd in self.budget.restarted(node) {
                     let message = BusMessage::PreAuth { node: self.node.id(), crowd };
                     self.publish(Route::Node(node), message);
@@ -386,6 +393,7 @@ impl Gateway {
             BusMessage::PairDenied { name } => self.pair_over(cx, &name, PairAction::Denied),
             BusMessage::DeviceGone { name } => self.device_gone(cx, &name),
             BusMessage::Nodes { news } => self.node_news(cx, news),
+            BusMessage::Workers { news } => self.worker_news(cx, news),
             BusMessage::PreAuth { node, crowd } => self.budget.hear(node, crowd),
             BusMessage::Guessed { guess } => {
                 self.failures.count(cx.now, guess);

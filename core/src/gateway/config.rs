@@ -8,6 +8,7 @@ use super::principal::Role;
 use super::site::Site;
 use super::static_page::StaticPage;
 use super::upload;
+use super::workers::WorkerBackend;
 use crate::limits::Limits;
 use core::net::SocketAddr;
 use sha2::{Digest as _, Sha256};
@@ -121,8 +122,10 @@ pub struct GatewayConfig {
     pub trusted_proxies: Vec<String>,
     /// The header that those proxies write.
     pub forwarded_header: ForwardedHeader,
-    /// The agents; the first is the default one.
+    /// The agents; the first is the default one. The host answers for those that are not in `workers`.
     pub agents: Vec<Agent>,
+    /// The agents that workers answer for, each once. Default none.
+    pub workers: Vec<WorkerBackend>,
     /// The version shown to clients.
     pub version: String,
     /// The limits that the host gives to its connections; announced to clients. Their hint names the path
@@ -304,6 +307,7 @@ impl GatewayConfig {
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::default(),
             agents: vec![Agent::new("echo", "Echo")],
+            workers: Vec::new(),
             version: env!("CARGO_PKG_VERSION").into(),
             limits: Limits { message_hint: upload::HINT, ..Limits::default() },
             rate_limit_rpm: 0,
@@ -362,6 +366,7 @@ impl fmt::Debug for GatewayConfig {
             .field("allowed_hosts", &self.allowed_hosts)
             .field("trusted_proxies", &self.trusted_proxies)
             .field("agents", &self.agents)
+            .field("workers", &self.workers.len())
             .field("rate_limit_rpm", &self.rate_limit_rpm)
             .field("bounds", &self.bounds)
             .finish_non_exhaustive()
@@ -443,6 +448,11 @@ pub enum ConfigError {
     EmptyToken,
     /// There is no agent, or one without an id, with a `:` in it, or twice the same.
     Agents,
+    /// This agent of `workers` is none of `agents`, or is there twice, or its token is empty or a gateway
+    /// token.
+    Worker(String),
+    /// A gateway token has the role of a worker, which says nothing of its agents.
+    WorkerToken,
     /// An entry of `allowed_origins` is not an origin.
     Origin(String),
     /// An entry of `allowed_hosts` is not a host.
@@ -469,6 +479,14 @@ impl fmt::Display for ConfigError {
             }
             Self::EmptyToken => f.write_str("a token is empty"),
             Self::Agents => f.write_str("agents need different, non-empty ids without a colon"),
+            Self::Worker(agent) => write!(
+                f,
+                "workers of agent {agent:?}: it must be one of the agents, once, and its token neither \
+                 empty nor one that clients have"
+            ),
+            Self::WorkerToken => {
+                f.write_str("a gateway token cannot have the role agent: workers have their own")
+            }
             Self::Origin(entry) => write!(
                 f,
                 "allowed_origins: {entry:?} is not an origin such as https://chat.example.com or \
@@ -508,6 +526,16 @@ impl TokenId {
         Self(id)
     }
 
+    /// That of a token of agents, whichever these are.
+    fn of_worker(token: &Secret) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"worker\0");
+        hash.update(token.0.as_bytes());
+        let mut id = [0; 8];
+        id.copy_from_slice(&hash.finalize()[..8]);
+        Self(id)
+    }
+
     pub(super) fn parse(text: &str) -> Option<Self> {
         let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         digits
@@ -531,6 +559,8 @@ pub(super) struct Checked {
     pub(super) proxies: Vec<Cidr>,
     /// What the tokens are called, in their order.
     token_ids: Vec<TokenId>,
+    /// The same of the agents' tokens.
+    worker_ids: Vec<Option<TokenId>>,
     pub(super) jwt: Vec<Verifier>,
     /// Only this host can reach the listener.
     pub(super) loopback: bool,
@@ -557,6 +587,18 @@ impl Checked {
         if raw.agents.is_empty() || !raw.agents.iter().enumerate().all(fine) {
             return Err(ConfigError::Agents);
         }
+        if raw.tokens.iter().any(|token| token.role == Role::Agent) {
+            return Err(ConfigError::WorkerToken);
+        }
+        for (at, worker) in raw.workers.iter().enumerate() {
+            let is_client = |token: &Secret| raw.tokens.iter().any(|t| t.secret.matches(token));
+            let is_good = |token: &Secret| !token.0.is_empty() && !is_client(token);
+            let is_known = raw.agents.iter().any(|agent| agent.id == worker.agent)
+                && raw.workers[..at].iter().all(|other| other.agent != worker.agent);
+            if !is_known || !worker.token.as_ref().is_none_or(is_good) {
+                return Err(ConfigError::Worker(worker.agent.clone()));
+            }
+        }
         raw.pages.iter().try_for_each(StaticPage::check)?;
         let origins =
             raw.allowed_origins.iter().map(|text| origin(text)).collect::<Result<_, _>>()?;
@@ -566,7 +608,9 @@ impl Checked {
         let verifier = |(at, key)| Verifier::new(key).map_err(|why| ConfigError::Jwt(at, why));
         let jwt = raw.jwt.iter().enumerate().map(verifier).collect::<Result<_, _>>()?;
         let token_ids = raw.tokens.iter().map(TokenId::of).collect();
-        Ok(Self { raw, origins, hosts, proxies, token_ids, jwt, loopback })
+        let worker_id = |worker: &WorkerBackend| worker.token.as_ref().map(TokenId::of_worker);
+        let worker_ids = raw.workers.iter().map(worker_id).collect();
+        Ok(Self { raw, origins, hosts, proxies, token_ids, worker_ids, jwt, loopback })
     }
 
     pub(super) fn bounds(&self) -> &Bounds {
@@ -596,6 +640,33 @@ impl Checked {
     pub(super) fn token_named(&self, id: TokenId) -> Option<&Token> {
         let at = self.token_ids.iter().position(|known| *known == id)?;
         self.raw.tokens.get(at)
+    }
+
+    /// The name of the token of agents that this is. All are compared, whichever fits.
+    pub(super) fn worker_token(&self, offered: &Secret) -> Option<(TokenId, &Secret)> {
+        let mut found = None;
+        for (id, worker) in self.worker_ids.iter().zip(&self.raw.workers) {
+            let token = worker.token.as_ref().filter(|token| token.matches(offered));
+            found = id.zip(token).or(found);
+        }
+        found
+    }
+
+    /// The token of agents of this name.
+    pub(super) fn worker_token_named(&self, id: TokenId) -> Option<&Secret> {
+        let at = self.worker_ids.iter().position(|known| *known == Some(id))?;
+        self.raw.workers.get(at)?.token.as_ref()
+    }
+
+    /// The name of an agent's token.
+    pub(super) fn worker_token_of(&self, agent: &str) -> Option<TokenId> {
+        let at = self.raw.workers.iter().position(|worker| worker.agent == agent)?;
+        self.worker_ids.get(at).copied().flatten()
+    }
+
+    /// How an agent is answered for, if workers do.
+    pub(super) fn worker(&self, agent: &str) -> Option<&WorkerBackend> {
+        self.raw.workers.iter().find(|worker| worker.agent == agent)
     }
 
     /// Whether nobody needs a credential: there is none, and only this host can reach the listener.

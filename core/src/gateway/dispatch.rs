@@ -193,7 +193,7 @@ impl Gateway {
                     return handler(self, cx, who, params, to);
                 }
                 let needed = method.role.unwrap_or(Role::Owner);
-                if who.role() < needed {
+                if !who.role().may(needed) {
                     let name = method.name;
                     let text = format!("permission denied: {name} requires {needed} role");
                     return Err(Refusal::new(Code::Unauthorized, text));
@@ -210,7 +210,8 @@ impl Gateway {
                 return Err(Refusal::new(Code::Unauthorized, text));
             }
         };
-        if self.draining.is_some() {
+        // Workers end what they have.
+        if self.draining.is_some() && method.role != Some(Role::Agent) {
             return Err(shutting_down());
         }
         if !self.has_started() {

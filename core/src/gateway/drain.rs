@@ -100,6 +100,10 @@ impl Gateway {
                 Some(LinkAt::There(..)) => self.send_unnumbered(cx, conn, "shutdown", &payload),
                 // A request whose run may still end.
                 None if self.completions.has(conn) => {}
+                // Workers may end what they have.
+                None if self.is_worker(conn) => {
+                    self.send_unnumbered(cx, conn, "shutdown", &payload);
+                }
                 // The host itself may, to see how it goes.
                 None if local => {}
                 // Who is not logged in cannot log in any more.

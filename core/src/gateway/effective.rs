@@ -9,6 +9,7 @@ use super::params::Params;
 use super::principal::Authenticated;
 use super::refusal::Refusal;
 use super::send::{Cx, ReplyTo};
+use super::workers::WorkerBackend;
 #[cfg(feature = "deflate")]
 use crate::limits::Deflate;
 use crate::limits::Limits;
@@ -52,6 +53,7 @@ pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
         trusted_proxies,
         forwarded_header,
         agents,
+        workers,
         version,
         limits,
         rate_limit_rpm,
@@ -93,9 +95,13 @@ pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
         .list("agents", agents, |out, agent| {
             let Agent { id, name, backend } = agent;
             let object = Object::new(out).str("id", id).str("name", name);
-            match backend {
-                Some(backend) => object.raw("backend", backend).end(),
-                None => object.end(),
+            let worker = workers.iter().find(|worker| worker.agent == *id);
+            match (backend, worker) {
+                (_, Some(worker)) => {
+                    object.object("backend", |o| write_worker(o, worker, mask)).end();
+                }
+                (Some(backend), None) => object.raw("backend", backend).end(),
+                (None, None) => object.end(),
             }
         })
         .object("metrics", |o| o.str("access", metrics.as_str()))
@@ -110,6 +116,17 @@ fn write_token(out: &mut String, token: &Token, mask: &str) {
         .str("role", role.as_str())
         .maybe_str("user", user.as_deref())
         .end();
+}
+
+fn write_worker<'o>(object: Object<'o>, worker: &WorkerBackend, mask: &str) -> Object<'o> {
+    let WorkerBackend { agent: _, token, on_lost, attempts, wait, waiting } = worker;
+    object
+        .str("type", "worker")
+        .maybe_str("token", token.as_ref().map(|_| mask))
+        .str("on_lost", on_lost.as_str())
+        .num("attempts", u64::from(*attempts))
+        .num("wait_ms", ms(*wait))
+        .num("max_waiting", *waiting as u64)
 }
 
 fn write_jwt(out: &mut String, key: &JwtKey, mask: &str) {

@@ -136,6 +136,35 @@ pub enum Fact {
         /// From the request to the answer.
         duration: Duration,
     },
+    /// A worker answers for these agents from now on, or for others than before.
+    WorkerReady {
+        /// The connection.
+        conn: ConnId,
+        /// The agents' ids.
+        agents: Arc<[Arc<str>]>,
+        /// Runs that it takes at once.
+        concurrency: usize,
+    },
+    /// A worker is gone.
+    WorkerGone {
+        /// The connection.
+        conn: ConnId,
+        /// The agents' ids.
+        agents: Arc<[Arc<str>]>,
+        /// Runs that it had.
+        active: usize,
+    },
+    /// A run has lost its worker.
+    RunLost {
+        /// The run.
+        run: Arc<str>,
+        /// Its agent.
+        agent: Arc<str>,
+        /// How many workers were given it.
+        attempt: u32,
+        /// Another one is looked for; otherwise it has failed.
+        again: bool,
+    },
     /// A run has begun.
     RunStarted {
         /// The run.

@@ -203,9 +203,15 @@ impl Gateway {
         id
     }
 
-    pub(super) fn start_agent(&mut self, cx: &Cx<'_>, run: Run, job: Job) -> JobId {
+    /// The host or a worker answers, whichever the agent has.
+    pub(super) fn start_agent(&mut self, cx: &mut Cx<'_>, run: Run, job: Job) -> JobId {
         let within = self.config.bounds().run_within;
-        self.start(cx, Work::Run(run), job, within)
+        if self.config.worker(&run.agent).is_none() {
+            return self.start(cx, Work::Run(run), job, within);
+        }
+        let id = self.await_outcome(cx, job, within);
+        self.hand_out(cx, id, run);
+        id
     }
 
     pub(super) fn start_media(&mut self, cx: &Cx<'_>, work: MediaWork, job: Job) {
@@ -223,12 +229,17 @@ impl Gateway {
     }
 
     pub(super) fn start(&mut self, cx: &Cx<'_>, work: Work, job: Job, within: Duration) -> JobId {
+        let id = self.await_outcome(cx, job, within);
+        self.actions.push_back(Action::Start { job: id, work });
+        id
+    }
+
+    fn await_outcome(&mut self, cx: &Cx<'_>, job: Job, within: Duration) -> JobId {
         let id = JobId(self.next_job);
         self.next_job += 1;
         let (since, deadline) = (cx.now, cx.now + within);
         self.timers.insert((deadline, Timer::Job(id)));
         self.jobs.insert(id, Pending { job, since, deadline });
-        self.actions.push_back(Action::Start { job: id, work });
         id
     }
 
@@ -244,6 +255,14 @@ impl Gateway {
         let Pending { job, deadline, .. } = self.jobs.remove(&id)?;
         self.timers.remove(&(deadline, Timer::Job(id)));
         Some(job)
+    }
+
+    /// What the run of this job has said so far.
+    pub(super) fn said_so_far(&self, id: JobId) -> Option<String> {
+        match &self.jobs.get(&id)?.job {
+            Job::Run { session } => self.run_text(session).map(Into::into),
+            _ => None,
+        }
     }
 
     /// Whether the store answers: its last outcome was no failure, and none is late.
@@ -318,7 +337,7 @@ impl Gateway {
         match self.drop_job(id) {
             None => {}
             Some(Job::Run { session }) => {
-                self.actions.push_back(Action::Cancel { job: id });
+                self.stop_work(cx, id, "timeout");
                 let error = "the agent did not finish in time";
                 self.run_failed(cx, &session, RunFailure::new(Code::AgentTimeout, error));
             }

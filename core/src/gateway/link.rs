@@ -597,7 +597,7 @@ impl Gateway {
         self.send_late(cx, conn);
         let Some(state) = self.conns.get_mut(&conn) else { return };
         match state.link {
-            None => {}
+            None => self.worker_flushed(cx, conn),
             Some(LinkAt::Here(id)) => {
                 let is_late = self.is_late(conn);
                 if let Some(link) = self.links.get_mut(id) {

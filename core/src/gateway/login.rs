@@ -44,6 +44,15 @@ pub(super) fn connect(
             }
             Ok(())
         }
+        Ok((Way::In(login), (_, client, _))) if login.principal.role == Role::Agent => {
+            let Login { principal, expires, .. } = login;
+            gateway.log_in(cx, conn, principal.clone(), client, false);
+            gateway.arm_expiry(cx.now, conn, expires);
+            if let Some(to) = to.take() {
+                gateway.welcome_worker(cx, conn, &principal, to);
+            }
+            Ok(())
+        }
         Ok((Way::In(login), (wanted, client, ticks))) => {
             let Login { principal, expires, .. } = login;
             let local = principal.proof == Proof::Local;
@@ -116,6 +125,7 @@ impl Gateway {
         self.stop_tail(id);
         self.arm_expiry(cx.now, id, None);
         self.stop_resuming(cx, id);
+        self.worker_left(cx, id);
         self.detach(cx, id, keep);
         if let Some(peer) = self.conns.get_mut(&id).and_then(|conn| conn.openclaw.take()) {
             self.openclaw.forget(id);
@@ -172,7 +182,6 @@ impl Gateway {
     ) {
         let config = &self.config.raw;
         let limits = &config.limits;
-        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let silence = limits.ping_every.saturating_add(limits.pong_within);
         let listed = config.bounds.presence_listed;
         Object::new(out)
@@ -203,7 +212,8 @@ impl Gateway {
                     })
             })
             .object("features", |o| {
-                o.list("methods", methods(), |out, method| json::string(out, method.name)).list(
+                let own = methods().iter().filter(|method| method.role != Some(Role::Agent));
+                o.list("methods", own, |out, method| json::string(out, method.name)).list(
                     "events",
                     EVENTS,
                     json::string,
@@ -217,4 +227,8 @@ impl Gateway {
             })
             .end();
     }
+}
+
+pub(super) fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

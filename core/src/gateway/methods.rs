@@ -7,7 +7,7 @@ use super::refusal::Refusal;
 use super::send::{Cx, ReplyTo};
 use super::{
     Gateway, agents, api_keys, chat, connections, device_pair, effective, login, logs, revocations,
-    sessions, system,
+    sessions, system, workers,
 };
 use std::fmt;
 use std::fmt::Write as _;
@@ -123,6 +123,8 @@ const MESSAGE: Param =
     Param { name: "message", aliases: &["content"], kind: "text", required: true };
 const AGENT: Param = Param { name: "agentId", aliases: &["agent"], kind: "text", required: false };
 
+const RUN: Param = Param { name: "runId", aliases: &["run"], kind: "text", required: true };
+
 const LABEL: Param = Param {
     name: "label",
     aliases: &["title"],
@@ -145,6 +147,7 @@ static METHODS: &[Method] = &[
             param("resume", "object"),
             param("client", "object"),
             param("tick", "true or false: whether `tick` events come"),
+            param("role", "`agent`: the credential must be that of a worker"),
         ],
         handler: Handler::Open(login::connect),
     },
@@ -350,8 +353,9 @@ static METHODS: &[Method] = &[
         summary: "Makes an API key, which is told this once.",
         params: &[
             required(param("name", "text, at most 100 characters")),
-            required(param("role", "viewer, operator or admin")),
+            required(param("role", "viewer, operator, admin or agent")),
             param("user", "text: the user id of whoever logs in by it"),
+            param("agents", "list of agent ids, for the role agent"),
             param("expiresInMs", "number"),
         ],
         handler: Handler::Authenticated(api_keys::create),
@@ -436,6 +440,85 @@ static METHODS: &[Method] = &[
         summary: "Takes back that a device was let in; its connections are closed.",
         params: &[required(param("senderId", "name of the device, or its secret"))],
         handler: Handler::Authenticated(device_pair::revoke),
+    },
+    // --- workers -------------------------------------------------------------------------------
+    // They cost nothing: what a worker may say is bounded by its runs.
+    Method {
+        name: "agent.register",
+        role: Some(Role::Agent),
+        cost: 0,
+        summary: "From now on the worker is given runs of these agents; all that its credential allows if none is named.",
+        params: &[
+            param("agents", "list of agent ids"),
+            param("concurrency", "number: runs at once, 1 if left out, at most 1,000"),
+        ],
+        handler: Handler::Authenticated(workers::register),
+    },
+    Method {
+        name: "agent.drain",
+        role: Some(Role::Agent),
+        cost: 0,
+        summary: "The worker is given no new runs, and ends those that it has.",
+        params: &[],
+        handler: Handler::Authenticated(workers::drain),
+    },
+    Method {
+        name: "run.delta",
+        role: Some(Role::Agent),
+        cost: 0,
+        summary: "A piece of the answer.",
+        params: &[RUN, required(param("text", "text"))],
+        handler: Handler::Authenticated(workers::delta),
+    },
+    Method {
+        name: "run.thinking",
+        role: Some(Role::Agent),
+        cost: 0,
+        summary: "A piece of what the agent thinks.",
+        params: &[RUN, required(param("text", "text"))],
+        handler: Handler::Authenticated(workers::thinking),
+    },
+    Method {
+        name: "run.tool",
+        role: Some(Role::Agent),
+        cost: 0,
+        summary: "The agent uses a tool, or the tool is done.",
+        params: &[
+            RUN,
+            required(param("phase", "`call` or `result`")),
+            required(param("id", "text: the same in both")),
+            required(param("name", "text")),
+            param("arguments", "any value, of a call"),
+            param("result", "any value, of a result"),
+            param("isError", "true or false, of a result"),
+        ],
+        handler: Handler::Authenticated(workers::tool),
+    },
+    Method {
+        name: "run.complete",
+        role: Some(Role::Agent),
+        cost: 0,
+        summary: "Ends a run with its answer: the pieces together, unless `content` says another one.",
+        params: &[
+            RUN,
+            param("content", "text"),
+            param("usage", "object with `prompt_tokens` and `completion_tokens`"),
+            param("stopReason", "`stop`, `length`, `content_filter` or `tool_calls`"),
+        ],
+        handler: Handler::Authenticated(workers::complete),
+    },
+    Method {
+        name: "run.fail",
+        role: Some(Role::Agent),
+        cost: 0,
+        summary: "Ends a run without an answer.",
+        params: &[
+            RUN,
+            param("code", "an error code; INTERNAL if left out"),
+            param("message", "text for the user"),
+            param("retryAfterMs", "number"),
+        ],
+        handler: Handler::Authenticated(workers::fail),
     },
 ];
 

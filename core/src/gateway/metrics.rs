@@ -9,6 +9,7 @@ use super::conn::ConnId;
 use super::fact::{Credential, Source, Why};
 use super::http::{HttpAnswer, Refused, bearer};
 use super::jobs::Job;
+use super::principal::Role;
 use super::send::Cx;
 use super::work::{Exposition, Work};
 use super::{Action, Secret};
@@ -99,8 +100,12 @@ impl Gateway {
             (_, Some(token)) => {
                 let offered = (&Secret::new(token), Source::Header);
                 let judged = self.judge_offered(cx.now, id, DEFAULT_USER, offered, false);
-                match judged.map(|login| login.credential) {
-                    Ok(Credential::Token | Credential::ApiKey) => Ok(()),
+                match judged.map(|login| (login.credential, login.principal.role)) {
+                    Ok((_, Role::Agent)) => {
+                        let body = "metrics need the gateway token or an API key, not an agent's";
+                        Err(Refused::new(403, Why::Metrics, body))
+                    }
+                    Ok((Credential::Token | Credential::ApiKey, _)) => Ok(()),
                     Ok(_) => {
                         let body = "metrics need the gateway token or an API key, not a user's";
                         Err(Refused::new(403, Why::Metrics, body))

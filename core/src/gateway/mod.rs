@@ -94,6 +94,7 @@
 //! | `api_keys` `revocations` `jwt` `pairing` `waiting` `device_pair` `wall_clock` | credentials that come and go while it runs |
 //! | `agents` `agent_work` `agent_state` `breaker` | who answers, what they tell, and whether they can be reached |
 //! | `chat` `sessions` `session` `change` `inject` `runs` `idempotency` | conversations |
+//! | `workers` | agents that other processes answer for |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
 //! | `local` `host` `host_work` | connections of the host itself, and what only they may ask |
@@ -186,6 +187,7 @@ mod upload;
 mod waiting;
 mod wall_clock;
 mod work;
+mod workers;
 
 #[cfg(test)]
 #[path = "../../tests/support/epoch.rs"]
@@ -248,6 +250,8 @@ pub use work::{
     StoreOutcome, StoreWork, Usage, Work,
 };
 
+pub use workers::{OnLost, WorkerBackend, WorkerNews};
+
 use crate::connection::{Entropy, Outbox};
 use crate::event::Event;
 use crate::frame::{CloseCode, Frame};
@@ -284,6 +288,7 @@ use std::time::{Duration, Instant};
 use tick::Ticks;
 use upload::Upload;
 use wall_clock::WallClock;
+use workers::Workers;
 
 /// The protocol that is spoken.
 const PROTOCOL: u64 = 3;
@@ -397,6 +402,7 @@ pub struct Gateway {
     ticks: Ticks,
     tails: Tails,
     devices: Devices,
+    workers: Workers,
     uploads: BTreeMap<ConnId, Upload>,
     downloads: BTreeMap<ConnId, Download>,
     completions: Completions,
@@ -444,6 +450,7 @@ enum Timer {
     Health,
     Invokes,
     Completion(ConnId),
+    Handed(JobId),
 }
 
 impl Gateway {
@@ -497,6 +504,7 @@ impl Gateway {
             ticks: Ticks::default(),
             tails: Tails::default(),
             devices: Devices::default(),
+            workers: Workers::default(),
             uploads: BTreeMap::new(),
             downloads: BTreeMap::new(),
             completions: Completions::default(),
@@ -615,6 +623,7 @@ impl Gateway {
                 Timer::Health => self.health_due(cx),
                 Timer::Invokes => self.invokes_due(cx),
                 Timer::Completion(conn) => self.completion_due(cx, conn),
+                Timer::Handed(job) => self.handed_due(cx, job),
             }
         }
         self.drain_on(cx);

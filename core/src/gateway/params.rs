@@ -21,7 +21,7 @@ pub struct Param {
 }
 
 /// The most parameters that a method of the table has.
-pub(super) const MAX_PARAMS: usize = 8;
+pub(super) const MAX_PARAMS: usize = 9;
 
 /// The values of a request, in the order of the table. Unknown ones are ignored.
 #[derive(Debug, Copy, Clone)]
@@ -90,6 +90,11 @@ impl<'a> Params<'a> {
             Some(raw) if raw.get().starts_with('{') => Self::parse(Some(raw), spec).map(Some),
             Some(_) => Err(Refusal::invalid(format!("{name} must be an object"))),
         }
+    }
+
+    /// Whatever came, unless it is `null`.
+    pub(super) fn json(&self, name: &str) -> Option<&'a RawValue> {
+        self.value(name).filter(|raw| raw.get() != "null")
     }
 
     /// Whether it came at all, and be it as `null`.

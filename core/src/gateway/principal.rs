@@ -5,9 +5,11 @@ use super::proof::Proof;
 use std::fmt;
 use std::sync::Arc;
 
-/// What somebody may do; each role includes those before it.
+/// What somebody may do. Each role of a client includes those before it.
 #[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
+    /// Answers for agents: a worker. It may do nothing that a client may, nor a client what it may.
+    Agent,
     /// Reads.
     Viewer,
     /// Talks to agents.
@@ -22,6 +24,7 @@ impl Role {
     /// The name as sent.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Agent => "agent",
             Self::Viewer => "viewer",
             Self::Operator => "operator",
             Self::Admin => "admin",
@@ -29,11 +32,20 @@ impl Role {
         }
     }
 
-    /// The role of this name.
+    /// The role of a client of this name.
     pub fn parse(name: &str) -> Option<Self> {
         [Self::Viewer, Self::Operator, Self::Admin, Self::Owner]
             .into_iter()
             .find(|role| role.as_str() == name)
+    }
+
+    /// Whether this role may do what needs that one.
+    pub const fn may(self, needed: Self) -> bool {
+        match (self, needed) {
+            (Self::Agent, Self::Agent) => true,
+            (Self::Agent, _) | (_, Self::Agent) => false,
+            (role, needed) => role as u8 >= needed as u8,
+        }
     }
 
     /// Whether somebody else's sessions, users and addresses are open to this role.

@@ -22,6 +22,8 @@ pub enum Proof {
     Local,
     /// A gateway token.
     Token(TokenId),
+    /// The token of agents, which their workers have.
+    Agent(TokenId),
     /// The API key with this id.
     ApiKey(Arc<str>),
     /// A JSON Web Token.
@@ -60,6 +62,7 @@ impl Proof {
             Self::Nothing => "nothing".into(),
             Self::Local => "local".into(),
             Self::Token(id) => format!("token:{id}"),
+            Self::Agent(id) => format!("agent:{id}"),
             Self::ApiKey(id) => format!("key:{id}"),
             Self::Device(name) => format!("device:{name}"),
             Self::DeviceKey { device, role, token } => {
@@ -76,6 +79,7 @@ impl Proof {
         Some(match text.split_once(':') {
             None if text == "nothing" => Self::Nothing,
             Some(("token", id)) => Self::Token(TokenId::parse(id)?),
+            Some(("agent", id)) => Self::Agent(TokenId::parse(id)?),
             Some(("key", id)) => Self::ApiKey(id.into()),
             Some(("device", name)) => Self::Device(name.into()),
             Some(("device-key", rest)) => {
@@ -108,6 +112,10 @@ impl Gateway {
                 let revoked = self.revocations.has_token(&token.secret.fingerprint());
                 (!revoked).then(|| self.config.role_by(token, &who.user))
             }
+            Proof::Agent(id) => {
+                let token = self.config.worker_token_named(*id)?;
+                (!self.revocations.has_token(&token.fingerprint())).then_some(Role::Agent)
+            }
             Proof::ApiKey(id) => self.api_keys.get(id).map(ApiKey::role),
             Proof::Device(name) => self.pairings.device_named(name).map(|_| Role::Operator),
             Proof::DeviceKey { device, role, token } => {
@@ -136,7 +144,11 @@ impl Gateway {
                 self.config.token_named(*id).is_some_and(|token| token.user.is_some())
             }
             Proof::ApiKey(id) => self.api_keys.get(id).is_some_and(|key| key.user().is_some()),
-            Proof::Local | Proof::Device(_) | Proof::DeviceKey { .. } | Proof::Jwt { .. } => true,
+            Proof::Local
+            | Proof::Agent(_)
+            | Proof::Device(_)
+            | Proof::DeviceKey { .. }
+            | Proof::Jwt { .. } => true,
         }
     }
 
@@ -147,6 +159,7 @@ impl Gateway {
         for id in conns {
             self.judge_conn(cx, id);
         }
+        self.judge_workers(cx);
         self.judge_uploads(cx);
         self.judge_completions(cx);
         let links: Vec<LinkId> = self.links.iter().map(|(id, _)| id).collect();
@@ -239,6 +252,7 @@ mod tests {
         for proof in [
             Proof::Nothing,
             Proof::Token(TokenId([0xA5; 8])),
+            Proof::Agent(TokenId([0x5A; 8])),
             Proof::ApiKey("0123456789abcdef".into()),
             Proof::Device("d-0123456789abcdef".into()),
             Proof::DeviceKey { device: "5a".into(), role: PeerRole::Node, token: 9 },

@@ -114,7 +114,10 @@ pub(super) fn revoke(
     let what = match (params.text("token")?, params.text("jti")?, params.text("subject")?) {
         (Some(print), None, None) => {
             let print = print.strip_prefix("sha256:").unwrap_or(&print).to_ascii_lowercase();
-            if !gateway.config.raw.tokens.iter().any(|token| token.secret.fingerprint() == print) {
+            let config = &gateway.config.raw;
+            let workers = config.workers.iter().filter_map(|worker| worker.token.as_ref());
+            let mut tokens = config.tokens.iter().map(|token| &token.secret).chain(workers);
+            if !tokens.any(|token| token.fingerprint() == print) {
                 return Err(Refusal::new(
                     Code::NotFound,
                     "no gateway token has this fingerprint: `moorline check-config` shows them",

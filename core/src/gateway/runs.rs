@@ -22,7 +22,7 @@ use super::ring::{Event, RunName};
 use super::send::{Body, Cx, ReplyTo};
 use super::session::{Op, Session};
 use super::work::{Author, JobId, Message, Run, StoreOutcome, StoreWork, Usage};
-use super::{Action, bus, bus::BusMessage};
+use super::{bus, bus::BusMessage};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -432,7 +432,7 @@ impl Gateway {
 
     fn work_on(
         &mut self,
-        cx: &Cx<'_>,
+        cx: &mut Cx<'_>,
         session: &Arc<str>,
         turn: &Turn,
         history: Vec<Message>,
@@ -483,7 +483,7 @@ impl Gateway {
         let job = self.live.get(session).and_then(|live| live.run.as_ref()).map(|run| run.job);
         if let Some(job) = job {
             self.drop_job(job);
-            self.actions.push_back(Action::Cancel { job });
+            self.stop_work(cx, job, "refused");
         }
         self.run_failed(cx, session, failure);
     }
@@ -681,7 +681,7 @@ impl Gateway {
             stopped.insert(0, Stopped::of(&state.turn));
             self.drop_job(job);
             if working {
-                self.actions.push_back(Action::Cancel { job });
+                self.stop_work(cx, job, "stopped");
             }
             self.end_run(cx, session, Ending::Cancelled);
         }
@@ -749,6 +749,11 @@ impl Gateway {
                 .str("text", &state.text)
                 .end();
         });
+    }
+
+    /// What the run that is under way in a session has said so far.
+    pub(super) fn run_text(&self, session: &str) -> Option<&str> {
+        self.live.get(session)?.run.as_ref().map(|run| &*run.text)
     }
 
     /// Whether an agent has a run at this node.

@@ -180,11 +180,9 @@ impl Gateway {
         match to {
             ReplyTo::Local { then: Then::AsItIs, conn, id, method, since, held } => {
                 drop(held);
-                let duration = cx.now.saturating_duration_since(since);
-                self.note(Fact::Called { conn, method: method.name, error, duration });
-                let Some(state) = self.conns.get_mut(&conn) else { return };
-                state.in_flight = state.in_flight.saturating_sub(1);
-                state.failed += u64::from(error.is_some());
+                if !self.called(cx, conn, (method, since), error) {
+                    return;
+                }
                 self.write_answer(cx, conn, &id, error, fill);
             }
             ReplyTo::Local { conn, id, method, since, held, then } => {
@@ -207,6 +205,22 @@ impl Gateway {
                 self.publish(Route::Node(node), BusMessage::Answer { call, body: body.into() });
             }
         }
+    }
+
+    /// A request is over; says whether its connection is still there.
+    pub(super) fn called(
+        &mut self,
+        cx: &Cx<'_>,
+        conn: ConnId,
+        (method, since): (Called, Instant),
+        error: Option<Code>,
+    ) -> bool {
+        let duration = cx.now.saturating_duration_since(since);
+        self.note(Fact::Called { conn, method: method.name, error, duration });
+        let Some(state) = self.conns.get_mut(&conn) else { return false };
+        state.in_flight = state.in_flight.saturating_sub(1);
+        state.failed += u64::from(error.is_some());
+        true
     }
 
     /// Refuses what never became a request.

@@ -60,6 +60,7 @@ impl Scopes {
     /// What a role of the gateway can have at most.
     pub(in crate::gateway) const fn of_role(role: Role) -> Self {
         match role {
+            Role::Agent => Self::NONE,
             Role::Viewer => Self::READ.implied(),
             Role::Operator => Self::WRITE.implied().or(Self::APPROVALS).or(Self::QUESTIONS),
             Role::Admin | Role::Owner => Self::ALL,

@@ -13,6 +13,7 @@ mod reading;
 mod secret;
 mod slot;
 mod tree;
+mod worker;
 
 pub(crate) use agents::{AgentSettings, Backend};
 pub(crate) use identity::Identity;
@@ -150,6 +151,7 @@ impl Settings {
             tokens: tokens.into_iter().map(|token| Token::admin(token.secret.clone())).collect(),
             jwt: self.jwt.iter().map(|named| named.key.clone()).collect(),
             agents: self.agents.iter().map(AgentSettings::agent).collect(),
+            workers: self.agents.iter().filter_map(AgentSettings::workers).collect(),
             limits: self.limits(),
             pages: self.pages(),
             site: self.site(),

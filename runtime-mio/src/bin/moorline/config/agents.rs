@@ -4,7 +4,8 @@ use super::members::{self, Members};
 use super::openai::OpenAiSettings;
 use super::slot::{Context, Wrong};
 use super::tree::{Node, Value};
-use moorline_core::gateway::Agent;
+use super::worker::WorkerSettings;
+use moorline_core::gateway::{Agent, WorkerBackend};
 use serde_json::{Value as Json, json};
 
 /// An agent and its backend.
@@ -22,12 +23,14 @@ pub(crate) enum Backend {
     Echo,
     /// An endpoint of chat completions.
     OpenAi(Box<OpenAiSettings>),
+    /// Processes that connect to the gateway.
+    Worker(Box<WorkerSettings>),
 }
 
 /// What may stand there.
 pub(super) const ALLOWED: &str = "a list of objects {id, name, backend}";
 
-const BACKENDS: &str = "echo or openai";
+const BACKENDS: &str = "echo, openai or worker";
 
 impl AgentSettings {
     /// The agent that is there unless another one is configured.
@@ -58,6 +61,14 @@ impl AgentSettings {
         Agent { backend, ..Agent::new(self.id.as_str(), self.name.as_str()) }
     }
 
+    /// What the gateway knows of its workers, if they answer for it.
+    pub(super) fn workers(&self) -> Option<WorkerBackend> {
+        match &self.backend {
+            Backend::Worker(settings) => Some(settings.backend(&self.id)),
+            Backend::Echo | Backend::OpenAi(_) => None,
+        }
+    }
+
     /// Whether this entry of a file holds a secret itself.
     pub(super) fn has_inline_secret(node: &Node) -> bool {
         let member = |node: &Node, name: &str| match &node.value {
@@ -67,7 +78,8 @@ impl AgentSettings {
             _ => None,
         };
         let Some(backend) = member(node, "backend") else { return false };
-        member(&backend, "api_key").is_some_and(|key| matches!(key.value, Value::Text(_)))
+        let is_text = |node: Node| matches!(node.value, Value::Text(_));
+        ["api_key", "token"].into_iter().any(|name| member(&backend, name).is_some_and(is_text))
     }
 }
 
@@ -86,6 +98,8 @@ impl Backend {
             "echo" if std::ptr::eq(kind, node) => Ok(Self::Echo),
             "echo" => Members::read(node, "the backend echo", &["type"]).map(|_| Self::Echo),
             "openai" => OpenAiSettings::read(node, context).map(Box::new).map(Self::OpenAi),
+            "worker" if std::ptr::eq(kind, node) => Ok(Self::Worker(Box::default())),
+            "worker" => WorkerSettings::read(node, context).map(Box::new).map(Self::Worker),
             _ => {
                 let message = format!("expected a type of backend, {BACKENDS}");
                 Err(Wrong { at: kind.at, message })
@@ -98,6 +112,7 @@ impl Backend {
         match self {
             Self::Echo => json!({"type": "echo"}),
             Self::OpenAi(settings) => settings.show(),
+            Self::Worker(settings) => settings.show(),
         }
     }
 }

@@ -82,6 +82,8 @@ impl Agents {
         let mut ways = BTreeMap::new();
         for agent in agents {
             let way = match (&agent.backend, old.get(&agent.id)) {
+                // The gateway itself gives them their runs.
+                (Backend::Worker(_), _) => continue,
                 (Backend::Echo, _) => Way::Echo,
                 (Backend::OpenAi(settings), Some(Way::OpenAi(upstream)))
                     if upstream.is_as(settings) =>

@@ -105,6 +105,18 @@ pub(super) fn log(node: usize, fact: &Fact) {
             tookMs = duration.as_millis() as u64,
             "called"
         ),
+        Fact::WorkerReady { conn, agents, concurrency } => {
+            info!(conn = name(conn), ?agents, concurrency, "a worker is ready");
+        }
+        Fact::WorkerGone { conn, agents, active: 0 } => {
+            info!(conn = name(conn), ?agents, "a worker is gone");
+        }
+        Fact::WorkerGone { conn, agents, active } => {
+            warn!(conn = name(conn), ?agents, active, "a worker is gone in the middle of its runs");
+        }
+        Fact::RunLost { run, agent, attempt, again } => {
+            warn!(%run, %agent, attempt, again, "a run has lost its worker");
+        }
         Fact::RunStarted { run, agent } => debug!(%run, %agent, "run started"),
         Fact::RunEnded { run, agent, state, duration } => {
             debug!(%run, %agent, state, tookMs = duration.as_millis() as u64, "run ended");
