@@ -281,13 +281,20 @@ impl Gateway {
                 let origin = Origin::parse(&text);
                 self.is_public(head)
                     && !head.is_upgrade()
-                    && origin
-                        .zip(host.as_ref())
-                        .is_some_and(|(origin, host)| origin.is_served_from(host))
+                    && origin.zip(host.as_ref()).is_some_and(|(origin, host)| {
+                        origin.is_served_from(host, self.config.raw.secure)
+                    })
             };
-            judge(&text, host.as_ref(), &self.config.origins, &self.config.hosts).or_else(
-                |refusal| if of_page() { Ok(()) } else { Err(refuse_origin(&text, refusal)) },
-            )?;
+            judge(
+                &text,
+                host.as_ref(),
+                self.config.raw.secure,
+                &self.config.origins,
+                &self.config.hosts,
+            )
+            .or_else(|refusal| {
+                if of_page() { Ok(()) } else { Err(refuse_origin(&text, refusal)) }
+            })?;
         } else if head.header("Sec-Fetch-Site").is_some_and(|site| site == b"cross-site")
             && !(is_visit(head) && self.is_public(head))
         {

@@ -10,7 +10,7 @@ use crate::signals;
 use bytes::Bytes;
 use moorline_core::gateway::{self, Action, Drain, Gateway, HttpAnswer, Route, deliver};
 use moorline_core::{CloseCode, Event, Frame, Outbox};
-use moorline_mio::{ConnId, Connections, Handler, Peer, Queued};
+use moorline_mio::{ConnId, Connections, Handler, Peer, Queued, TlsFailure};
 use rustix::io::Errno;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -300,9 +300,12 @@ impl Handler for GatewayNode {
 
     fn turn(&mut self, now: Instant, connections: &mut Connections<'_>) {
         self.gateway.set_loop_delay(now.elapsed());
-        if let Some(Reload { config, limits, done }) = self.reloads.newest() {
+        if let Some(Reload { config, limits, tls, done }) = self.reloads.newest() {
             connections.set_limits(limits);
             self.recorder.set_agents(&config.agents);
+            if let Some(tls) = tls {
+                connections.set_tls(tls);
+            }
             // It was checked before it was sent.
             if let Err(error) = self.gateway.reconfigure(now, config) {
                 tracing::error!(node = self.index, %error, "a configuration that was good is not");
@@ -366,6 +369,19 @@ impl Handler for GatewayNode {
 
     fn may_stop(&self) -> bool {
         self.gateway.is_drained()
+    }
+
+    fn handshake_failed(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        peer: Option<Peer>,
+        failure: &TlsFailure,
+    ) {
+        let kind = (facts::HANDSHAKE_FAILED, failure.reason());
+        if tracing::enabled!(tracing::Level::DEBUG) || self.folding.admit(now, kind) {
+            facts::log_handshake(self.index, id, peer, failure);
+        }
     }
 
     fn accept_failed(&mut self, error: &io::Error) {
