@@ -6,6 +6,7 @@ mod kept_tokens;
 mod node;
 mod operate;
 mod reload;
+mod tls;
 
 use crate::admin_socket::{self, AdminSocket};
 use crate::cli::ServeArgs;
@@ -21,12 +22,13 @@ use moorline_core::gateway::{Gateway, GatewayConfig, Node};
 use moorline_mio::{OsEntropy, Server, ServerOptions};
 use node::{Around, GatewayNode};
 use operate::{Load, Operator};
-use reload::{Reload, Reloader};
+use reload::{Bound, Reload, Reloader};
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+use tls::Tls;
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let sources = Sources::of_process(args);
@@ -37,11 +39,15 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     settings.check_folders()?;
+    let identity = settings.identity()?;
+    let tls = Tls::new().map_err(|error| Failure::Runtime(format!("TLS: {error}")))?;
+    tls::announce(settings, identity.as_ref());
     let open_files = open_files::raise_limit();
     // The address first: it takes a moment, and nothing was touched when somebody else has it.
     let options = ServerOptions {
         loops: usize::from(settings.loops),
         limits: settings.limits(),
+        tls: identity.as_ref().map(|identity| tls.options(settings, identity)),
         ..ServerOptions::default()
     };
     let mut server = match service_manager::listener()? {
@@ -59,7 +65,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
 
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Mailbox::new).unzip();
-    let metrics = Arc::new(Metrics::new(server.handles(), log.dropped.clone()));
+    let metrics = Arc::new(Metrics::new(server.handles(), log.dropped.clone(), media.kept()));
     let tail = log.tail.clone();
     let (host, host_tasks) = mpsc::channel();
     let (jobs, threads) =
@@ -87,6 +93,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let announcement = announcement(&server, &state, settings, kept.as_ref());
     tracing::info!(
         address = %server.local_addr(),
+        tls = identity.is_some(),
         config = loaded.file.as_ref().map(|path| path.display().to_string()),
         stateDir = %state.path().display(),
         loops = settings.loops,
@@ -95,8 +102,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         "serving"
     );
     let address = server.local_addr();
+    let bound = Bound { address, secure: identity.is_some(), tls };
     let running = (loaded, kept);
-    let reloader = Reloader::new(sources, running, address, state, log.level, agents, reloads);
+    let reloader = Reloader::new(sources, running, bound, state, log.level, agents, reloads);
     let reloader = Arc::new(Mutex::new(reloader));
     let handles = server.handles();
     Operator { reloader: reloader.clone(), handles, loads, mailboxes }.start(host_tasks)?;
@@ -165,7 +173,9 @@ fn announcement(
     settings: &Settings,
     kept: Option<&KeptTokens>,
 ) -> String {
-    let mut text = format!("moorline gateway listening on ws://{}/ws\n", server.local_addr());
+    let (web_socket, http) = if settings.is_secure() { ("wss", "https") } else { ("ws", "http") };
+    let mut text =
+        format!("moorline gateway listening on {web_socket}://{}/ws\n", server.local_addr());
     if let Some(KeptTokens { current: token, is_new: true, .. }) = kept {
         text += &format!("token: {token}  (kept in {})\n", state.path().join("token").display());
     }
@@ -182,13 +192,13 @@ fn announcement(
         // What is not a terminal is kept, by a service manager for instance, and read by others.
         let shown = kept.filter(|kept| kept.is_new || std::io::stdout().is_terminal());
         let token = shown.map(|kept| format!("#token={}", escaped(&kept.current)));
-        text += &format!("page: http://{address}/{}\n", token.unwrap_or_default());
+        text += &format!("page: {http}://{address}/{}\n", token.unwrap_or_default());
     }
-    text + &format!("try: {program} chat ws://{address}/ws{credential}\n")
+    text + &format!("try: {program} chat {web_socket}://{address}/ws{credential}\n")
 }
 
 /// An address that a client on this machine can connect to: "any" is one to listen on only.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

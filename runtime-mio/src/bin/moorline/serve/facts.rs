@@ -4,6 +4,7 @@ use super::folding::Kind;
 use crate::peer_text::PeerText;
 use moorline_core::Initiator;
 use moorline_core::gateway::{ConnId, Fact, LOCAL_PEER, Why};
+use moorline_mio::TlsFailure;
 use std::fmt;
 use std::net::SocketAddr;
 use tracing::{debug, info, warn};
@@ -12,6 +13,27 @@ use tracing::{debug, info, warn};
 pub(super) fn log_folded(node: usize, folded: Vec<(Kind, u64)>) {
     for ((line, kind), count) in folded {
         info!(node, kind, count, "{count} more within a minute: {line}");
+    }
+}
+
+/// What the line of a failed handshake says.
+pub(super) const HANDSHAKE_FAILED: &str = "TLS handshake failed";
+
+/// Logs a connection that ended before the gateway heard of it.
+pub(super) fn log_handshake(
+    node: usize,
+    conn: moorline_mio::ConnId,
+    peer: Option<moorline_mio::Peer>,
+    failure: &TlsFailure,
+) {
+    let conn = format!("{node}-{}", ConnId(conn.0));
+    let peer = peer.map(|peer| peer.to_string());
+    let (reason, detail) = (failure.reason(), PeerText(&failure.to_string()).to_string());
+    // Whoever looks whether the port is open leaves so.
+    if *failure == TlsFailure::Left {
+        debug!(conn, peer, cause = "tls", reason, detail, "{HANDSHAKE_FAILED}");
+    } else {
+        info!(conn, peer, cause = "tls", reason, detail, "{HANDSHAKE_FAILED}");
     }
 }
 
@@ -172,6 +194,11 @@ pub(crate) fn why_word(why: Why) -> &'static str {
         Why::RateLimit => "rate-limit",
         Why::Form => "form",
         Why::Disk => "disk",
+        Why::Request => "request",
+        Why::RequestSize => "request-size",
+        Why::Forbidden => "forbidden",
+        Why::Unavailable => "unavailable",
+        Why::Cancelled => "cancelled",
         _ => "other",
     }
 }

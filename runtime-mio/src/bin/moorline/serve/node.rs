@@ -10,7 +10,7 @@ use crate::signals;
 use bytes::Bytes;
 use moorline_core::gateway::{self, Action, Drain, Gateway, HttpAnswer, Route, deliver};
 use moorline_core::{CloseCode, Event, Frame, Outbox};
-use moorline_mio::{ConnId, Connections, Handler, Peer, Queued};
+use moorline_mio::{ConnId, Connections, Handler, Peer, Queued, TlsFailure};
 use rustix::io::Errno;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -60,6 +60,7 @@ enum Later {
     GiveUp,
     Respond(HttpAnswer),
     Body(Bytes),
+    EndBody,
     HoldBody(bool),
 }
 
@@ -135,6 +136,10 @@ impl GatewayNode {
                     Some((id, outbox)) if id.0 == conn.0 => drop(outbox.body(piece)),
                     _ => self.say_later(conn, Later::Body(piece)),
                 },
+                Action::EndBody { conn } => match &mut own {
+                    Some((id, outbox)) if id.0 == conn.0 => drop(outbox.end_body()),
+                    _ => self.say_later(conn, Later::EndBody),
+                },
                 Action::HoldBody { conn, hold } => match &mut own {
                     Some((id, outbox)) if id.0 == conn.0 => outbox.hold_body(hold),
                     _ => self.say_later(conn, Later::HoldBody(hold)),
@@ -182,6 +187,7 @@ impl GatewayNode {
                     Later::GiveUp => outbox.give_up(),
                     Later::Respond(answer) => answer.write(outbox),
                     Later::Body(piece) => drop(outbox.body(piece)),
+                    Later::EndBody => drop(outbox.end_body()),
                     Later::HoldBody(hold) => outbox.hold_body(hold),
                     // What is still HTTP is closed from outside its turn.
                     close @ Later::Close(..) => self.later.entry(id).or_default().push(close),
@@ -213,6 +219,11 @@ impl GatewayNode {
                     Later::Body(piece) => {
                         if let Some(outbox) = connections.outbox(id) {
                             let _ = outbox.body(piece);
+                        }
+                    }
+                    Later::EndBody => {
+                        if let Some(outbox) = connections.outbox(id) {
+                            let _ = outbox.end_body();
                         }
                     }
                     Later::HoldBody(hold) => {
@@ -289,9 +300,12 @@ impl Handler for GatewayNode {
 
     fn turn(&mut self, now: Instant, connections: &mut Connections<'_>) {
         self.gateway.set_loop_delay(now.elapsed());
-        if let Some(Reload { config, limits, done }) = self.reloads.newest() {
+        if let Some(Reload { config, limits, tls, done }) = self.reloads.newest() {
             connections.set_limits(limits);
             self.recorder.set_agents(&config.agents);
+            if let Some(tls) = tls {
+                connections.set_tls(tls);
+            }
             // It was checked before it was sent.
             if let Err(error) = self.gateway.reconfigure(now, config) {
                 tracing::error!(node = self.index, %error, "a configuration that was good is not");
@@ -355,6 +369,19 @@ impl Handler for GatewayNode {
 
     fn may_stop(&self) -> bool {
         self.gateway.is_drained()
+    }
+
+    fn handshake_failed(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        peer: Option<Peer>,
+        failure: &TlsFailure,
+    ) {
+        let kind = (facts::HANDSHAKE_FAILED, failure.reason());
+        if tracing::enabled!(tracing::Level::DEBUG) || self.folding.admit(now, kind) {
+            facts::log_handshake(self.index, id, peer, failure);
+        }
     }
 
     fn accept_failed(&mut self, error: &io::Error) {

@@ -3,7 +3,8 @@
 
 use super::kept_tokens::{KeptTokens, new_token};
 use super::serving;
-use crate::config::{KEYS, Key, Loaded, Problem, Sources};
+use super::tls::{self, Tls};
+use crate::config::{Identity, KEYS, Key, Loaded, NamedSecret, Problem, Settings, Sources};
 use crate::failure::Failure;
 use crate::jobs::Agents;
 use crate::log::LogLevel;
@@ -12,7 +13,7 @@ use crate::service_manager;
 use crate::state_dir::StateDir;
 use moorline_core::Limits;
 use moorline_core::gateway::{GatewayConfig, HostOutcome, HostToken, Misconfigured, Reloaded};
-use moorline_mio::Handle;
+use moorline_mio::{Handle, TlsOptions};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub(super) struct Reload {
     pub(super) config: GatewayConfig,
     /// For connections from now on.
     pub(super) limits: Arc<Limits>,
+    /// For handshakes from now on.
+    pub(super) tls: Option<TlsOptions>,
     /// Dropped when the loop works by it.
     pub(super) done: Sender<Infallible>,
 }
@@ -55,13 +58,29 @@ impl ReloadInbox {
     }
 }
 
+/// What a listener is until the end.
+pub(super) struct Bound {
+    pub(super) address: SocketAddr,
+    /// It speaks TLS.
+    pub(super) secure: bool,
+    pub(super) tls: Tls,
+}
+
+/// What was read, and is good as a whole.
+struct Checked {
+    loaded: Loaded,
+    kept: Option<KeptTokens>,
+    config: GatewayConfig,
+    identity: Option<Identity>,
+}
+
 /// Reads the configuration again.
 pub(super) struct Reloader {
     sources: Sources,
     running: Loaded,
     /// The tokens of the state folder that hold, if none are configured.
     kept: Option<KeptTokens>,
-    address: SocketAddr,
+    bound: Bound,
     state: StateDir,
     log_level: LogLevel,
     agents: Agents,
@@ -72,13 +91,13 @@ impl Reloader {
     pub(super) fn new(
         sources: Sources,
         (running, kept): (Loaded, Option<KeptTokens>),
-        address: SocketAddr,
+        bound: Bound,
         state: StateDir,
         log_level: LogLevel,
         agents: Agents,
         loops: Vec<ReloadOutbox>,
     ) -> Self {
-        Self { sources, running, kept, address, state, log_level, agents, loops }
+        Self { sources, running, kept, bound, state, log_level, agents, loops }
     }
 
     /// Takes over what can be taken over, and says what needs a restart. What is wrong is logged, and
@@ -86,10 +105,9 @@ impl Reloader {
     pub(super) fn reload(&mut self) -> HostOutcome {
         service_manager::reloading();
         match self.read() {
-            Ok((loaded, kept, config)) => {
-                self.kept = kept;
-                let reloaded = self.take_over(loaded, &config);
-                service_manager::ready(&serving(self.address));
+            Ok(checked) => {
+                let reloaded = self.take_over(checked);
+                service_manager::ready(&serving(self.bound.address));
                 HostOutcome::Reloaded(reloaded)
             }
             Err(problems) => {
@@ -101,14 +119,14 @@ impl Reloader {
                 }
                 service_manager::ready(&format!(
                     "{}. The last reload was refused, and changed nothing: the log says why",
-                    serving(self.address)
+                    serving(self.bound.address)
                 ));
                 HostOutcome::Misconfigured(problems.into_iter().map(misconfigured).collect())
             }
         }
     }
 
-    fn read(&self) -> Result<(Loaded, Option<KeptTokens>, GatewayConfig), Vec<Problem>> {
+    fn read(&self) -> Result<Checked, Vec<Problem>> {
         let loaded = self.sources.load()?;
         let place = loaded.file.as_ref().or(self.running.file.as_ref());
         let place = place.map_or("configuration".into(), |path| path.display().to_string());
@@ -120,11 +138,19 @@ impl Reloader {
         }
         let words = |failure: Failure| problem(failure.to_string());
         loaded.settings.check_folders().map_err(words)?;
+        let identity = loaded.settings.identity().map_err(words)?;
         let kept = KeptTokens::of(&loaded.settings, &self.state).map_err(words)?;
         let stored = KeptTokens::secrets(kept.as_ref());
-        let config = loaded.settings.gateway_config(self.address, &stored);
+        let config = self.config(&loaded.settings, &stored);
         config.check().map_err(|error| problem(error.to_string()))?;
-        Ok((loaded, kept, config))
+        Ok(Checked { loaded, kept, config, identity })
+    }
+
+    /// By these settings, but for what a listener is until the end.
+    fn config(&self, settings: &Settings, stored: &[NamedSecret]) -> GatewayConfig {
+        let mut config = settings.gateway_config(self.bound.address, stored);
+        config.secure = self.bound.secure;
+        config
     }
 
     /// The gateway tokens; with the texts of those that are kept in the state folder, if `texts`.
@@ -157,8 +183,8 @@ impl Reloader {
     fn take_tokens(&mut self) -> Result<HostOutcome, Failure> {
         let settings = &self.running.settings;
         self.kept = KeptTokens::of(settings, &self.state)?;
-        let stored = KeptTokens::secrets(self.kept.as_ref());
-        self.hand_out(&settings.gateway_config(self.address, &stored));
+        let config = self.config(settings, &KeptTokens::secrets(self.kept.as_ref()));
+        self.hand_out(&config, None);
         Ok(HostOutcome::Tokens(self.told(true)))
     }
 
@@ -183,7 +209,9 @@ impl Reloader {
         settings.tokens().map(token).collect()
     }
 
-    fn take_over(&mut self, loaded: Loaded, config: &GatewayConfig) -> Reloaded {
+    fn take_over(&mut self, checked: Checked) -> Reloaded {
+        let Checked { loaded, kept, config, identity } = checked;
+        self.kept = kept;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -195,13 +223,19 @@ impl Reloader {
         if let Err(error) = self.agents.replace(&loaded.settings.agents) {
             tracing::error!(%error, "the agents could not be replaced");
         }
-        self.hand_out(config);
+        let stays = self.bound.secure == identity.is_some();
+        let tls = identity.filter(|_| stays).map(|identity| {
+            tls::announce(&loaded.settings, Some(&identity));
+            self.bound.tls.options(&loaded.settings, &identity)
+        });
+        self.hand_out(&config, tls.as_ref());
         // And after: of those that they do not know yet they are told nothing.
         self.agents.tell();
         let changed = KEYS
             .iter()
             .filter(|key| key.show(&loaded.settings) != key.show(&self.running.settings));
-        let (live, fixed): (Vec<_>, Vec<_>) = changed.partition(|key| key.live);
+        let is_live = |key: &&Key| key.live && (stays || !key.path.starts_with("tls."));
+        let (live, fixed): (Vec<_>, Vec<_>) = changed.partition(is_live);
         let paths = |keys: &[&Key]| keys.iter().map(|key| key.path.to_string()).collect::<Vec<_>>();
         let (changed, need_restart) = (paths(&live), paths(&fixed));
         let file = loaded.file.as_ref().map(|path| path.display().to_string());
@@ -214,14 +248,16 @@ impl Reloader {
         Reloaded { file, changed, need_restart, warnings }
     }
 
-    /// Gives a checked configuration to all loops, and waits until they work by it.
-    fn hand_out(&self, config: &GatewayConfig) {
+    /// Gives a checked configuration to all loops, and waits until they work by it. Without `tls`,
+    /// handshakes go on as they are.
+    fn hand_out(&self, config: &GatewayConfig, tls: Option<&TlsOptions>) {
         let limits = Arc::new(config.limits.clone());
         let (done, all_done) = mpsc::channel();
         for each in &self.loops {
             let (config, limits, done) = (config.clone(), limits.clone(), done.clone());
+            let tls = tls.cloned();
             // It fails when the loop has ended.
-            if each.sender.send(Reload { config, limits, done }).is_ok() {
+            if each.sender.send(Reload { config, limits, tls, done }).is_ok() {
                 each.handle.wake();
             }
         }
