@@ -148,6 +148,8 @@ fn it_may_come_and_stay_while_the_gateway_ends_and_is_done_when_all_others_are_g
     let during = log_in(&mut world, 0);
     let answer = world.call(during, "connections.list", json!({}));
     assert_eq!(code(&answer), "UNAVAILABLE", "nothing is begun any more: {answer}");
+    let log = world.call(during, "logs.tail", json!({}));
+    assert_eq!(log["ok"], true, "the log can be watched to the end: {log}");
     assert!(!world.nodes[0].is_drained(), "a run is under way");
     world.advance(Duration::from_secs(120));
     assert!(world.nodes[0].is_drained());

@@ -8,8 +8,9 @@ mod support;
 mod world;
 
 use admin::{Told, json_of, moorline, open, text_of};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::Command;
 use support::Process;
@@ -68,6 +69,31 @@ fn a_drain_that_is_not_waited_for_ends_the_gateway_all_the_same() {
 }
 
 #[test]
+fn a_log_is_followed_until_the_gateway_ends() {
+    let state = folder("admin-follow");
+    let mut gateway = Gateway::with(&state, &["--log-level", "info", "--loops", "2"]);
+    let mut logs = open(&state, &["logs", "--follow", "--json"]).spawn().unwrap();
+    let mut lines = BufReader::new(logs.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut next = |message: &str| {
+        let is_it = |line: &Value| line["message"] == message;
+        let line = lines.by_ref().map(|line| serde_json::from_str(&line).unwrap()).find(is_it);
+        line.expect("the log goes on")
+    };
+    next("serving");
+    let mut ann = Client::login(gateway.address, "ann").unwrap();
+    while next("logged in")["user"] != "ann" {}
+    // There is time to read on until this has ended.
+    let params = json!({"message": "word ".repeat(20), "ack": true});
+    ann.call("chat.send", params).unwrap();
+    drop(ann);
+    let ended = text_of(&state, &["drain"]);
+    assert!(ended.starts_with("ending: "), "{ended}");
+    assert_eq!(next("stopping")["by"], "host");
+    assert!(logs.wait().unwrap().success());
+    assert_eq!(gateway.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn a_reload_says_what_has_changed_and_where_what_is_wrong_stands() {
     let state = folder("admin-reload");
     let gateway = start(&state, "{gateway: {rate_limit_rpm: 60}}");
@@ -87,7 +113,7 @@ fn a_reload_says_what_has_changed_and_where_what_is_wrong_stands() {
     assert!(said.stderr.contains(&format!("{}:4:5: ", file.display())), "{said:?}");
     let said = moorline(&state, &["reload", "--json"]);
     assert_eq!(said.code, 78);
-    let problems: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    let problems: Value = serde_json::from_str(&said.stdout).unwrap();
     let first = &problems["problems"][0];
     assert_eq!((&first["line"], &first["column"]), (&json!(3), &json!(21)), "{problems}");
     assert_eq!(first["key"], "gateway.rate_limit_rpm");

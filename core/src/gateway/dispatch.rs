@@ -210,8 +210,9 @@ impl Gateway {
                 return Err(Refusal::new(Code::Unauthorized, text));
             }
         };
-        // Workers end what they have.
-        if self.draining.is_some() && method.role != Some(Role::Agent) {
+        // The host may watch the log to the end, and workers end what they have.
+        let watches = method.name == "logs.tail" && self.is_local(id);
+        if self.draining.is_some() && !watches && method.role != Some(Role::Agent) {
             return Err(shutting_down());
         }
         if !self.has_started() {

@@ -162,12 +162,14 @@ impl Client {
         }
     }
 
-    /// Lets time pass, unless the connection ends.
+    /// Lets time pass, unless the gateway begins to end, or the connection does.
     pub(super) fn pause(&mut self, time: Duration) -> Result<(), Failure> {
         let until = Instant::now() + time;
         while !self.has_ended() && Instant::now() < until {
             self.turn(Some(until))?;
-            self.messages.clear();
+            if self.messages.drain(..).any(|message| message["event"] == "shutdown") {
+                break;
+            }
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ pub(super) fn run(args: &DrainArgs) -> Result<(), Failure> {
     }
     let started = Instant::now();
     let mut shown = Value::Null;
-    while !client.has_ended() {
+    loop {
         if progress != shown && !json {
             print(&line(&progress))?;
         }
@@ -41,6 +41,11 @@ pub(super) fn run(args: &DrainArgs) -> Result<(), Failure> {
             Err(_) if client.has_ended() => break,
             Err(failure) => return Err(failure),
         };
+    }
+    // Its loop is done; others may still wait for clients that do not answer a Close.
+    let is_late = |gateway: &Process| !gateway.wait(EVERY);
+    if gateway.as_ref().is_some_and(is_late) && !json {
+        print("ending: the last connections close\n")?;
     }
     if gateway.is_some_and(|gateway| !gateway.wait(LAST)) {
         let pid = pid.unwrap_or_default();
