@@ -52,11 +52,11 @@ ids! {
     LOGIN_NOT_TRIED "login.not-tried" Info;
     LOGIN_OK "login.ok" Ok;
     LOGIN_REFUSED "login.refused" Error;
-    LOOPS_LOGINS "loops.refused-logins" Warning;
     LOOPS_NONE "loops.none" Ok;
     LOOPS_RECONNECTING "loops.reconnecting" Warning;
-    LOOPS_UNTESTED "loops.untested" Info;
+    LOOPS_LOGINS "loops.refused-logins" Warning;
     LOOPS_UPGRADES "loops.refused-upgrades" Warning;
+    LOOPS_UNTESTED "loops.untested" Info;
     NETWORK_ADDRESS_DEAD "network.address-dead" Warning;
     NETWORK_LOOKUP "network.lookup" Error;
     NETWORK_OK "network.ok" Ok;
