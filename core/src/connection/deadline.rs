@@ -3,7 +3,7 @@
 
 use super::Connection;
 use super::outbox::{Outbox, Ping};
-use super::state::{Receiving, Sending};
+use super::state::{Receiving, Sending, TransportEnd};
 use crate::error::UpgradeError;
 use crate::event::{Cause, Why};
 use crate::upgrade::write_timeout;
@@ -139,7 +139,7 @@ impl Connection {
             }
             // The answer is known; only its body has no end. The turn hands out what has come.
             Receiving::Refusal => {
-                self.eof = true;
+                self.ended = Some(TransportEnd::Eof);
                 None
             }
             _ => {

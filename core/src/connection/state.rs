@@ -45,6 +45,15 @@ pub(super) enum Receiving {
     Dead,
 }
 
+/// How a transport ends.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub(super) enum TransportEnd {
+    /// By an end of file, or an error where nothing tells these apart.
+    Eof,
+    /// Without the end that it should have had.
+    Truncated,
+}
+
 /// What the sending half may send.
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
 pub(super) enum Sending {
@@ -86,16 +95,29 @@ impl Connection {
             (_, Sending::Handshake | Sending::Responding | Sending::Open) => End::Stay,
             // The peer's Close is awaited.
             (Receiving::Frames, _) => End::Stay,
-            _ if self.eof && self.told => End::Drop,
+            _ if self.is_ended() && self.told => End::Drop,
             // RFC 6455 section 7.1.1: after a clean close the server ends the transport first.
             _ if self.clean && self.outbox.is_client() => End::Stay,
             _ => End::ShutdownWrite,
         }
     }
 
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// How the transport ended.
+    pub(super) fn transport_cause(&self) -> Cause<'static> {
+        match self.ended {
+            Some(TransportEnd::Truncated) => Cause::Truncated,
+            _ => Cause::Eof,
+        }
+    }
+
     /// The transport has ended; gives what the application must be told now.
-    pub(super) fn end_of_file(&mut self) -> Option<Cause<'static>> {
-        let again = std::mem::replace(&mut self.eof, true);
+    pub(super) fn end_transport(&mut self, end: TransportEnd) -> Option<Cause<'static>> {
+        let again = self.ended.is_some();
+        self.ended.get_or_insert(end);
         match (self.receiving, self.outbox.sending) {
             (Receiving::Dead | Receiving::Discard, _) => {
                 if again {
@@ -125,7 +147,7 @@ impl Connection {
             }
             _ => {
                 self.to_dead();
-                Some(Cause::Eof)
+                Some(self.transport_cause())
             }
         }
     }
@@ -133,7 +155,7 @@ impl Connection {
     /// The peer had ended its half before the application answered: the answer leaves, but nothing
     /// will arrive any more that could bring the application its Closed. The next turn does.
     pub(super) fn is_owed_closed(&self) -> bool {
-        self.eof
+        self.is_ended()
             && !self.told
             && !matches!(self.outbox.sending, Sending::Handshake | Sending::Responding)
     }

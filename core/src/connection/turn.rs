@@ -264,15 +264,15 @@ impl<'a> Turn<'a> {
                 connection.to_frames();
                 Step::Next
             }
-            (Receiving::Head, Sending::Closing(code)) if connection.eof => {
+            (Receiving::Head, Sending::Closing(code)) if connection.is_ended() => {
                 connection.to_discard();
                 Step::Closed(Cause::Local(code))
             }
-            (Receiving::Frames, sending) if connection.eof => {
+            (Receiving::Frames, sending) if connection.is_ended() => {
                 connection.to_dead();
                 Step::Closed(match sending {
                     Sending::Closing(code) => Cause::Local(code),
-                    _ => Cause::Eof,
+                    _ => connection.transport_cause(),
                 })
             }
             (

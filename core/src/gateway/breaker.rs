@@ -92,6 +92,14 @@ pub enum CallEnd {
 #[must_use = "a probe that never ends keeps the breaker half-open"]
 pub struct Permit {
     era: u64,
+    is_probe: bool,
+}
+
+impl Permit {
+    /// Whether the call is one of those that show whether it works again.
+    pub fn is_probe(&self) -> bool {
+        self.is_probe
+    }
 }
 
 /// The machine.
@@ -128,14 +136,14 @@ impl Breaker {
         const PROBES_UNDER_WAY: Duration = Duration::from_secs(1);
         self.handle_deadline(now);
         match &mut self.phase {
-            Phase::Closed { .. } => Ok(Permit { era: self.era }),
+            Phase::Closed { .. } => Ok(Permit { era: self.era, is_probe: false }),
             Phase::Open { until } => Err(until.saturating_duration_since(now)),
             Phase::HalfOpen { under_way, .. } if *under_way >= self.config.probes.max(1) => {
                 Err(PROBES_UNDER_WAY)
             }
             Phase::HalfOpen { under_way, .. } => {
                 *under_way += 1;
-                Ok(Permit { era: self.era })
+                Ok(Permit { era: self.era, is_probe: true })
             }
         }
     }
@@ -351,6 +359,7 @@ mod tests {
         breaker.handle_deadline(now - Duration::from_nanos(1));
         assert_eq!(breaker.state(), BreakerState::Open);
         let [first, second] = [(); 2].map(|()| breaker.begin(now).expect("a probe"));
+        assert!(first.is_probe() && second.is_probe());
         assert_eq!(breaker.state(), BreakerState::HalfOpen);
         assert_eq!(breaker.begin(now), Err(SECOND));
         // One that was cancelled makes room and proves nothing.
@@ -407,6 +416,7 @@ mod tests {
     fn what_began_before_it_opened_changes_nothing_later() {
         let (mut breaker, now) = breaker(BreakerConfig { failures: 1, ..Default::default() });
         let [late, later] = [(); 2].map(|()| breaker.begin(now).expect("closed"));
+        assert!(!late.is_probe());
         call(&mut breaker, now, CallEnd::Failed);
         breaker.end(now, late, CallEnd::Succeeded, 0);
         assert_eq!(breaker.state(), BreakerState::Open);

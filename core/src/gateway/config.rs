@@ -86,6 +86,9 @@ pub struct GatewayConfig {
     /// Where the listener is bound. On a loopback address no token is needed and the Host header is
     /// checked (DNS rebinding); anywhere else a token must be configured.
     pub listen: SocketAddr,
+    /// Whether the listener speaks TLS: then a page of the gateway's own host is `https`, and one of
+    /// `http` is somebody else's. Default false: a proxy in front may speak TLS, so either may be its own.
+    pub secure: bool,
     /// Valid tokens. More than one: the old and the new during a rotation, or different roles.
     pub tokens: Vec<Token>,
     /// Whose JWTs are believed. Default none.
@@ -285,6 +288,7 @@ impl GatewayConfig {
     pub fn new(listen: SocketAddr) -> Self {
         Self {
             listen,
+            secure: false,
             tokens: Vec::new(),
             jwt: Vec::new(),
             pairing: false,

@@ -91,12 +91,15 @@ impl Gateway {
         self.timers.insert((due, Timer::Drain));
         let conns: Vec<_> = self.conns.keys().copied().collect();
         for conn in conns {
+            let local = self.is_local(conn);
             let payload = self.farewell(drain);
             match self.conns.get(&conn).and_then(|state| state.link) {
                 Some(LinkAt::Here(link)) => {
                     self.link_event(cx, link, Event::plain("shutdown", &payload));
                 }
                 Some(LinkAt::There(..)) => self.send_unnumbered(cx, conn, "shutdown", &payload),
+                // The host itself may, to see how it goes.
+                None if local => {}
                 // Who is not logged in cannot log in any more.
                 None => {
                     self.send_unnumbered(cx, conn, "shutdown", &payload);
@@ -221,7 +224,8 @@ impl Gateway {
     fn begin_closing(&mut self, cx: &mut Cx<'_>) {
         if let Some(draining) = &mut self.draining {
             draining.stage = Stage::Closing;
-            draining.to_close = self.conns.keys().copied().collect();
+            let to_close = self.conns.iter().filter(|(_, conn)| !conn.local);
+            draining.to_close = to_close.map(|(id, _)| *id).collect();
         }
         self.close_some(cx);
     }

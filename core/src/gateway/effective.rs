@@ -41,6 +41,7 @@ pub(super) fn get(
 pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
     let GatewayConfig {
         listen,
+        secure,
         tokens,
         jwt,
         pairing,
@@ -68,6 +69,7 @@ pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
         .object("gateway", |o| {
             o.str("host", &listen.ip().to_string())
                 .num("port", u64::from(listen.port()))
+                .bool("tls", *secure)
                 .list("tokens", tokens, |out, token| write_token(out, token, mask))
                 .list("jwt", jwt, |out, key| write_jwt(out, key, mask))
                 .bool("pairing", *pairing)

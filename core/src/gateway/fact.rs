@@ -27,7 +27,7 @@ pub enum Fact {
     Connected {
         /// The connection.
         conn: ConnId,
-        /// Its other end.
+        /// Its other end; [`LOCAL_PEER`](super::LOCAL_PEER), here and in other facts, if it is local.
         peer: SocketAddr,
     },
     /// A trusted proxy named the client: from now on facts have that as the other end.
@@ -270,6 +270,8 @@ pub enum Credential {
     Jwt,
     /// The `sender_id` of a paired device.
     Device,
+    /// None was needed on a connection of the host itself.
+    Local,
     /// None was offered.
     None,
 }
@@ -294,6 +296,7 @@ impl Credential {
             Self::ApiKey => "api_key",
             Self::Jwt => "jwt",
             Self::Device => "device",
+            Self::Local => "local",
             Self::None => "none",
         }
     }

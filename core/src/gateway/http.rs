@@ -147,7 +147,7 @@ impl Gateway {
             conn.from_page = head.header("Origin").is_some();
             conn.forwarded = forwarded::is_forwarded(head) || !is_for_this_host;
         }
-        let checked = self.check_request(head).and_then(|()| {
+        let checked = self.check_request(conn, head).and_then(|()| {
             if head.is_upgrade() {
                 self.check_upgrade(conn, head).map(|()| Taken::Upgrade)
             } else if head.path() == metrics::PATH && self.has_metrics() {
@@ -170,9 +170,11 @@ impl Gateway {
                 let plain = !self.is_credible(cx.now, conn, bearer(head));
                 if outbox.accept(&Accept { plain, ..Accept::default() }).is_ok() {
                     outbox.limit_messages(self.config.bounds().pre_auth_message);
-                    self.accepted += 1;
                     if let Some(conn) = self.conns.get_mut(&conn) {
-                        conn.accepted = true;
+                        if !conn.local {
+                            self.accepted += 1;
+                            conn.accepted = true;
+                        }
                         conn.bearer = bearer(head).map(Secret::new);
                         conn.user_agent = Client::of_header(head.header_str("User-Agent"));
                     }
@@ -206,7 +208,8 @@ impl Gateway {
     /// client's.
     fn find_client(&mut self, id: ConnId, head: &RequestHead<'_>) {
         let (proxies, header) = (&self.config.proxies, self.config.raw.forwarded_header);
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        // Nobody is behind a local connection but the host itself, whatever a header says.
+        let Some(conn) = self.conns.get_mut(&id).filter(|conn| !conn.local) else { return };
         let proxy = conn.peer;
         let client = forwarded::client(proxy, head, proxies, header);
         if client == proxy {
@@ -222,7 +225,10 @@ impl Gateway {
     }
 
     /// What holds for every request.
-    fn check_request(&self, head: &RequestHead<'_>) -> Result<(), Refused> {
+    fn check_request(&self, conn: ConnId, head: &RequestHead<'_>) -> Result<(), Refused> {
+        if self.is_local(conn) {
+            return Ok(());
+        }
         let host_text = head.header_str("Host");
         let host = host_text.and_then(Host::parse);
         if (self.config.loopback || !self.config.hosts.is_empty())
@@ -253,13 +259,20 @@ impl Gateway {
                 let origin = Origin::parse(&text);
                 self.is_public(head)
                     && !head.is_upgrade()
-                    && origin
-                        .zip(host.as_ref())
-                        .is_some_and(|(origin, host)| origin.is_served_from(host))
+                    && origin.zip(host.as_ref()).is_some_and(|(origin, host)| {
+                        origin.is_served_from(host, self.config.raw.secure)
+                    })
             };
-            judge(&text, host.as_ref(), &self.config.origins, &self.config.hosts).or_else(
-                |refusal| if of_page() { Ok(()) } else { Err(refuse_origin(&text, refusal)) },
-            )?;
+            judge(
+                &text,
+                host.as_ref(),
+                self.config.raw.secure,
+                &self.config.origins,
+                &self.config.hosts,
+            )
+            .or_else(|refusal| {
+                if of_page() { Ok(()) } else { Err(refuse_origin(&text, refusal)) }
+            })?;
         } else if head.header("Sec-Fetch-Site").is_some_and(|site| site == b"cross-site")
             && !(is_visit(head) && self.is_public(head))
         {
@@ -292,10 +305,16 @@ impl Gateway {
     }
 
     fn check_upgrade(&self, conn: ConnId, head: &RequestHead<'_>) -> Result<(), Refused> {
-        self.check_open(head)?;
+        let local = self.is_local(conn);
+        if !local {
+            self.check_open(head)?;
+        }
         if bearer(head).is_some_and(|token| token.len() > MAX_TOKEN) {
             let body = "the token in the Authorization header is longer than 4096 bytes";
             return Err(Refused::new(400, Why::Credential, body));
+        }
+        if local {
+            return Ok(());
         }
         if !self.has_room() {
             return Err(Refused::try_later(Why::Memory, "too much is kept in memory for clients"));

@@ -179,6 +179,10 @@ pub(super) enum Job {
         path: Arc<str>,
         step: Step,
     },
+    /// The host does something for its command line.
+    Host {
+        to: ReplyTo,
+    },
     /// A piece of a file is read for a client.
     Site {
         conn: ConnId,
@@ -296,6 +300,10 @@ impl Gateway {
             (Job::Site { conn }, _) => self.site_done(cx, conn, SiteOutcome::Failed),
             (Job::Metrics { conn }, Outcome::Metrics(text)) => self.scraped(conn, Some(text)),
             (Job::Metrics { conn }, _) => self.scraped(conn, None),
+            (Job::Host { to }, Outcome::Host(outcome)) => {
+                self.host_answered(cx, to, Some(&outcome));
+            }
+            (Job::Host { to }, _) => self.host_answered(cx, to, None),
             (Job::Attach { name }, Outcome::Media(outcome)) => self.attached(cx, name, outcome),
             (job, Outcome::Store(outcome)) => {
                 let outcome = self.judge_store(outcome);
@@ -319,6 +327,7 @@ impl Gateway {
                 self.media_found(cx, &who, op, to, late);
             }
             Some(Job::LogPage { to }) => self.log_page_read(cx, to, None),
+            Some(Job::Host { to }) => self.host_answered(cx, to, None),
             Some(Job::Tail { conn }) => self.tail_read(cx, conn, None),
             Some(Job::Media { conn, path, step }) => {
                 let late = MediaOutcome::Failed(StoreError::Unavailable);
@@ -442,6 +451,7 @@ impl Gateway {
             | Job::Attach { .. } => {}
             Job::FindMedia { to, .. } => self.reply_error(cx, to, &unavailable()),
             Job::LogPage { to } => self.log_page_read(cx, to, None),
+            Job::Host { to } => self.host_answered(cx, to, None),
             Job::Tail { conn } => self.tail_read(cx, conn, None),
         }
     }

@@ -91,6 +91,7 @@
 //! | `chat` `sessions` `session` `change` `inject` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
+//! | `local` `host` `host_work` | connections of the host itself, and what only they may ask |
 //! | `load` `drain` `saved_link` | the beginning and the end, and what goes from one gateway to the next |
 //! | `bus` `presence` `connections` | many nodes, and who is connected to them |
 //! | `tick` | a sign of life for those who do not see Pings |
@@ -126,6 +127,8 @@ mod effective;
 mod fact;
 mod failures;
 mod forwarded;
+mod host;
+mod host_work;
 mod http;
 mod idempotency;
 mod inject;
@@ -136,6 +139,7 @@ mod jwt;
 mod late;
 mod link;
 mod load;
+mod local;
 mod log_ring;
 mod login;
 mod logs;
@@ -197,9 +201,12 @@ pub use echo::echo_chunks;
 pub use fact::{Credential, Fact, Source, Why};
 pub use failures::Guess;
 pub use forwarded::ForwardedHeader;
+pub use host::{host_methods, host_methods_markdown};
+pub use host_work::{DrainProgress, HostOutcome, HostToken, HostWork, Misconfigured, Reloaded};
 pub use http::HttpAnswer;
 pub use jwt::{JwtAlg, JwtKey, JwtKeyError, JwtKeyId};
 pub use link::LinkId;
+pub use local::LOCAL_PEER;
 pub use log_ring::{LogLevel, LogLine, LogPage, LogQuery, LogRing};
 pub use media_ledger::{MediaLedger, MediaRoom, NoRoom};
 pub use memory::{MemoryBounds, MemoryStore};
@@ -352,7 +359,7 @@ pub struct Gateway {
     /// Names this start of this node.
     instance: String,
     conns: BTreeMap<ConnId, Conn>,
-    /// WebSockets that were accepted and have not ended.
+    /// WebSockets that were accepted and have not ended. Local ones are not among them.
     accepted: usize,
     links: Links,
     budget: Budget,
@@ -614,7 +621,7 @@ impl Gateway {
         action
     }
 
-    /// Sockets, and how many of them are WebSockets.
+    /// Sockets, and how many of them are WebSockets that are not local.
     pub fn connections(&self) -> (usize, usize) {
         (self.conns.len(), self.accepted)
     }
@@ -622,6 +629,11 @@ impl Gateway {
     /// Links, how many of them have no connection, and the bytes of events that they keep.
     pub fn links(&self) -> (usize, usize, usize) {
         self.links.size()
+    }
+
+    /// Runs that are under way or wait.
+    pub fn runs(&self) -> usize {
+        self.live.len()
     }
 
     /// Runs that are under way or wait, jobs, and calls to other nodes: 0 when nothing is going on.

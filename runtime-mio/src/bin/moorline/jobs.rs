@@ -9,13 +9,13 @@ pub(crate) mod site;
 mod store;
 
 pub(crate) use agents::{Agents, Endpoint};
-pub(crate) use media::MediaDir;
+pub(crate) use media::{KeptFiles, MediaDir};
 pub(crate) use store::Store;
 
 use crate::config::AgentSettings;
 use crate::log_tail::LogTail;
 use crate::metrics::{JobMetrics, Metrics};
-use moorline_core::gateway::{AgentState, BusMessage, JobId, Outcome, Work};
+use moorline_core::gateway::{AgentState, BusMessage, HostOutcome, HostWork, JobId, Outcome, Work};
 use moorline_mio::Handle;
 use smol::channel;
 use std::io;
@@ -162,6 +162,20 @@ struct Job {
     id: JobId,
 }
 
+/// Something that a loop wants of the process around it.
+#[derive(Debug)]
+pub(crate) struct HostTask {
+    job: Job,
+    pub(crate) work: HostWork,
+}
+
+impl HostTask {
+    /// Hands over what came of it. Not to be called on a loop.
+    pub(crate) fn answer(&self, mailboxes: &[Mailbox], outcome: HostOutcome) {
+        mailboxes[self.job.node].hand_over(self.job.id, Outcome::Host(outcome));
+    }
+}
+
 /// Executes the work of all loops.
 #[derive(Clone)]
 pub(crate) struct Jobs {
@@ -172,6 +186,7 @@ pub(crate) struct Jobs {
     logs: Sender<logs::Task>,
     metrics: Sender<Job>,
     counted: Arc<JobMetrics>,
+    host: Sender<HostTask>,
 }
 
 impl Jobs {
@@ -184,6 +199,7 @@ impl Jobs {
         log: LogTail,
         metrics: &Arc<Metrics>,
         agents: &[AgentSettings],
+        host: Sender<HostTask>,
     ) -> io::Result<(Self, [JoinHandle<()>; 2])> {
         let (store, store_thread) = store::start(store, mailboxes.to_vec(), metrics.jobs())?;
         let (media, media_thread) = media::start(media, mailboxes.to_vec())?;
@@ -192,7 +208,7 @@ impl Jobs {
         let logs = logs::start(log, mailboxes.to_vec())?;
         let counted = metrics.jobs();
         let metrics = metrics::start(metrics.clone(), mailboxes.to_vec())?;
-        let jobs = Self { store, agents, media, site, logs, metrics, counted };
+        let jobs = Self { store, agents, media, site, logs, metrics, counted, host };
         Ok((jobs, [store_thread, media_thread]))
     }
 
@@ -222,6 +238,9 @@ impl Jobs {
             Work::Metrics => {
                 let _ = self.metrics.send(job);
             }
+            Work::Host(work) => {
+                let _ = self.host.send(HostTask { job, work });
+            }
             Work::Run(run) => self.agents.begin(job, run),
         }
     }
@@ -229,5 +248,40 @@ impl Jobs {
     /// Stops a run. Work for the store is short and goes on.
     pub(crate) fn cancel(&self, node: usize, id: JobId) {
         self.agents.cancel(Job { node, id });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moorline_mio::Client;
+    use smol::future;
+
+    /// A loop that takes nothing makes only its own streams wait: they share a thread with others'.
+    #[test]
+    fn a_stream_of_a_busy_loop_waits_and_those_of_others_go_on() {
+        let handle = || Client::new().expect("a loop").handle();
+        let ((busy, mut idle), (free, mut inbox)) =
+            (Mailbox::new(handle()), Mailbox::new(handle()));
+        let say = |mailbox: Mailbox, count: usize| async move {
+            for at in 0..count {
+                mailbox.deliver(JobId(1), Outcome::Chunk(at.to_string())).await;
+            }
+        };
+        smol::block_on(async {
+            let executor = smol::LocalExecutor::new();
+            let waiting = executor.spawn(say(busy, WAITING + 1));
+            let other = executor.spawn(say(free, WAITING));
+            executor.run(other).await;
+            assert!(!waiting.is_finished());
+            assert!(matches!(inbox.take(), Some(Incoming::Outcome(JobId(1), _))));
+            // When it takes one, the rest of its own comes.
+            assert!(idle.take().is_some());
+            let late = async {
+                smol::Timer::after(Duration::from_secs(30)).await;
+                panic!("it still waits");
+            };
+            executor.run(future::or(waiting, late)).await;
+        });
     }
 }

@@ -17,8 +17,8 @@ const FILE_NAME: &str = "moorline.json5";
 /// A longer file is none of ours.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// Where a configuration is read from, besides the file.
-#[derive(Debug, Default)]
+/// Where a configuration is read from, besides the file. It has no `Debug`: there are tokens among it.
+#[derive(Default)]
 pub(crate) struct Sources {
     /// `--config`, or `MOORLINE_CONFIG`.
     pub(crate) file: Option<PathBuf>,
@@ -41,18 +41,22 @@ pub(crate) struct Loaded {
 impl Sources {
     /// What this process was started with.
     pub(crate) fn of_process(args: &ServeArgs) -> Self {
+        Self::of_environment(args.config.clone(), args.settings())
+    }
+
+    /// The same with these flags, where the command line names this file.
+    pub(crate) fn of_environment(
+        file: Option<PathBuf>,
+        flags: Vec<(&'static str, &'static str, Vec<String>)>,
+    ) -> Self {
         let variables = std::env::vars_os().filter_map(|(name, value)| {
             let name = name.into_string().ok().filter(|name| name.starts_with(PREFIX))?;
             Some((name, value.to_string_lossy().into_owned()))
         });
         let variables: BTreeMap<_, _> = variables.collect();
         // An empty variable is one that somebody took away.
-        let file = variables.get("MOORLINE_CONFIG").filter(|path| !path.is_empty());
-        Self {
-            file: args.config.clone().or_else(|| file.map(PathBuf::from)),
-            variables,
-            flags: args.settings(),
-        }
+        let variable = variables.get("MOORLINE_CONFIG").filter(|path| !path.is_empty());
+        Self { file: file.or_else(|| variable.map(PathBuf::from)), variables, flags }
     }
 
     /// Reads everything. What is wrong is told together.
@@ -199,7 +203,7 @@ mod tests {
         assert_eq!(row(&loaded, "limits.pre_auth"), ("250".into(), "default".into()));
         assert_eq!(loaded.warnings, Vec::<String>::new());
         let stored = super::super::NamedSecret::new("x");
-        let config = loaded.settings.gateway_config(loaded.settings.listen(), Some(&stored));
+        let config = loaded.settings.gateway_config(loaded.settings.listen(), &[stored]);
         assert_eq!(config.check(), Ok(()));
     }
 
@@ -277,6 +281,106 @@ mod tests {
             ),
             ("{ agents: [{ id: 'a', nmae: 'b' }] }", 1, 23, "agents", "no key \"nmae\""),
             ("{ agents: [{ name: 'b' }] }", 1, 12, "agents", "an agent needs an id"),
+            ("{ agents: [{ id: 'a', backend: 'x' }] }", 1, 32, "agents", "echo or openai"),
+            ("{ agents: [{ id: 'a', backend: {} }] }", 1, 32, "agents", "needs a type"),
+            (
+                "{ agents: [{ id: 'a', backend: { type: 'echo', model: 'm' } }] }",
+                1,
+                48,
+                "agents",
+                "no key \"model\"",
+            ),
+            (
+                "{ agents: [{ id: 'a',\n backend: { type: 'openai', model: 'm' } }] }",
+                2,
+                11,
+                "agents",
+                "base_url is missing",
+            ),
+            (
+                "{ agents: [{ id: 'a', backend: { type: 'openai',\nbase_url: 'example.com' } }] }",
+                2,
+                11,
+                "agents",
+                "expected a URL such as https://",
+            ),
+            (
+                "{ agents: [{ id: 'a', backend: { type: 'openai',\nbase_url: 'https://u:hunter2@h' } }] }",
+                2,
+                11,
+                "agents",
+                "must not hold a user",
+            ),
+            (
+                "{ agents: [{ id: 'a', backend: { type: 'openai',\nbase_url: 'http://h', modle: 'm' } }] }",
+                2,
+                23,
+                "agents",
+                "did you mean model?",
+            ),
+            (
+                "{ agents: [{ id: 'a', backend: { type: 'openai',\nbase_url: 'http://h', model: '' } }] }",
+                2,
+                30,
+                "agents",
+                "this text is empty",
+            ),
+            (
+                "{ agents: [{ id: 'a', backend: { type: 'openai',\nbase_url: 'http://h', model: 'm', api_key: 7 } }] }",
+                2,
+                44,
+                "agents",
+                "{env: ",
+            ),
+            (
+                "{ agents: [{ id: 'a', backend: { type: 'openai',\nbase_url: 'http://h', model: 'm', api_key: 'a\\nb' } }] }",
+                2,
+                44,
+                "agents",
+                "cannot be sent in a header",
+            ),
+            (
+                "{ agents: [{ id: 'a', backend: { type: 'openai',\nbase_url: 'http://h', model: 'm', retries: 11 } }] }",
+                2,
+                44,
+                "agents",
+                "from 0 to 10, found 11",
+            ),
+            (
+                "{ agents: [{ id: 'a', backend: { type: 'openai',\nbase_url: 'http://h', model: 'm', temperature: 3 } }] }",
+                2,
+                48,
+                "agents",
+                "from 0 to 2, found 3",
+            ),
+            (
+                "{ agents: [{ id: 'a', backend: { type: 'openai',\nbase_url: 'http://h', model: 'm', ca_file: 'none' } }] }",
+                2,
+                44,
+                "agents",
+                "cannot read",
+            ),
+            (
+                "{ agents: [{ id: 'a', backend: { type: 'openai',\nbase_url: 'http://h', model: 'm', breaker: { failure: 1 } } }] }",
+                2,
+                46,
+                "agents",
+                "did you mean failures?",
+            ),
+            (
+                "{ agents: [{ id: 'a', backend: { type: 'openai',\nbase_url: 'http://h', model: 'm', headers: { Host: 'x' } } }] }",
+                2,
+                46,
+                "agents",
+                "no header of this name",
+            ),
+            (
+                "{ agents: [{ id: 'a', backend: { type: 'openai',\nbase_url: 'http://h', model: 'm', headers: { 'a b': 'x' } } }] }",
+                2,
+                46,
+                "agents",
+                "no header of this name",
+            ),
             ("{ log: { level: 'laut' } }", 1, 17, "log.level", "error, warn, info"),
             ("{ log: { format: 'xml' } }", 1, 18, "log.format", "text or json"),
             ("{ limits: { auth_lock_ms: 1e99 } }", 1, 27, "limits.auth_lock_ms", "milliseconds"),
@@ -318,6 +422,8 @@ mod tests {
             "{ gateway: { tokens: 'hunter2' } }",
             "{ gateway: { token: ['hunter2'] } }",
             "{ loops: { token: 'hunter2' } }",
+            "{ agents: [{ id: 'a', backend: { type: 'openai', api_key: ['hunter2'] } }] }",
+            "{ agents: [{ id: 'a', backend: { type: 'openai', base_url: 'http://x:hunter2@y' } }] }",
         ] {
             assert!(!problem(text).3.contains("hunter2"), "{text}");
         }
@@ -399,6 +505,17 @@ mod tests {
             let loaded = load_text(mode, token).expect("good");
             assert_eq!(row(&loaded, "gateway.token").0, "\"sha256:1a7674eb\"", "{token}");
             assert_eq!(loaded.warnings.len(), warned, "{:?}", loaded.warnings);
+        }
+        // The key of an agent is a secret, too.
+        for (mode, key, warned) in
+            [(0o644, "'k'", 1), (0o600, "'k'", 0), (0o644, "{file: 'open'}", 1)]
+        {
+            let backend =
+                format!("{{ type: 'openai', base_url: 'http://h', model: 'm', api_key: {key} }}");
+            let text = format!("{{ agents: [{{ id: 'a', backend: {backend} }}] }}");
+            let loaded = load(Some(&folder.file("a.json5", mode, &text)), &[], &[]).expect("good");
+            assert_eq!(loaded.warnings.len(), warned, "{:?}", loaded.warnings);
+            assert!(row(&loaded, "agents").0.contains("\"api_key\":\"sha256:"));
         }
         assert!(load_text(0o600, "{file: 'empty'}").is_err());
         assert!(load_text(0o600, "''").is_err());

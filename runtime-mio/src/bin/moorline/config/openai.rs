@@ -5,10 +5,10 @@ use super::secret::SentSecret;
 use super::slot::{Context, Wrong, read_secret_text};
 use super::tree::{Member, Node, Value};
 use crate::jobs::Endpoint;
-use futures_rustls::rustls::RootCertStore;
-use futures_rustls::rustls::pki_types::CertificateDer;
-use futures_rustls::rustls::pki_types::pem::PemObject as _;
+use crate::pem;
 use moorline_core::gateway::BreakerConfig;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
 use serde_json::{Map, Value as Json, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(crate) struct OpenAiSettings {
     pub(crate) headers: Vec<(String, SentSecret)>,
     pub(crate) temperature: Option<f64>,
     pub(crate) max_tokens: Option<u64>,
-    /// A file of certificates (PEM) that are trusted besides those of the web.
+    /// A file of the only certificate authorities to believe (PEM).
     pub(crate) ca_file: Option<PathBuf>,
     /// What stands in it.
     pub(crate) authorities: Vec<CertificateDer<'static>>,
@@ -245,13 +245,12 @@ fn secret(node: &Node, context: &mut Context<'_>) -> Result<SentSecret, Wrong> {
 
 fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let file = path.display();
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let found = read.map_err(|error| format!("cannot read certificates from {file}: {error}"))?;
+    let text = std::fs::read(path).map_err(|error| format!("cannot read {file}: {error}"))?;
+    let found = pem::certificates(&text).map_err(|what| format!("{file}: {what}"))?;
     let mut store = RootCertStore::empty();
     match store.add_parsable_certificates(found.iter().cloned()) {
-        (0, _) => Err(format!("{file} holds no certificate (PEM)")),
         (_, 0) => Ok(found),
-        (_, bad) => Err(format!("{bad} certificates of {file} cannot be used")),
+        (_, bad) => Err(format!("{file}: {bad} certificates in it are damaged")),
     }
 }
 

@@ -48,7 +48,7 @@ fn roots_of_file(path: &Path) -> Result<RootCertStore, Failure> {
 
 /// What the system keeps, or `SSL_CERT_FILE` names; where there is nothing, as in small containers, the
 /// roots that browsers have.
-fn roots_of_machine() -> RootCertStore {
+pub(crate) fn roots_of_machine() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     // One damaged file among many is no reason to trust none of the others.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -4,11 +4,12 @@ use super::endpoint::Endpoint;
 use super::openai::Body;
 use super::proxy::Proxy;
 use super::stream::Stream;
+use crate::dial::roots_of_machine;
 use futures_rustls::TlsConnector;
-use futures_rustls::rustls::crypto::ring;
-use futures_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use futures_rustls::rustls::{ClientConfig, RootCertStore};
 use hyper::client::conn::http1::{self, SendRequest};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use smol::Executor;
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use smol::lock::Mutex;
@@ -129,10 +130,14 @@ async fn ask(stream: &mut TcpStream, head: &str) -> io::Result<()> {
 }
 
 fn tls(authorities: &[CertificateDer<'static>]) -> TlsConnector {
-    let mut roots = RootCertStore::empty();
-    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    // They were read with the configuration.
-    roots.add_parsable_certificates(authorities.iter().cloned());
+    let roots = if authorities.is_empty() {
+        roots_of_machine()
+    } else {
+        let mut roots = RootCertStore::empty();
+        // They were checked with the configuration.
+        roots.add_parsable_certificates(authorities.iter().cloned());
+        roots
+    };
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("the provider knows the versions of TLS that are safe")

@@ -40,7 +40,7 @@ impl Teller<'_> {
 }
 
 /// Does a run. Dropped, it leaves nothing behind: its connection is closed, its place is free.
-pub(super) async fn run(upstream: &Arc<Upstream>, run: &Run, mailbox: &Mailbox, job: JobId) {
+pub(super) async fn run(upstream: &Arc<Upstream>, run: Run, mailbox: &Mailbox, job: JobId) {
     let teller = Teller { mailbox, job };
     let total = upstream.settings.times.total;
     let late = async {
@@ -49,16 +49,21 @@ pub(super) async fn run(upstream: &Arc<Upstream>, run: &Run, mailbox: &Mailbox, 
         Outcome::Failed(trouble.failure(upstream, upstream.closed_for()))
     };
     let outcome = future::or(answer(upstream, run, &teller), late).await;
+    if let Outcome::Failed(failure) = &outcome {
+        upstream.complain(&failure.error);
+    }
     teller.tell(outcome).await;
 }
 
-async fn answer(upstream: &Arc<Upstream>, run: &Run, teller: &Teller<'_>) -> Outcome {
+async fn answer(upstream: &Arc<Upstream>, run: Run, teller: &Teller<'_>) -> Outcome {
     // Held to the end.
     let _place = match upstream.place().await {
         Ok(place) => place,
         Err(crowded) => return Outcome::Failed(crowded.failure(upstream)),
     };
-    let body = Bytes::from(request::body(&upstream.settings, run));
+    // What was said before can be much; it is not kept for longer than it may be needed.
+    let mut body = Bytes::from(request::body(&upstream.settings, &run));
+    drop(run);
     let retries = &upstream.settings.retries;
     let mut attempt = 1;
     loop {
@@ -66,7 +71,7 @@ async fn answer(upstream: &Arc<Upstream>, run: &Run, teller: &Teller<'_>) -> Out
             Ok(call) => call,
             Err((reason, wait)) => return Outcome::Failed(shut(upstream, reason, wait)),
         };
-        let (trouble, is_silent) = match exchange::ask(upstream, call, body.clone(), teller).await {
+        let (trouble, is_silent) = match exchange::ask(upstream, call, &mut body, teller).await {
             Ok(outcome) => return outcome,
             Err(failed) => failed,
         };

@@ -62,7 +62,7 @@ async fn work(
             Order::Begin(job, run, upstream) => {
                 let (mailbox, orders) = (mailboxes[job.node].clone(), orders.clone());
                 let task = executor.spawn(async move {
-                    openai::run(&upstream, &run, &mailbox, job.id).await;
+                    openai::run(&upstream, run, &mailbox, job.id).await;
                     if let Some(orders) = orders.upgrade() {
                         let _ = orders.try_send(Order::Ended(job));
                     }

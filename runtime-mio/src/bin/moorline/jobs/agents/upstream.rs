@@ -25,6 +25,8 @@ pub(super) struct Upstream {
     places: Arc<Semaphore>,
     queued: AtomicUsize,
     health: Mutex<Health>,
+    /// When the log was told last that a run failed.
+    complained: Mutex<Option<Instant>>,
     /// Another one has taken its place: it says nothing any more.
     is_retired: AtomicBool,
     mailboxes: Vec<Mailbox>,
@@ -71,6 +73,7 @@ impl Upstream {
             places: Arc::new(Semaphore::new(settings.max_concurrent)),
             queued: AtomicUsize::new(0),
             health: Mutex::new(Health { breaker, told: BreakerState::Closed, reason: None }),
+            complained: Mutex::new(None),
             is_retired: AtomicBool::new(false),
             settings: settings.clone(),
             mailboxes,
@@ -85,6 +88,23 @@ impl Upstream {
 
     pub(super) fn retire(&self) {
         self.is_retired.store(true, Ordering::Relaxed);
+    }
+
+    /// A run has failed for good. One a minute is told aloud: what is wrong may stay so.
+    pub(super) fn complain(&self, error: &str) {
+        const EVERY: Duration = Duration::from_secs(60);
+        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        let agent = &self.agent;
+        if complained.is_some_and(|at| at.elapsed() < EVERY) {
+            tracing::debug!(agent, error, "a run failed");
+        } else {
+            *complained = Some(Instant::now());
+            tracing::warn!(
+                agent,
+                error,
+                "a run failed; more of them are told at level debug for a minute"
+            );
+        }
     }
 
     // --- places --------------------------------------------------------------------------------
@@ -236,11 +256,8 @@ impl Call {
     /// It answers: that is all that a probe has to show. A run may take minutes, and others would have to wait
     /// for its end.
     pub(super) fn answers(&mut self) {
-        let mut health = self.upstream.health();
-        if health.breaker.state() != BreakerState::HalfOpen {
-            return;
-        }
-        if let Some(permit) = self.permit.take() {
+        if let Some(permit) = self.permit.take_if(|permit| permit.is_probe()) {
+            let mut health = self.upstream.health();
             health.breaker.end(Instant::now(), permit, CallEnd::Succeeded, entropy());
             self.permit = health.breaker.begin(Instant::now()).ok();
             self.upstream.tell_change(&mut health);

@@ -165,7 +165,8 @@ impl Completion {
                 self.call(at as u64, call)?;
             }
         }
-        if let Some(reason) = choice.finish_reason {
+        // Some write an empty one until there is one.
+        if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
             self.stop = Some(match &*reason {
                 "length" => StopReason::Length,
                 "content_filter" => StopReason::ContentFilter,
@@ -265,10 +266,8 @@ mod tests {
         (told, Ok(completion))
     }
 
-    fn delta(delta: serde_json::Value) -> serde_json::Value {
-        let mut chunk = json!({"id": "x", "choices": [{"index": 0, "finish_reason": null}]});
-        chunk["choices"][0]["delta"] = delta;
-        chunk
+    fn delta(delta: &serde_json::Value) -> serde_json::Value {
+        json!({"id": "x", "choices": [{"index": 0, "delta": delta, "finish_reason": null}]})
     }
 
     fn finish(reason: &str) -> serde_json::Value {
@@ -278,11 +277,11 @@ mod tests {
     #[test]
     fn text_thoughts_usage_and_the_end_are_told() {
         let (told, completion) = read(&[
-            delta(json!({"role": "assistant", "content": ""})),
-            delta(json!({"reasoning_content": "hm"})),
-            delta(json!({"reasoning": "so"})),
-            delta(json!({"content": "Hello"})),
-            delta(json!({"content": " there", "refusal": null})),
+            delta(&json!({"role": "assistant", "content": ""})),
+            delta(&json!({"reasoning_content": "hm"})),
+            delta(&json!({"reasoning": "so"})),
+            delta(&json!({"content": "Hello"})),
+            delta(&json!({"content": " there", "refusal": null})),
             json!({"choices": [{"index": 1, "delta": {"content": "another answer"}}]}),
             finish("length"),
             json!({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2, "x": 1}}),
@@ -302,10 +301,10 @@ mod tests {
     fn tool_calls_are_put_together_from_their_pieces_and_told_once() {
         let call = |index: u64, id: Option<&str>, name: Option<&str>, arguments: &str| json!({"index": index, "id": id, "function": {"name": name, "arguments": arguments}});
         let (told, completion) = read(&[
-            delta(json!({"tool_calls": [call(0, Some("a"), Some("weather"), "")]})),
-            delta(json!({"tool_calls": [call(0, None, None, r#"{"city":"#)]})),
+            delta(&json!({"tool_calls": [call(0, Some("a"), Some("weather"), "")]})),
+            delta(&json!({"tool_calls": [call(0, None, None, r#"{"city":"#)]})),
             delta(
-                json!({"tool_calls": [call(1, None, Some("time"), "{}"), call(0, None, None, r#""Ulm"}"#)]}),
+                &json!({"tool_calls": [call(1, None, Some("time"), "{}"), call(0, None, None, r#""Ulm"}"#)]}),
             ),
             finish("tool_calls"),
             json!("[DONE]"),
@@ -353,13 +352,13 @@ mod tests {
     fn calls_without_end_are_refused() {
         let mut completion = Completion::default();
         let piece = delta(
-            json!({"tool_calls": [{"index": 0, "function": {"arguments": "x".repeat(1000)}}]}),
+            &json!({"tool_calls": [{"index": 0, "function": {"arguments": "x".repeat(1000)}}]}),
         );
         let broken = (0..10_000).find_map(|_| completion.read(&piece.to_string(), |_| {}).err());
         assert_eq!(broken, Some(Broken::TooManyCalls));
         let mut completion = Completion::default();
         let broken = (0..1_000_000).find_map(|index| {
-            let piece = delta(json!({"tool_calls": [{"index": index}]}));
+            let piece = delta(&json!({"tool_calls": [{"index": index}]}));
             completion.read(&piece.to_string(), |_| {}).err()
         });
         assert_eq!(broken, Some(Broken::TooManyCalls));
@@ -367,7 +366,7 @@ mod tests {
 
     #[test]
     fn it_is_not_whole_before_it_says_so() {
-        let (_, completion) = read(&[delta(json!({"content": "half an ans"}))]);
+        let (_, completion) = read(&[delta(&json!({"content": "half an ans"})), finish("")]);
         assert!(!completion.expect("good").is_whole());
     }
 }

@@ -51,19 +51,19 @@ impl hyper::body::Body for Body {
 }
 
 /// Sends a request and tells what comes of it. A failure says whether nothing was told: then the request may
-/// be sent again.
+/// be sent again, and its body is still there.
 pub(super) async fn ask(
     upstream: &Arc<Upstream>,
     mut call: Call,
-    body: Bytes,
+    body: &mut Bytes,
     teller: &Teller<'_>,
 ) -> Result<Outcome, Failed> {
     let (sender, answer) = match send(upstream, body).await {
         Ok(sent) => sent,
         Err(trouble) => return Err(fail(call, upstream, trouble, true)),
     };
-    let mut is_silent = true;
-    let read = read(upstream, answer, &mut call, teller, &mut is_silent).await;
+    let read = read(upstream, answer, &mut call, teller, body).await;
+    let is_silent = !body.is_empty();
     match read {
         Ok((outcome, is_over)) => {
             call.end(CallEnd::Succeeded, None);
@@ -79,7 +79,7 @@ pub(super) async fn ask(
 /// Sends it, on a connection that was used before if there is one, and waits for the head of the answer.
 async fn send(
     upstream: &Upstream,
-    body: Bytes,
+    body: &Bytes,
 ) -> Result<(SendRequest<Body>, Response<Incoming>), Trouble> {
     let times = &upstream.settings.times;
     loop {
@@ -128,13 +128,14 @@ fn request(upstream: &Upstream, body: Bytes) -> Request<Body> {
     request.body(Body(Some(body))).expect("the configuration was checked for what makes a request")
 }
 
-/// Reads an answer; also says whether nothing more comes on its connection.
+/// Reads an answer; also says whether nothing more comes on its connection. With the first thing that is told
+/// the request's body is gone: it is not sent again.
 async fn read(
     upstream: &Upstream,
     answer: Response<Incoming>,
     call: &mut Call,
     teller: &Teller<'_>,
-    is_silent: &mut bool,
+    request: &mut Bytes,
 ) -> Result<(Outcome, bool), Trouble> {
     let settings = &upstream.settings;
     let (head, mut body) = answer.into_parts();
@@ -147,15 +148,20 @@ async fn read(
         let message = completion::error_text(&text);
         return Err(Trouble::Status { status: head.status.as_u16(), message, retry_after: wait });
     }
-    let is_stream = header(CONTENT_TYPE)
-        .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/event-stream"));
+    // What says nothing of itself, or something else, is taken for a stream: it was asked for.
+    let kind = header(CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
+    if kind.starts_with("text/html") {
+        return Err(Trouble::Malformed("it is a web page; is base_url right?".into()));
+    }
     let mut completion = Completion::default();
-    if !is_stream {
+    if kind.starts_with("application/json") {
         let text = whole(&mut body, MAX_WHOLE, first).await?;
         let mut told = Vec::new();
         completion.read(&text, |outcome| told.push(outcome))?;
         call.answers();
-        *is_silent &= told.is_empty();
+        if !told.is_empty() {
+            request.clear();
+        }
         for outcome in told {
             teller.tell(outcome).await;
         }
@@ -163,7 +169,7 @@ async fn read(
     }
     let mut events = Events::new(settings.max_event_bytes);
     loop {
-        let step = if *is_silent { Step::FirstByte } else { Step::Silence };
+        let step = if !request.is_empty() { Step::FirstByte } else { Step::Silence };
         let Some(data) = within(first, step, next(&mut body)).await? else { break };
         first = settings.times.silence;
         let (mut bytes, mut told) = (&*data, Vec::new());
@@ -180,7 +186,7 @@ async fn read(
         }
         // What came before is told in any case.
         if !told.is_empty() {
-            *is_silent = false;
+            request.clear();
             call.answers();
         }
         for outcome in told {

@@ -113,7 +113,7 @@ impl Trouble {
             }
             Self::Malformed(why) => format!("{model} gave an answer that is none: {why}"),
             Self::TooLarge(most) => {
-                format!("{model} sent an event of more than {most} bytes")
+                format!("{model} sent more than {most} bytes at once")
             }
         }
     }
