@@ -99,6 +99,10 @@ ids! {
     TLS_EXPIRED "tls.expired" Error;
     TLS_EXPIRES_SOON "tls.expires-soon" Warning;
     TLS_FAILED "tls.failed" Error;
+    TLS_FILE_EXPIRES_SOON "tls.file-expires-soon" Warning;
+    TLS_FILE_NOT_SHOWN "tls.file-not-shown" Warning;
+    TLS_FILE_OK "tls.file-ok" Ok;
+    TLS_FILE_UNUSABLE "tls.file-unusable" Error;
     TLS_NOT_TLS "tls.not-tls" Error;
     TLS_OK "tls.ok" Ok;
     TLS_UNTRUSTED "tls.untrusted" Error;
