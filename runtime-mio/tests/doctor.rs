@@ -515,3 +515,45 @@ fn text_has_no_colours_where_no_terminal_is_and_one_line_for_each_fix() {
     assert!(text.contains("fix: moorline serve --listen "), "{text}");
     assert!(text.trim_end().ends_with(": 1 errors, 1 warnings"), "{text}");
 }
+
+/// A gateway with TLS by these files.
+fn by_tls(state: &Path) -> support::Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_moorline"));
+    let (cert, key) = (state.join("cert.pem"), state.join("key.pem"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--token", "t", "--state-dir"]).arg(state);
+    command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key);
+    let mut child = command
+        .env("MOORLINE_LOG_LEVEL", "error")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    let stdout = child.stdout.take().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut ready).unwrap();
+    let address = ready.trim().rsplit_once("wss://").expect(&ready).1.split('/').next().unwrap();
+    support::Process { child, address: address.parse().unwrap() }
+}
+
+#[test]
+fn a_certificate_that_was_renewed_and_not_reloaded_is_told() {
+    let state = folder("doctor-tls-file");
+    odd_server::write_certificate(&state, (2051, 1, 1));
+    let gateway = by_tls(&state);
+    let at = |name: &str| state.join(name).display().to_string();
+    write(
+        &state.join("moorline.json5"),
+        &format!("{{tls: {{cert: '{}', key: '{}'}}}}", at("cert.pem"), at("key.pem")),
+    );
+    let url = format!("wss://{}/ws", gateway.address);
+    let (ca, folder) = (at("first.pem"), state.to_str().unwrap());
+    fs::copy(at("cert.pem"), &ca).unwrap();
+    let arguments = [&url, "--token", "t", "--ca", &ca, "--state-dir", folder];
+    let report = diagnose(&arguments);
+    assert!(report.has("tls.file-ok") && report.has("tls.ok"), "{:#}", json!(report.findings));
+    assert!(report.has("login.ok") && !report.has("tls.file-not-shown"));
+    odd_server::write_certificate(&state, (2052, 1, 1));
+    assert_eq!(diagnose(&arguments).find("tls.file-not-shown")["fix"], "moorline reload");
+    fs::write(at("cert.pem"), "damaged").unwrap();
+    assert!(diagnose(&arguments).has("tls.file-unusable"));
+}

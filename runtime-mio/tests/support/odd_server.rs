@@ -7,6 +7,8 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,6 +77,22 @@ fn answer_to(stream: &mut (impl Read + Write), answer: &[u8]) {
     }
     let _ = stream.write_all(answer);
     let _ = stream.flush();
+}
+
+/// Writes a certificate for 127.0.0.1 of its own, and its key, as `cert.pem` and `key.pem`.
+pub fn write_certificate(folder: &Path, (year, month, day): (i32, u8, u8)) {
+    let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_string()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(year, month, day);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let pem = |kind: &str, der: &[u8]| {
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n")
+    };
+    std::fs::write(folder.join("cert.pem"), pem("CERTIFICATE", certificate.der())).unwrap();
+    let path = folder.join("key.pem");
+    std::fs::write(&path, pem("PRIVATE KEY", &key.serialize_der())).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 /// Takes an upgrade on, as a server does that speaks WebSocket.

@@ -1,6 +1,7 @@
 //! `moorline doctor`: what is wrong with a gateway, or with the way to it, and the line that mends it.
 
 mod admission;
+mod certificate_file;
 mod database;
 mod finding;
 mod forwarding;
@@ -13,7 +14,7 @@ mod state_folder;
 mod way;
 
 use crate::cli::Cli;
-use crate::config::Sources;
+use crate::config::{Settings, Sources};
 use crate::dial;
 use crate::failure::Failure;
 use crate::probe::{Course, Target, TargetArgs, Wish};
@@ -58,9 +59,11 @@ pub(crate) struct DoctorArgs {
 
 pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     let mut found = Vec::new();
-    let target = look_around(args, &mut found)?;
+    let (target, settings) = look_around(args, &mut found)?;
     let course = Course::run(&target, Wish::default());
     way::check(&target, &course, &mut found);
+    let compare = |settings| certificate_file::compare(settings, &course);
+    found.extend(settings.as_ref().filter(|_| target.url.is_secure()).and_then(compare));
     if course.answer.as_ref().is_some_and(|answer| answer.status == 101) {
         found.extend(args.origins.iter().map(|origin| admission::origin(&target, origin)));
         found.extend(args.hosts.iter().map(|host| admission::host(&target, host)));
@@ -75,8 +78,12 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     report(args, &target, &found)
 }
 
-/// What this machine says, if the gateway is on it; gives what is to be tried.
-fn look_around(args: &DoctorArgs, found: &mut Vec<Finding>) -> Result<Target, Failure> {
+/// What this machine says, if the gateway is on it; gives what is to be tried, and the settings of a
+/// gateway that is here.
+fn look_around(
+    args: &DoctorArgs,
+    found: &mut Vec<Finding>,
+) -> Result<(Target, Option<Settings>), Failure> {
     let mut flags: Vec<PathBuf> = vec!["moorline".into()];
     for (flag, path) in [("--config", &args.config), ("--state-dir", &args.target.state_dir)] {
         flags.extend(path.iter().flat_map(|path| [flag.into(), path.clone()]));
@@ -87,13 +94,16 @@ fn look_around(args: &DoctorArgs, found: &mut Vec<Finding>) -> Result<Target, Fa
     let settings = loaded.as_ref().map(|loaded| loaded.settings.clone()).unwrap_or_default();
     let text = match &args.url {
         Some(url) => url.clone(),
-        None => format!("ws://{}/ws", serve::reachable(settings.listen())),
+        None => {
+            let scheme = if settings.is_secure() { "wss" } else { "ws" };
+            format!("{scheme}://{}/ws", serve::reachable(settings.listen()))
+        }
     };
     let mut target = Target::new(&text, &args.target)?;
     let addresses = dial::addresses(&target.url).unwrap_or_default();
     let is_local = !addresses.is_empty() && addresses.iter().all(|one| one.ip().is_loopback());
     if args.url.is_some() && !is_local {
-        return Ok(target);
+        return Ok((target, None));
     }
     local::config(&loaded, found);
     found.extend(local::clock());
@@ -111,12 +121,13 @@ fn look_around(args: &DoctorArgs, found: &mut Vec<Finding>) -> Result<Target, Fa
     }
     if let Ok(loaded) = &loaded {
         found.extend(local::files(loaded, pid));
+        certificate_file::check(&loaded.settings, found);
         if let Some(state) = &state {
             local::tokens(loaded, state, found);
         }
     }
     target.state_dir = target.state_dir.or(state);
-    Ok(target)
+    Ok((target, loaded.is_ok().then_some(settings)))
 }
 
 fn report(args: &DoctorArgs, target: &Target, found: &[Finding]) -> Result<ExitCode, Failure> {

@@ -115,6 +115,11 @@ fn read_kept(path: &Path) -> Result<Option<String>, Failure> {
     }
 }
 
+/// The token that was kept in a state folder before the one that holds.
+pub(crate) fn previous_token(path: &Path) -> Option<String> {
+    read_kept(&previous_path(path)).ok().flatten()
+}
+
 /// The token of the gateway whose state folder this is, for a client of it. It is for a gateway of this
 /// machine only: none is given for other addresses.
 pub(crate) fn local_token(path: Option<PathBuf>, addresses: &[SocketAddr]) -> Option<String> {

@@ -61,7 +61,8 @@ pub(super) fn measure(target: &Target, course: &Course, most: Duration) -> Findi
             match held {
                 Held::Silent(silence) => low = low.max(silence),
                 Held::Pinged => pinged = true,
-                Held::Cut(after) => cut = Some(cut.map_or(after, |cut| cut.min(after))),
+                // Who is told that another was cut may be cut just then: the longest is the limit.
+                Held::Cut(after) => cut = cut.max(Some(after)),
                 Held::Dead(after) => {
                     dead = Some(dead.map_or(after, |dead: Duration| dead.min(after)));
                 }

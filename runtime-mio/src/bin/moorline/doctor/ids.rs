@@ -52,11 +52,11 @@ ids! {
     LOGIN_NOT_TRIED "login.not-tried" Info;
     LOGIN_OK "login.ok" Ok;
     LOGIN_REFUSED "login.refused" Error;
-    LOOPS_LOGINS "loops.refused-logins" Warning;
     LOOPS_NONE "loops.none" Ok;
     LOOPS_RECONNECTING "loops.reconnecting" Warning;
-    LOOPS_UNTESTED "loops.untested" Info;
+    LOOPS_LOGINS "loops.refused-logins" Warning;
     LOOPS_UPGRADES "loops.refused-upgrades" Warning;
+    LOOPS_UNTESTED "loops.untested" Info;
     NETWORK_ADDRESS_DEAD "network.address-dead" Warning;
     NETWORK_LOOKUP "network.lookup" Error;
     NETWORK_OK "network.ok" Ok;
@@ -99,6 +99,10 @@ ids! {
     TLS_EXPIRED "tls.expired" Error;
     TLS_EXPIRES_SOON "tls.expires-soon" Warning;
     TLS_FAILED "tls.failed" Error;
+    TLS_FILE_EXPIRES_SOON "tls.file-expires-soon" Warning;
+    TLS_FILE_NOT_SHOWN "tls.file-not-shown" Warning;
+    TLS_FILE_OK "tls.file-ok" Ok;
+    TLS_FILE_UNUSABLE "tls.file-unusable" Error;
     TLS_NOT_TLS "tls.not-tls" Error;
     TLS_OK "tls.ok" Ok;
     TLS_UNTRUSTED "tls.untrusted" Error;

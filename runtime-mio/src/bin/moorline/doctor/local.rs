@@ -50,7 +50,11 @@ pub(super) fn tokens(loaded: &Loaded, state: &Path, found: &mut Vec<Finding>) {
     let kept = state_dir::kept_token(state).ok().flatten().map(|text| NamedSecret::new(&text));
     let configured: Vec<String> = loaded.settings.tokens().map(NamedSecret::shown).collect();
     let taken = match (configured.is_empty(), &kept) {
-        (true, Some(kept)) => vec![kept.shown()],
+        (true, Some(kept)) => {
+            // For a while after a rotation the one before holds, too.
+            let previous = state_dir::previous_token(state).map(|text| NamedSecret::new(&text));
+            std::iter::once(kept.shown()).chain(previous.map(|text| text.shown())).collect()
+        }
         _ => configured,
     };
     if taken.is_empty() {

@@ -105,7 +105,7 @@ fn fix(id: &Id, why: &str) -> String {
     if why.contains("upgrade-required") {
         return "let the proxy pass Upgrade and Connection on (docs/proxies.md)".into();
     }
-    if why.contains("(eof)") || why.contains("keepalive") {
+    if why.contains("(eof)") || why.contains("(truncated)") || why.contains("keepalive") {
         return "moorline doctor URL --measure-idle".into();
     }
     let code = why.split(' ').next().unwrap_or_default();

@@ -15,7 +15,7 @@ const SKEW: Duration = Duration::from_secs(60);
 const SLOW_MS: f64 = 1000.0;
 
 /// Renewals that work happen a month before the end.
-const SOON_DAYS: i64 = 21;
+pub(super) const SOON_DAYS: i64 = 21;
 
 pub(super) fn check(target: &Target, course: &Course, found: &mut Vec<Finding>) {
     network(target, course, found);

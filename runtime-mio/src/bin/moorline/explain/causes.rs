@@ -28,6 +28,15 @@ pub(super) const CAUSES: &[Entry] = &[
         &["moorline doctor URL --measure-idle"],
     ),
     cause(
+        "truncated",
+        "TLS ended without its close_notify.",
+        &[
+            "the client was killed, or its network went away",
+            "somebody on the way cut the connection",
+        ],
+        &["moorline doctor URL --measure-idle"],
+    ),
+    cause(
         "protocol",
         "The client broke RFC 6455.",
         &["a faulty client, or a proxy that alters frames"],

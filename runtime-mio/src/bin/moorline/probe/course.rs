@@ -24,6 +24,8 @@ pub(crate) struct Course {
     /// Addresses that took no connection.
     pub(crate) dead: Vec<(SocketAddr, io::Error)>,
     pub(crate) certificate: Option<Certificate>,
+    /// The certificate itself, as it was shown.
+    pub(crate) shown: Option<Vec<u8>>,
     pub(crate) tls: Option<TlsFailure>,
     /// The head of the answer to the upgrade, whatever it was.
     pub(crate) answer: Option<Answer>,
@@ -207,6 +209,7 @@ impl Course {
                 };
                 let chain = session.peer_certificates().unwrap_or_default();
                 self.certificate = chain.first().and_then(|der| Certificate::parse(der));
+                self.shown = chain.first().map(|der| der.to_vec());
                 let mut about = version.to_string();
                 let mut facts = json!({ "version": version, "chain": chain.len() });
                 if let Some(certificate) = &self.certificate {
