@@ -48,6 +48,9 @@ pub enum Cause<'a> {
     Local(CloseCode),
     /// The transport ended without a Close.
     Eof,
+    /// The transport broke off: TLS without its `close_notify` (RFC 8446 section 6.1), or a record that was
+    /// changed on its way. Anybody between the two ends can have done it.
+    Truncated,
     /// A deadline passed.
     Timeout(Why),
     /// The peer broke RFC 6455.
@@ -86,9 +89,11 @@ impl Cause<'_> {
             Self::Limit(error) => error.close_code(),
             Self::Timeout(why) => why.close_code(),
             Self::SlowReader => CloseCode::POLICY,
-            Self::Eof | Self::Upgrade(_) | Self::Answered(_) | Self::Abandoned => {
-                CloseCode::ABNORMAL
-            }
+            Self::Eof
+            | Self::Truncated
+            | Self::Upgrade(_)
+            | Self::Answered(_)
+            | Self::Abandoned => CloseCode::ABNORMAL,
         }
     }
 
@@ -98,6 +103,7 @@ impl Cause<'_> {
             Self::Peer(..) => "peer",
             Self::Local(_) => "local",
             Self::Eof => "eof",
+            Self::Truncated => "truncated",
             Self::Timeout(why) => why.name(),
             Self::Protocol(_) => "protocol",
             Self::Limit(_) => "limit",
@@ -125,6 +131,7 @@ impl fmt::Display for Cause<'_> {
             Self::Peer(code, reason) => write!(f, "the peer closed with {code}: {reason}"),
             Self::Local(code) => write!(f, "closed here with {code}"),
             Self::Eof => f.write_str("the transport ended without a Close"),
+            Self::Truncated => f.write_str("the transport was cut: its TLS has no end"),
             Self::Timeout(why) => f.write_str(why.reason()),
             Self::Protocol(error) => error.fmt(f),
             Self::Limit(error) => error.fmt(f),

@@ -57,6 +57,15 @@ const ENDINGS: &[Ending] = &[
         |_| closed(Cause::Local(CloseCode::GOING_AWAY)),
     ),
     ("the transport ends", Subject::eof, |_| closed(Cause::Eof)),
+    ("the transport is cut", Subject::truncation, |_| closed(Cause::Truncated)),
+    (
+        "the application closes and the transport is cut",
+        |subject| {
+            subject.outbox().close(CloseCode::GOING_AWAY, "");
+            subject.truncation();
+        },
+        |_| closed(Cause::Local(CloseCode::GOING_AWAY)),
+    ),
     (
         "a rule is broken",
         |subject| subject.hears(0x83, b""),
@@ -442,6 +451,7 @@ fn causes_have_a_code_a_word_and_somebody_who_did_it() {
         Cause::Peer(CloseCode::NORMAL, ""),
         Cause::Local(CloseCode::NORMAL),
         Cause::Eof,
+        Cause::Truncated,
         Cause::Timeout(Why::Handshake),
         Cause::Timeout(Why::Pong),
         Cause::Timeout(Why::Message),
@@ -455,7 +465,7 @@ fn causes_have_a_code_a_word_and_somebody_who_did_it() {
     .iter()
     .map(|cause| cause.name())
     .collect();
-    assert_eq!(words.len(), 12);
+    assert_eq!(words.len(), 13);
     assert_eq!(Cause::Protocol(ProtocolError::InvalidUtf8).close_code(), CloseCode(1007));
     assert_eq!(Cause::SlowReader.close_code(), CloseCode(1008));
     assert_eq!(Cause::Eof.close_code(), CloseCode(1006));

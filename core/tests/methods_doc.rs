@@ -1,7 +1,7 @@
 //! The pages of methods are made from the tables that the gateway uses.
 #![cfg(feature = "gateway")]
 
-use moorline_core::gateway::{methods_markdown, openclaw_methods_markdown};
+use moorline_core::gateway::{host_methods_markdown, methods_markdown, openclaw_methods_markdown};
 
 const INTRODUCTION: &str = "\
 # Methods
@@ -12,10 +12,19 @@ from the table that the gateway uses.
 
 ";
 
+const HOST: &str = "
+## Of the host itself
+
+These are answered only over the socket in the state folder ([admin.md](admin.md)), to who has logged in there without a
+credential, and while the gateway begins and ends, too. Whoever else asks gets `UNAUTHORIZED`, whatever their role.
+
+";
+
 #[test]
 fn the_page_of_methods_is_what_the_table_says() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/methods.md");
-    let wanted = format!("{INTRODUCTION}{}", methods_markdown());
+    let (all, host) = (methods_markdown(), host_methods_markdown());
+    let wanted = format!("{INTRODUCTION}{all}{HOST}{host}");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(path, &wanted).expect("the page can be written");
     }

@@ -20,7 +20,7 @@ impl Client {
     /// # Errors
     /// What the system says of making a poll.
     pub fn new() -> io::Result<Self> {
-        let event_loop = EventLoop::new(None, Arc::new(Limits::default()), usize::MAX)?;
+        let event_loop = EventLoop::new(None, Arc::new(Limits::default()), None, usize::MAX)?;
         event_loop.handle().wake();
         Ok(Self { event_loop })
     }

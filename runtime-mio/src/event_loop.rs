@@ -2,13 +2,18 @@
 
 use crate::handler::{ConnId, Handler};
 use crate::listener::Listener;
+use crate::opening::{Opening, STEPS};
 use crate::slot::{Driven, Shared, Slot};
 use crate::stream::Stream;
+use crate::tls::{TlsBuffers, TlsOptions, TlsStream};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use moorline_core::{
     ClientRequest, CloseCode, Connection, Entropy, Limits, MessageSpare, Outbox, Wheel,
 };
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -123,6 +128,7 @@ pub(crate) struct EventLoop {
     wheel: Wheel,
     shared: Shared,
     limits: Arc<Limits>,
+    tls: Option<TlsOptions>,
     max_connections: usize,
 }
 
@@ -135,6 +141,10 @@ struct Table {
     listed: Vec<usize>,
     opened: u64,
     open: usize,
+    /// Those of them whose handshake is under way.
+    opening: usize,
+    /// Accepted ones, oldest first; some of them are done.
+    handshakes: VecDeque<ConnId>,
 }
 
 /// The connections of a loop, for a handler that wants to reach others than the one it is called for.
@@ -143,6 +153,7 @@ pub struct Connections<'a> {
     table: &'a mut Table,
     poll: &'a Poll,
     limits: &'a mut Arc<Limits>,
+    tls: &'a mut Option<TlsOptions>,
     now: Instant,
 }
 
@@ -166,7 +177,7 @@ impl Connections<'_> {
     pub fn close(&mut self, id: ConnId, code: CloseCode, reason: &str) {
         let now = self.now;
         if let Some(slot) = self.table.list(id) {
-            slot.connection.close(now, code, reason);
+            slot.close(now, code, reason);
         }
     }
 
@@ -187,6 +198,14 @@ impl Connections<'_> {
         queued
     }
 
+    /// Speaks TLS by these options with whoever is accepted from now on. A loop that was made without TLS
+    /// stays without.
+    pub fn set_tls(&mut self, options: TlsOptions) {
+        if let Some(tls) = self.tls {
+            *tls = options;
+        }
+    }
+
     /// The names of all connections, oldest slot first.
     pub fn ids(&self) -> impl Iterator<Item = ConnId> + '_ {
         self.table.slots.iter().flatten().map(|slot| slot.id)
@@ -205,14 +224,43 @@ impl Connections<'_> {
         entropy: Box<dyn Entropy>,
         limits: Arc<Limits>,
     ) -> io::Result<ConnId> {
-        let stream = TcpStream::connect(address)?;
-        // Refused by systems where the socket is not connected yet; it is an optimisation only.
-        let _ = stream.set_nodelay(true);
+        let stream = Stream::Tcp(dial(address)?);
         let connection = Connection::client(request, entropy, limits, self.now);
-        let id = self.table.insert(Stream::Tcp(stream), connection, self.poll, false)?;
+        self.begin(stream, connection)
+    }
+
+    /// As [`Connections::connect`], by TLS with the server `name`. All of it together has the time of the
+    /// opening handshake; [`Handler::handshake_failed`] says what goes wrong with TLS.
+    ///
+    /// # Errors
+    /// As there, and what rustls says of the configuration.
+    pub fn connect_tls(
+        &mut self,
+        address: SocketAddr,
+        name: ServerName<'static>,
+        tls: Arc<ClientConfig>,
+        request: ClientRequest,
+        entropy: Box<dyn Entropy>,
+        limits: Arc<Limits>,
+    ) -> io::Result<ConnId> {
+        let stream = TlsStream::client(dial(address)?, tls, name).map_err(io::Error::other)?;
+        let connection = Connection::client(request, entropy, limits, self.now);
+        self.begin(Stream::Tls(Box::new(stream)), connection)
+    }
+
+    fn begin(&mut self, stream: Stream, connection: Connection) -> io::Result<ConnId> {
+        let opening = stream.is_opening().then(|| Opening::own(self.now, &connection));
+        let id = self.table.insert(stream, connection, opening, self.poll, false)?;
         self.table.list(id);
         Ok(id)
     }
+}
+
+fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    // Refused by systems where the socket is not connected yet; it is an optimisation only.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
 }
 
 impl Table {
@@ -241,6 +289,7 @@ impl Table {
         &mut self,
         mut stream: Stream,
         connection: Connection,
+        opening: Option<Box<Opening>>,
         poll: &Poll,
         writable: bool,
     ) -> io::Result<ConnId> {
@@ -253,10 +302,12 @@ impl Table {
         let id = ConnId(self.opened << SLOT_BITS | index as u64);
         self.opened += 1;
         self.open += 1;
+        self.opening += usize::from(opening.is_some());
         let slot = Slot {
             id,
             stream,
             connection,
+            opening,
             readable: false,
             writable,
             read_closed: false,
@@ -272,10 +323,21 @@ impl Table {
 
     fn remove(&mut self, index: usize) {
         // Dropping the socket takes it out of the poll.
-        if self.slots[index].take().is_some() {
+        if let Some(slot) = self.slots[index].take() {
             self.free.push(index as u32);
             self.open -= 1;
+            self.opening -= usize::from(slot.opening.is_some());
         }
+    }
+
+    /// The accepted connection that has been in its handshake for the longest time.
+    fn oldest_handshake(&mut self) -> Option<ConnId> {
+        while let Some(id) = self.handshakes.pop_front() {
+            if self.get(id).is_some_and(|slot| slot.opening.is_some()) {
+                return Some(id);
+            }
+        }
+        None
     }
 }
 
@@ -287,6 +349,7 @@ impl EventLoop {
     pub(crate) fn new(
         listener: Option<std::net::TcpListener>,
         limits: Arc<Limits>,
+        tls: Option<TlsOptions>,
         max_connections: usize,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
@@ -319,12 +382,15 @@ impl EventLoop {
                 read: vec![0; Connection::READ_BUFFER].into(),
                 spare: Vec::new(),
                 message: MessageSpare::default(),
+                tls: TlsBuffers::default(),
+                handshakes: STEPS,
                 reads: 0,
                 writes: 0,
                 bytes_read: 0,
                 bytes_written: 0,
             },
             limits,
+            tls,
             max_connections,
         })
     }
@@ -341,6 +407,7 @@ impl EventLoop {
         socket.set_nonblocking(true)?;
         let mut listener = Listener::unix(socket);
         listener.register(self.poll.registry(), LOCAL_LISTENER)?;
+        listener.fill_reserve();
         self.local_listener = Some(listener);
         Ok(())
     }
@@ -358,6 +425,7 @@ impl EventLoop {
             // One clock read per turn.
             let now = Instant::now();
             self.handle.shared.began(now);
+            self.shared.handshakes = STEPS;
             for event in &events {
                 self.take_event(now, event, handler);
             }
@@ -368,6 +436,7 @@ impl EventLoop {
                 table: &mut self.table,
                 poll: &self.poll,
                 limits: &mut self.limits,
+                tls: &mut self.tls,
                 now,
             };
             handler.turn(now, &mut connections);
@@ -432,6 +501,10 @@ impl EventLoop {
     }
 
     fn accept(&mut self, now: Instant, handler: &mut impl Handler) {
+        if let Some(listener) = &mut self.local_listener {
+            // Before others take what is free again.
+            listener.fill_reserve();
+        }
         let local_max = self.max_connections.saturating_add(LOCAL_RESERVE);
         let listeners =
             [(&mut self.listener, self.max_connections), (&mut self.local_listener, local_max)];
@@ -445,18 +518,43 @@ impl EventLoop {
             }
             let mut failure = None;
             let (table, poll, limits) = (&mut self.table, &self.poll, &self.limits);
+            let tls = self.tls.as_ref();
             let mut opened = |stream: Stream, peer| {
+                let stream = tls.into_iter().fold(stream, Stream::secured);
+                let opening = tls
+                    .filter(|_| stream.is_opening())
+                    .map(|tls| Opening::accepted(now, peer, limits, tls));
+                let is_open = opening.is_none();
                 let connection = Connection::server(limits.clone(), now);
-                if let Ok(id) = table.insert(stream, connection, poll, true) {
+                if let Ok(id) = table.insert(stream, connection, opening, poll, true) {
                     // Its handshake deadline must be armed.
                     table.list(id);
-                    handler.opened(now, id, peer);
+                    if is_open {
+                        handler.opened(now, id, peer);
+                    } else {
+                        table.handshakes.push_back(id);
+                    }
                 }
             };
             listener.accept(now, &mut opened, |error| failure = Some(error));
             if let Some(error) = failure {
                 handler.accept_failed(&error);
             }
+        }
+        self.crowd_out(now, handler);
+    }
+
+    /// Ends the oldest handshakes, where there are more than there may be.
+    fn crowd_out(&mut self, now: Instant, handler: &mut impl Handler) {
+        let Some(most) = self.tls.as_ref().map(|tls| tls.handshakes) else { return };
+        while self.table.opening > most {
+            let Some(id) = self.table.oldest_handshake() else { return };
+            if let Some(slot) = self.table.get(id) {
+                slot.crowd_out(now, handler);
+                self.table.opening -= 1;
+            }
+            self.wheel.disarm(index(id));
+            self.table.remove(index(id));
         }
     }
 
@@ -484,13 +582,18 @@ impl EventLoop {
 
     fn drive(&mut self, now: Instant, index: usize, handler: &mut impl Handler) {
         let Some(Some(slot)) = self.table.slots.get_mut(index) else { return };
+        let was_opening = slot.opening.is_some();
         let driven = slot.drive(now, &mut self.shared, handler);
+        let wake_at = slot.wake_at();
+        if was_opening && slot.opening.is_none() {
+            self.table.opening -= 1;
+        }
         if driven == Driven::Done {
             self.wheel.disarm(index);
             self.table.remove(index);
             return;
         }
-        if let Some(at) = slot.connection.wants().wake_at {
+        if let Some(at) = wake_at {
             self.wheel.arm(index, at);
         }
         if driven == Driven::Again {

@@ -1,6 +1,6 @@
 //! What an application gives to a loop.
 
-use crate::{Connections, Peer};
+use crate::{Connections, Peer, TlsFailure};
 use moorline_core::{Event, Outbox};
 use std::io;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ pub struct ConnId(pub u64);
 /// block: what is slow belongs to another thread that sends back a message and
 /// [wakes](crate::Handle::wake) the loop.
 pub trait Handler {
-    /// A connection was accepted from `peer`. Connections that the application opens itself are not
+    /// A connection was accepted from `peer`, and its TLS handshake is done if there is one. Connections that the application opens itself are not
     /// announced: [`Connections::connect`] has given their id already.
     fn opened(&mut self, now: Instant, id: ConnId, peer: Peer) {
         let _ = (now, id, peer);
@@ -61,6 +61,18 @@ pub trait Handler {
     /// away`. Asked in every turn after [`Handler::stopping`].
     fn may_stop(&self) -> bool {
         true
+    }
+
+    /// A TLS handshake came to nothing. Of an accepted connection, with its `peer`, nothing else is told; of
+    /// one that the application opens itself, [`Event::Closed`] follows.
+    fn handshake_failed(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        peer: Option<Peer>,
+        failure: &TlsFailure,
+    ) {
+        let _ = (now, id, peer, failure);
     }
 
     /// A connection could not be accepted; the loop tries again after a pause.

@@ -36,14 +36,18 @@ mod entropy;
 mod event_loop;
 mod handler;
 mod listener;
+mod opening;
 mod server;
 mod slot;
 mod stream;
+mod tls;
 
 pub use client::Client;
 pub use entropy::OsEntropy;
 pub use event_loop::{Connections, Counters, Handle, Queued};
 pub use handler::{ConnId, Handler};
 pub use listener::bind;
+pub use rustls;
 pub use server::{Server, ServerOptions};
 pub use stream::Peer;
+pub use tls::{TlsFailure, TlsOptions};

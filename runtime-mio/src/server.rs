@@ -3,6 +3,7 @@
 use crate::event_loop::{EventLoop, Handle};
 use crate::handler::Handler;
 use crate::listener::bind;
+use crate::tls::TlsOptions;
 use moorline_core::Limits;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -20,11 +21,13 @@ pub struct ServerOptions {
     pub max_connections: usize,
     /// What a peer may cost.
     pub limits: Limits,
+    /// TLS for whoever comes over the network. Default none.
+    pub tls: Option<TlsOptions>,
 }
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self { loops: 1, max_connections: 100_000, limits: Limits::default() }
+        Self { loops: 1, max_connections: 100_000, limits: Limits::default(), tls: None }
     }
 }
 
@@ -66,7 +69,14 @@ impl Server {
         let limits = Arc::new(options.limits);
         let loops = listeners
             .into_iter()
-            .map(|listener| EventLoop::new(Some(listener), limits.clone(), options.max_connections))
+            .map(|listener| {
+                EventLoop::new(
+                    Some(listener),
+                    limits.clone(),
+                    options.tls.clone(),
+                    options.max_connections,
+                )
+            })
             .collect::<io::Result<_>>()?;
         Ok(Self { address, loops })
     }

@@ -1,13 +1,15 @@
 //! One connection with its socket: the adapter's whole skeleton.
 
 use crate::handler::{ConnId, Handler};
-use crate::stream::Stream;
-use moorline_core::{Connection, End, MessageSpare, Turn};
-use std::io::{self, IoSlice};
+use crate::opening::Opening;
+use crate::stream::{Received, Stream, Written};
+use crate::tls::TlsBuffers;
+use moorline_core::{CloseCode, Connection, End, MessageSpare, Turn};
+use std::io::IoSlice;
 use std::time::Instant;
 
 /// Calls of the core per connection and turn of the loop: then the others have theirs.
-const CALLS: usize = 4;
+pub(crate) const CALLS: usize = 4;
 
 /// Slices of one vectored write.
 const SLICES: usize = 32;
@@ -17,6 +19,8 @@ pub(crate) struct Slot {
     pub(crate) id: ConnId,
     pub(crate) stream: Stream,
     pub(crate) connection: Connection,
+    /// The stream carries nothing yet, and the connection has not begun.
+    pub(crate) opening: Option<Box<Opening>>,
     /// The kernel may have bytes: edge-triggered readiness is told only once, and must be remembered
     /// while the connection does not want to read.
     pub(crate) readable: bool,
@@ -49,6 +53,9 @@ pub(crate) struct Shared {
     pub(crate) spare: Vec<u8>,
     /// Lent to the connection that collects a message.
     pub(crate) message: MessageSpare,
+    pub(crate) tls: TlsBuffers,
+    /// Steps of handshakes that may still be made in this turn of the loop.
+    pub(crate) handshakes: usize,
     pub(crate) reads: u64,
     pub(crate) writes: u64,
     pub(crate) bytes_read: u64,
@@ -64,6 +71,11 @@ impl Slot {
         shared: &mut Shared,
         handler: &mut impl Handler,
     ) -> Driven {
+        if self.opening.is_some()
+            && let Some(driven) = self.open(now, shared, handler)
+        {
+            return driven;
+        }
         let mut calls = CALLS;
         loop {
             self.flush(now, shared, handler);
@@ -73,10 +85,15 @@ impl Slot {
                 End::ShutdownWrite => {
                     if !std::mem::replace(&mut self.shut, true) {
                         // It fails when the peer is gone, which the next read tells.
-                        let _ = self.stream.shutdown_write();
+                        let _ = self.stream.shutdown_write(&mut shared.tls);
                     }
                 }
-                End::Drop => return Driven::Done,
+                End::Drop => {
+                    if !self.shut {
+                        self.stream.farewell(&mut shared.tls);
+                    }
+                    return Driven::Done;
+                }
             }
             let is_due = wants.wake_at.is_some_and(|at| at <= now);
             if !(is_due || wants.read && self.readable) {
@@ -94,64 +111,83 @@ impl Slot {
         }
     }
 
+    /// When it must be driven at the latest.
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
+        match &self.opening {
+            Some(opening) => Some(opening.until()),
+            None => self.connection.wants().wake_at,
+        }
+    }
+
+    /// Closes the connection, whatever its state.
+    pub(crate) fn close(&mut self, now: Instant, code: CloseCode, reason: &str) {
+        self.connection.close(now, code, reason);
+        if let Some(opening) = &mut self.opening {
+            opening.give_up(now);
+        }
+    }
+
     /// The deadline has passed.
-    fn expire(&mut self, now: Instant, shared: &mut Shared, handler: &mut impl Handler) {
+    pub(crate) fn expire(&mut self, now: Instant, shared: &mut Shared, handler: &mut impl Handler) {
         self.connection.outbox(now).lend(&mut shared.spare);
         drain(now, self.id, self.connection.handle_deadline(now), handler);
     }
 
-    /// The socket failed or ended.
-    fn end_of_file(&mut self, now: Instant, handler: &mut impl Handler) {
+    /// The socket failed or ended; `cut` where that was not announced as it should be.
+    pub(crate) fn end(&mut self, now: Instant, cut: bool, handler: &mut impl Handler) {
         self.readable = false;
-        drain(now, self.id, self.connection.handle_eof(now), handler);
+        let turn = match cut {
+            true => self.connection.handle_truncation(now),
+            false => self.connection.handle_eof(now),
+        };
+        drain(now, self.id, turn, handler);
     }
 
     fn read(&mut self, now: Instant, shared: &mut Shared, handler: &mut impl Handler) {
         shared.reads += 1;
-        match self.stream.read(&mut shared.read) {
-            Ok(0) => self.end_of_file(now, handler),
-            Ok(count) => {
+        match self.stream.read(&mut shared.read, &mut shared.tls) {
+            Received::Bytes { count, more } => {
                 shared.bytes_read += count as u64;
-                // A short read has emptied the kernel's buffer, unless an end of file waits.
-                self.readable = count == shared.read.len() || self.read_closed;
+                // An end of file may wait behind what emptied the kernel's buffer.
+                self.readable = more || self.read_closed;
                 handler.received(now);
                 self.connection.outbox(now).lend(&mut shared.spare);
                 let bytes = &mut shared.read[..count];
                 let turn = self.connection.receive_with(now, bytes, &mut shared.message);
                 drain(now, self.id, turn, handler);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => self.end_of_file(now, handler),
+            Received::Nothing { more } => self.readable = more || self.read_closed,
+            Received::Blocked => self.readable = false,
+            Received::End => self.end(now, false, handler),
+            Received::Broken(_) => self.end(now, true, handler),
         }
     }
 
     /// One vectored write per turn, unless the kernel takes all of it and there is more.
     fn flush(&mut self, now: Instant, shared: &mut Shared, handler: &mut impl Handler) {
-        while self.writable && !self.connection.outbox(now).is_empty() {
+        while self.writable
+            && (!self.connection.outbox(now).is_empty() || self.stream.has_pending())
+        {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = self.connection.outbox(now).slices(&mut slices);
-            let offered: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
             shared.writes += 1;
-            match self.stream.write_vectored(&slices[..filled]) {
-                Ok(count) => {
+            match self.stream.write_vectored(&slices[..filled], &mut shared.tls) {
+                Ok(Written { count, all }) => {
                     shared.bytes_written += count as u64;
-                    self.writable = count == offered;
+                    self.writable = all;
                     let outbox = self.connection.outbox(now);
-                    outbox.written(now, count);
-                    if outbox.is_empty() && (outbox.is_open() || outbox.wants_body()) {
-                        handler.flushed(now, self.id, outbox);
+                    if filled > 0 && (count > 0 || !all) {
+                        outbox.written(now, count);
+                        if outbox.is_empty() && (outbox.is_open() || outbox.wants_body()) {
+                            handler.flushed(now, self.id, outbox);
+                        }
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.writable = false;
-                    self.connection.outbox(now).written(now, 0);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => {
                     // Whatever the peer sent before it left is of no use without an answer.
-                    self.end_of_file(now, handler);
-                    self.end_of_file(now, handler);
+                    let cut = self.stream.announces_end();
+                    self.end(now, cut, handler);
+                    self.end(now, cut, handler);
                     self.writable = false;
                 }
             }

@@ -1,5 +1,6 @@
 //! A connection's byte stream, whatever it runs over, and who is at its other end.
 
+use crate::tls::{TlsBuffers, TlsFailure, TlsOptions, TlsStream};
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
@@ -32,31 +33,117 @@ impl fmt::Display for Peer {
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
+}
+
+/// What came of reading.
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// So many bytes; there may be more.
+    Bytes { count: usize, more: bool },
+    /// Nothing for the connection, but there may be more.
+    Nothing { more: bool },
+    /// Nothing: the kernel tells when there is more.
+    Blocked,
+    /// The peer has ended its side, or the socket failed where these cannot be told apart.
+    End,
+    /// The stream broke off.
+    Broken(TlsFailure),
+}
+
+/// What came of writing.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// Bytes of the slices that were taken.
+    pub(crate) count: usize,
+    /// More would be taken, as far as is known; else the kernel tells when.
+    pub(crate) all: bool,
 }
 
 impl Stream {
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Before it is dropped: what can be said of the end is said, where dropping it does not.
+    pub(crate) fn farewell(&mut self, buffers: &mut TlsBuffers) {
+        if let Self::Tls(stream) = self {
+            // The peer may be gone.
+            let _ = stream.shutdown_write(buffers);
+        }
+    }
+
+    /// What an accepted stream becomes where TLS is spoken; processes of this machine need none.
+    pub(crate) fn secured(self, options: &TlsOptions) -> Self {
         match self {
-            Self::Tcp(stream) => stream.read(buffer),
-            Self::Unix(stream) => stream.read(buffer),
+            Self::Tcp(socket) => {
+                Self::Tls(Box::new(TlsStream::server(socket, options.config.clone())))
+            }
+            other => other,
+        }
+    }
+
+    /// It carries nothing yet: reads and writes without bytes bring it on.
+    pub(crate) fn is_opening(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.is_opening())
+    }
+
+    /// There is something to write, whatever the connection has.
+    pub(crate) fn has_pending(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.has_pending())
+    }
+
+    /// An end that the peer did not announce is a cut.
+    pub(crate) fn announces_end(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    pub(crate) fn read(&mut self, room: &mut [u8], buffers: &mut TlsBuffers) -> Received {
+        let read = match self {
+            Self::Tcp(stream) => stream.read(room),
+            Self::Unix(stream) => stream.read(room),
+            Self::Tls(stream) => return stream.read(room, buffers),
+        };
+        match read {
+            Ok(0) => Received::End,
+            // A short read has emptied the kernel's buffer.
+            Ok(count) => Received::Bytes { count, more: count == room.len() },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Received::Blocked,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                Received::Nothing { more: true }
+            }
+            Err(_) => Received::End,
         }
     }
 
     /// Writes what fits, in this order. One slice costs a plain `write`.
-    pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match (self, slices) {
+    pub(crate) fn write_vectored(
+        &mut self,
+        slices: &[IoSlice<'_>],
+        buffers: &mut TlsBuffers,
+    ) -> io::Result<Written> {
+        let written = match (self, slices) {
+            (Self::Tls(stream), slices) => return stream.write_vectored(slices, buffers),
             (Self::Tcp(stream), [one]) => stream.write(one),
             (Self::Tcp(stream), many) => stream.write_vectored(many),
             (Self::Unix(stream), [one]) => stream.write(one),
             (Self::Unix(stream), many) => stream.write_vectored(many),
+        };
+        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        match written {
+            Ok(count) => Ok(Written { count, all: count == offered }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Ok(Written { count: 0, all: false })
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                Ok(Written { count: 0, all: true })
+            }
+            Err(error) => Err(error),
         }
     }
 
     /// Ends the write side; the peer reads to the end of what was written.
-    pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
+    pub(crate) fn shutdown_write(&mut self, buffers: &mut TlsBuffers) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Self::Tls(stream) => stream.shutdown_write(buffers),
         }
     }
 
@@ -64,6 +151,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream,
             Self::Unix(stream) => stream,
+            Self::Tls(stream) => stream.socket(),
         }
     }
 }

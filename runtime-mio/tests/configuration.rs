@@ -222,7 +222,7 @@ fn good_and_bad_files_are_reloaded_while_clients_talk() {
 
     // The file gone is as bad.
     fs::remove_file(&file).unwrap();
-    assert!(gateway.refuse_to_reload().ends_with("moorline.json5 is gone"));
+    assert!(gateway.refuse_to_reload().ends_with("moorline.json5: it is gone"));
 
     // What needs a restart is named; the level changes without.
     write(&file, &good("'first', 'second'", "", "log: { level: 'debug' }"));

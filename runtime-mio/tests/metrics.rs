@@ -192,6 +192,8 @@ fn what_happens_is_counted() {
         ("moorline_runs_started_total{agent=\"echo\"}", 1.0),
         ("moorline_uploads_total", 1.0),
         ("moorline_uploaded_bytes_total", 3.0),
+        ("moorline_kept_files", 1.0),
+        ("moorline_kept_bytes", 3.0),
         ("moorline_store_work_duration_seconds_count", 1.0),
         ("moorline_messages_total{direction=\"in\"}", 5.0),
         ("moorline_received_frames_total", 5.0),

@@ -117,6 +117,7 @@ impl From<Cause<'_>> for Closed {
             Cause::Answered(status) => (Cause::Answered(status), ""),
             Cause::SlowReader => (Cause::SlowReader, ""),
             Cause::Abandoned => (Cause::Abandoned, ""),
+            Cause::Truncated => (Cause::Truncated, ""),
             // Eof, and what a later core may add: the transport is gone either way.
             _ => (Cause::Eof, ""),
         };

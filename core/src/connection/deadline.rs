@@ -3,7 +3,7 @@
 
 use super::Connection;
 use super::outbox::{Outbox, Ping};
-use super::state::{Receiving, Sending};
+use super::state::{Receiving, Sending, TransportEnd};
 use crate::error::UpgradeError;
 use crate::event::{Cause, Why};
 use crate::upgrade::write_timeout;
@@ -38,7 +38,8 @@ impl Connection {
             }
             (Receiving::Body, Sending::Handshake) => self.body_deadline(),
             (Receiving::Answer, Sending::Handshake) => {
-                at(since, limits.body_silence, Why::Handshake)
+                let within = self.outbox.awaited().unwrap_or(limits.body_silence);
+                at(since, within, Why::Handshake)
             }
             (_, Sending::Handshake) => at(since, limits.handshake_within, Why::Handshake),
             (_, Sending::Open) => self.open_deadline(),
@@ -139,7 +140,7 @@ impl Connection {
             }
             // The answer is known; only its body has no end. The turn hands out what has come.
             Receiving::Refusal => {
-                self.eof = true;
+                self.ended = Some(TransportEnd::Eof);
                 None
             }
             _ => {

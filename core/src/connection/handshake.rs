@@ -131,7 +131,7 @@ impl Turn<'_> {
         let Some(handshake) = &mut connection.handshake else { return Step::Idle };
         let Some(refusal) = handshake.refusal else { return Step::Idle };
         self.at += handshake.take(&self.input[self.at..], refusal.body.1);
-        if handshake.bytes.len() < refusal.body.1 && !connection.eof {
+        if handshake.bytes.len() < refusal.body.1 && !connection.is_ended() {
             return Step::Idle;
         }
         connection.receiving = Receiving::Refused;

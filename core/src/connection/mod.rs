@@ -24,7 +24,7 @@ use crate::frame::{CloseCode, MAX_CONTROL, MAX_HEADER, Opcode};
 use crate::limits::Limits;
 use crate::upgrade::{Accept, ClientRequest, Response, extension_offer};
 use handshake::Handshake;
-use state::{Receiving, Sending};
+use state::{Receiving, Sending, TransportEnd};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -42,7 +42,7 @@ pub struct Connection {
     /// The closing handshake was completed by both sides.
     clean: bool,
     /// The transport has ended; nothing more will be read.
-    eof: bool,
+    ended: Option<TransportEnd>,
     /// Between the first and the last frame of a message; `message` then holds its buffer.
     message_open: bool,
     /// The application was told Closed.
@@ -136,7 +136,7 @@ impl Connection {
             receiving,
             in_turn: false,
             clean: false,
-            eof: false,
+            ended: None,
             message_open: false,
             told: false,
             spread: 0,
@@ -177,7 +177,16 @@ impl Connection {
     /// The transport ended, by an end of file or an error. Nothing more will be received.
     pub fn handle_eof(&mut self, now: Instant) -> Turn<'_> {
         self.outbox.now = now;
-        let cause = if self.in_turn { None } else { self.end_of_file() };
+        let cause = if self.in_turn { None } else { self.end_transport(TransportEnd::Eof) };
+        Turn::new(self, now, &mut [], cause)
+    }
+
+    /// As [`Connection::handle_eof`], for a transport that can tell that it was cut, such as TLS that ends
+    /// without a `close_notify`: where nothing else explains the end, its cause is
+    /// [`Cause::Truncated`](crate::Cause::Truncated).
+    pub fn handle_truncation(&mut self, now: Instant) -> Turn<'_> {
+        self.outbox.now = now;
+        let cause = if self.in_turn { None } else { self.end_transport(TransportEnd::Truncated) };
         Turn::new(self, now, &mut [], cause)
     }
 
@@ -237,11 +246,12 @@ impl Connection {
     #[inline]
     pub fn wants(&self) -> Wants {
         Wants {
-            read: !self.eof
+            read: !self.is_ended()
                 && match self.receiving {
                     Receiving::Dead => false,
-                    Receiving::Request | Receiving::Answer => {
-                        self.outbox.sending != Sending::Handshake
+                    Receiving::Request => self.outbox.sending != Sending::Handshake,
+                    Receiving::Answer => {
+                        self.outbox.sending != Sending::Handshake || self.outbox.awaited().is_some()
                     }
                     Receiving::Body => !self.outbox.holds_body(),
                     Receiving::Discard => true,

@@ -10,6 +10,7 @@
 //!   Handshake -> Responding -> Answered: an answer in pieces, until the last has left
 //!
 //!   Open -> GivenUp: the peer reads too slowly; its Close passes what is queued
+//!   Responding -> GivenUp: the same; the answer is cut off
 //!
 //!   Discard   the application was told Closed; input is read to the end of file and thrown away,
 //!             so that the kernel does not reset the connection under our last bytes
@@ -43,6 +44,15 @@ pub(super) enum Receiving {
     Discard,
     /// Nothing more.
     Dead,
+}
+
+/// How a transport ends.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub(super) enum TransportEnd {
+    /// By an end of file, or an error where nothing tells these apart.
+    Eof,
+    /// Without the end that it should have had.
+    Truncated,
 }
 
 /// What the sending half may send.
@@ -86,16 +96,29 @@ impl Connection {
             (_, Sending::Handshake | Sending::Responding | Sending::Open) => End::Stay,
             // The peer's Close is awaited.
             (Receiving::Frames, _) => End::Stay,
-            _ if self.eof && self.told => End::Drop,
+            _ if self.is_ended() && self.told => End::Drop,
             // RFC 6455 section 7.1.1: after a clean close the server ends the transport first.
             _ if self.clean && self.outbox.is_client() => End::Stay,
             _ => End::ShutdownWrite,
         }
     }
 
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// How the transport ended.
+    pub(super) fn transport_cause(&self) -> Cause<'static> {
+        match self.ended {
+            Some(TransportEnd::Truncated) => Cause::Truncated,
+            _ => Cause::Eof,
+        }
+    }
+
     /// The transport has ended; gives what the application must be told now.
-    pub(super) fn end_of_file(&mut self) -> Option<Cause<'static>> {
-        let again = std::mem::replace(&mut self.eof, true);
+    pub(super) fn end_transport(&mut self, end: TransportEnd) -> Option<Cause<'static>> {
+        let again = self.ended.is_some();
+        self.ended.get_or_insert(end);
         match (self.receiving, self.outbox.sending) {
             (Receiving::Dead | Receiving::Discard, _) => {
                 if again {
@@ -104,8 +127,12 @@ impl Connection {
                 None
             }
             // Half-closed: the answer still has somebody to read it.
-            (Receiving::Request | Receiving::Answer, Sending::Handshake) if !again => None,
-            (_, Sending::Responding) if !again => None,
+            (Receiving::Request | Receiving::Answer, Sending::Handshake)
+                if !again && self.outbox.awaited().is_none() =>
+            {
+                None
+            }
+            (_, Sending::Responding) if !again && self.outbox.awaited().is_none() => None,
             (
                 Receiving::Request | Receiving::Body | Receiving::Answer,
                 Sending::Answered(status),
@@ -125,7 +152,7 @@ impl Connection {
             }
             _ => {
                 self.to_dead();
-                Some(Cause::Eof)
+                Some(self.transport_cause())
             }
         }
     }
@@ -133,7 +160,7 @@ impl Connection {
     /// The peer had ended its half before the application answered: the answer leaves, but nothing
     /// will arrive any more that could bring the application its Closed. The next turn does.
     pub(super) fn is_owed_closed(&self) -> bool {
-        self.eof
+        self.is_ended()
             && !self.told
             && !matches!(self.outbox.sending, Sending::Handshake | Sending::Responding)
     }

@@ -264,15 +264,15 @@ impl<'a> Turn<'a> {
                 connection.to_frames();
                 Step::Next
             }
-            (Receiving::Head, Sending::Closing(code)) if connection.eof => {
+            (Receiving::Head, Sending::Closing(code)) if connection.is_ended() => {
                 connection.to_discard();
                 Step::Closed(Cause::Local(code))
             }
-            (Receiving::Frames, sending) if connection.eof => {
+            (Receiving::Frames, sending) if connection.is_ended() => {
                 connection.to_dead();
                 Step::Closed(match sending {
                     Sending::Closing(code) => Cause::Local(code),
-                    _ => Cause::Eof,
+                    _ => connection.transport_cause(),
                 })
             }
             (
@@ -297,6 +297,10 @@ impl<'a> Turn<'a> {
                 let status = connection.refusal().map_or(0, |refusal| refusal.status);
                 connection.to_dead();
                 Step::Closed(Cause::Upgrade(UpgradeError::Status(status)))
+            }
+            (Receiving::Request | Receiving::Body | Receiving::Answer, Sending::GivenUp) => {
+                connection.to_dead();
+                Step::Closed(Cause::SlowReader)
             }
             (Receiving::Frames, Sending::GivenUp) => {
                 connection.to_discard();

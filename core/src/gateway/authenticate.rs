@@ -104,7 +104,7 @@ impl Gateway {
             }
             None => (None, Source::Nowhere),
         };
-        if offered.is_none() && !self.config.is_open() {
+        if offered.is_none() && !self.config.is_open() && !self.is_local(id) {
             let sender_id = params.text("sender_id")?;
             if let Some(way) = self.by_sender(now, id, sender_id.as_deref(), &user)? {
                 return Ok(way);
@@ -169,6 +169,11 @@ impl Gateway {
         let Some(peer) = self.conns.get(&id).map(|conn| conn.peer) else {
             return Err(Refusal::new(Code::Internal, "the connection is gone"));
         };
+        if offered.is_none() && self.is_local(id) {
+            let login = self.login_of_host();
+            self.note_login(id, &login, source);
+            return Ok(login);
+        }
         if self.config.is_open() {
             let by_key = offered.and_then(|offered| self.prove(now, &offered, user).ok());
             let login = by_key.unwrap_or_else(|| Login {
@@ -336,11 +341,11 @@ impl Gateway {
 
     /// Whom a wrong credential of this connection is counted to, and whether they are never locked out:
     /// nobody is locked out of their own machine by a retry loop. Pages in a browser on it are: they
-    /// may be anybody's.
+    /// may be anybody's, and reach no local socket.
     pub(super) fn guesser(&self, id: ConnId) -> Option<(Guesser, bool)> {
         let conn = self.conns.get(&id)?;
-        let here = conn.peer.ip().to_canonical().is_loopback();
-        let page_here = here && conn.from_page;
+        let here = conn.local || conn.peer.ip().to_canonical().is_loopback();
+        let page_here = here && conn.from_page && !conn.local;
         Some((Guesser { address: conn.address, page_here }, here && !page_here))
     }
 

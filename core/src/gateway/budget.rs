@@ -179,7 +179,7 @@ impl Budget {
 impl Gateway {
     /// From now on the connection takes one of the places before login, or none.
     pub(super) fn set_budgeted(&mut self, id: ConnId, budgeted: bool) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(&id).filter(|conn| !conn.local) else { return };
         if std::mem::replace(&mut conn.budgeted, budgeted) == budgeted {
             return;
         }

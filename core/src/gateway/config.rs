@@ -86,6 +86,9 @@ pub struct GatewayConfig {
     /// Where the listener is bound. On a loopback address no token is needed and the Host header is
     /// checked (DNS rebinding); anywhere else a token must be configured.
     pub listen: SocketAddr,
+    /// Whether the listener speaks TLS: then a page of the gateway's own host is `https`, and one of
+    /// `http` is somebody else's. Default false: a proxy in front may speak TLS, so either may be its own.
+    pub secure: bool,
     /// Valid tokens. More than one: the old and the new during a rotation, or different roles.
     pub tokens: Vec<Token>,
     /// Whose JWTs are believed. Default none.
@@ -135,6 +138,11 @@ pub struct GatewayConfig {
     /// Whether `chat.send` to a session key that does not exist creates it for the caller, as the
     /// base dialect does, instead of answering `NOT_FOUND`. Default false: a mistyped key is told.
     pub create_sessions_on_send: bool,
+    /// Bytes of the body of a request for a completion (`POST /v1/chat/completions`), which tells a whole
+    /// conversation. Default 4 MiB: about a million tokens, more than models read. Higher: that much
+    /// memory per request, of which [`Bounds::user_bytes`] has place for few; lower: long conversations
+    /// get 413.
+    pub max_request_bytes: usize,
     /// Bytes of an uploaded file. Default 50 MiB, as in the base dialect. Higher: disk, and places held
     /// for longer.
     pub max_upload_bytes: usize,
@@ -285,6 +293,7 @@ impl GatewayConfig {
     pub fn new(listen: SocketAddr) -> Self {
         Self {
             listen,
+            secure: false,
             tokens: Vec::new(),
             jwt: Vec::new(),
             pairing: false,
@@ -300,6 +309,7 @@ impl GatewayConfig {
             rate_limit_rpm: 0,
             max_message_chars: 32_000,
             create_sessions_on_send: false,
+            max_request_bytes: 4 * 1024 * 1024,
             max_upload_bytes: 50 * 1024 * 1024,
             pages: &[],
             site: None,

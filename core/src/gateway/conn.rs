@@ -39,11 +39,13 @@ pub(super) struct Conn {
     /// Its other end; behind a trusted proxy the client that the proxy names.
     pub(super) peer: SocketAddr,
     pub(super) address: Address,
+    /// It came over a socket that only the host itself can reach.
+    pub(super) local: bool,
     pub(super) since: Instant,
     pub(super) since_ms: u64,
     /// It counts as not logged in.
     pub(super) budgeted: bool,
-    /// The upgrade was accepted.
+    /// The upgrade was accepted, and it counts as one of the connections.
     pub(super) accepted: bool,
     /// The WebSocket is open: it has its place among the connections.
     pub(super) open: bool,
@@ -101,6 +103,7 @@ impl Conn {
         Self {
             peer,
             address: Address::of(peer.ip()),
+            local: false,
             since: now,
             since_ms: ms,
             budgeted: false,
@@ -137,6 +140,7 @@ impl Conn {
 
     /// Whether it comes from this host, and nobody says that it was passed on.
     pub(super) fn is_direct(&self) -> bool {
-        self.peer.ip().to_canonical().is_loopback() && !self.forwarded && !self.from_page
+        let here = self.peer.ip().to_canonical().is_loopback();
+        self.local || here && !self.forwarded && !self.from_page
     }
 }

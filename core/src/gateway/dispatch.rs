@@ -4,12 +4,14 @@ use super::Gateway;
 use super::bus::{BusMessage, Route, shutting_down};
 use super::conn::ConnId;
 use super::fact::Fact;
+use super::host;
 use super::intake::Request;
 use super::json::Object;
 use super::methods::{self, Handler, Method};
 use super::openclaw::{self, Then};
 use super::params::Params;
 use super::principal::{Authenticated, Principal, Role};
+use super::proof::Proof;
 use super::rate::{MISTAKE, Payers};
 use super::refusal::{Code, Refusal, SOON, cut};
 use super::retained::ENTRY;
@@ -43,6 +45,7 @@ impl Gateway {
         self.log_out(cx, id, keep);
         self.disarm_connect(id);
         self.drop_upload(cx, id);
+        self.drop_completion(cx, id);
         self.downloads.remove(&id);
         self.set_budgeted(id, false);
         let Some(conn) = self.conns.remove(&id) else { return };
@@ -128,7 +131,8 @@ impl Gateway {
             self.refuse_frame(cx, id, &request.id, &refusal);
             return self.strike(cx, id, "too many invalid frames");
         }
-        let Some(method) = methods::find(&request.method) else {
+        let method = methods::find(&request.method).or_else(|| host::find(&request.method));
+        let Some(method) = method else {
             self.tally.unknown_methods += 1;
             let text = format!("unknown method: {}", cut(&request.method, 128));
             let charged = who.and_then(|who| self.charge_mistake(cx, id, "unknown", &who));
@@ -176,13 +180,18 @@ impl Gateway {
     ) -> Result<(), Refusal> {
         let handler = match (&method.handler, who) {
             (Handler::Open(handler), _) => {
-                if self.draining.is_some() {
+                if self.draining.is_some() && !self.is_local(id) {
                     return Err(shutting_down());
                 }
                 let params = Params::parse(request.params, method.params)?;
                 return handler(self, cx, params, to);
             }
             (Handler::Authenticated(handler), Some(who)) => {
+                if host::find(method.name).is_some() {
+                    self.may_ask_host(id, who)?;
+                    let params = Params::parse(request.params, method.params)?;
+                    return handler(self, cx, who, params, to);
+                }
                 let needed = method.role.unwrap_or(Role::Owner);
                 if who.role() < needed {
                     let name = method.name;
@@ -204,6 +213,11 @@ impl Gateway {
         if self.draining.is_some() {
             return Err(shutting_down());
         }
+        if !self.has_started() {
+            // Only a local connection is let in so early.
+            let text = "the gateway is starting: its store does not answer yet";
+            return Err(Refusal::new(Code::Unavailable, text).retry_after(SOON));
+        }
         let params = Params::parse(request.params, method.params)?;
         match who {
             Some(who) => handler(self, cx, who, params, to),
@@ -218,6 +232,9 @@ impl Gateway {
         request: &Request<'_>,
         to: &mut Option<ReplyTo>,
     ) -> Result<(), Refusal> {
+        if who.proof == Proof::Local {
+            return Ok(());
+        }
         let bytes = ENTRY + request.params.map_or(0, |params| params.get().len());
         self.room_for(&who.user, bytes)?;
         if let Some(ReplyTo::Local { held, .. }) = to {
@@ -235,7 +252,7 @@ impl Gateway {
         cost: u64,
         who: &Principal,
     ) -> Result<(), Refusal> {
-        if !self.rate.is_on() || cost == 0 {
+        if !self.rate.is_on() || cost == 0 || who.proof == Proof::Local {
             return Ok(());
         }
         let mut payers = Payers::user(&who.user);

@@ -91,12 +91,17 @@ impl Gateway {
         self.timers.insert((due, Timer::Drain));
         let conns: Vec<_> = self.conns.keys().copied().collect();
         for conn in conns {
+            let local = self.is_local(conn);
             let payload = self.farewell(drain);
             match self.conns.get(&conn).and_then(|state| state.link) {
                 Some(LinkAt::Here(link)) => {
                     self.link_event(cx, link, Event::plain("shutdown", &payload));
                 }
                 Some(LinkAt::There(..)) => self.send_unnumbered(cx, conn, "shutdown", &payload),
+                // A request whose run may still end.
+                None if self.completions.has(conn) => {}
+                // The host itself may, to see how it goes.
+                None if local => {}
                 // Who is not logged in cannot log in any more.
                 None => {
                     self.send_unnumbered(cx, conn, "shutdown", &payload);
@@ -143,6 +148,7 @@ impl Gateway {
                 let is_quiet = self.live.is_empty()
                     && self.calls.is_empty()
                     && self.store_jobs.is_empty()
+                    && self.completions.is_empty()
                     && !self.openclaw.is_busy();
                 if is_quiet && !draining.quiet.contains(&own) {
                     self.publish(Route::Others, BusMessage::Quiet { node: own });
@@ -221,7 +227,8 @@ impl Gateway {
     fn begin_closing(&mut self, cx: &mut Cx<'_>) {
         if let Some(draining) = &mut self.draining {
             draining.stage = Stage::Closing;
-            draining.to_close = self.conns.keys().copied().collect();
+            let to_close = self.conns.iter().filter(|(_, conn)| !conn.local);
+            draining.to_close = to_close.map(|(id, _)| *id).collect();
         }
         self.close_some(cx);
     }

@@ -41,6 +41,7 @@ pub(super) fn get(
 pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
     let GatewayConfig {
         listen,
+        secure,
         tokens,
         jwt,
         pairing,
@@ -55,6 +56,7 @@ pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
         limits,
         rate_limit_rpm,
         max_message_chars,
+        max_request_bytes,
         max_upload_bytes,
         create_sessions_on_send,
         pages,
@@ -68,6 +70,7 @@ pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
         .object("gateway", |o| {
             o.str("host", &listen.ip().to_string())
                 .num("port", u64::from(listen.port()))
+                .bool("tls", *secure)
                 .list("tokens", tokens, |out, token| write_token(out, token, mask))
                 .list("jwt", jwt, |out, key| write_jwt(out, key, mask))
                 .bool("pairing", *pairing)
@@ -80,6 +83,7 @@ pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
                 .num("rate_limit_rpm", u64::from(*rate_limit_rpm))
                 .num("rate_limit_burst", u64::from(bounds.burst))
                 .num("max_message_chars", *max_message_chars as u64)
+                .num("max_request_bytes", *max_request_bytes as u64)
                 .num("max_upload_bytes", *max_upload_bytes as u64)
                 .bool("create_sessions", *create_sessions_on_send)
                 .bool("console", !pages.is_empty())

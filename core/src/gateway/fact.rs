@@ -27,7 +27,7 @@ pub enum Fact {
     Connected {
         /// The connection.
         conn: ConnId,
-        /// Its other end.
+        /// Its other end; [`LOCAL_PEER`](super::LOCAL_PEER), here and in other facts, if it is local.
         peer: SocketAddr,
     },
     /// A trusted proxy named the client: from now on facts have that as the other end.
@@ -256,6 +256,16 @@ pub enum Why {
     FileSize,
     /// The disk or the user's share of it is full, or the disk fails.
     Disk,
+    /// A request of the HTTP API that is none, or wants what is not to be had.
+    Request,
+    /// A request of the HTTP API that is too large.
+    RequestSize,
+    /// Somebody else's session.
+    Forbidden,
+    /// The run gave no answer, or what it depends on does not.
+    Unavailable,
+    /// The run was stopped by somebody else.
+    Cancelled,
 }
 
 /// A kind of credential.
@@ -270,6 +280,8 @@ pub enum Credential {
     Jwt,
     /// The `sender_id` of a paired device.
     Device,
+    /// None was needed on a connection of the host itself.
+    Local,
     /// None was offered.
     None,
 }
@@ -294,6 +306,7 @@ impl Credential {
             Self::ApiKey => "api_key",
             Self::Jwt => "jwt",
             Self::Device => "device",
+            Self::Local => "local",
             Self::None => "none",
         }
     }

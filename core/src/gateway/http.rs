@@ -17,7 +17,7 @@ use super::refusal::cut;
 use super::send::Cx;
 use super::site::{self, Headers};
 use super::static_page::{StaticPage, is_visit};
-use super::{Gateway, PROTOCOL, cors, metrics, upload};
+use super::{Gateway, PROTOCOL, cors, metrics, openai_api, upload};
 use crate::connection::Outbox;
 use crate::upgrade::{Accept, RequestHead, Response};
 use bytes::Bytes;
@@ -31,7 +31,8 @@ pub struct HttpAnswer {
     headers: Headers,
     body: Bytes,
     /// Bytes of the whole body: [`Action::Body`](super::Action::Body) brings those that are not here.
-    length: u64,
+    /// `None`: nobody knows, and [`Action::EndBody`](super::Action::EndBody) is its end.
+    length: Option<u64>,
 }
 
 impl HttpAnswer {
@@ -46,7 +47,21 @@ impl HttpAnswer {
 
     /// One whose body has `length` bytes.
     pub(super) fn beginning(status: u16, headers: Headers, body: Bytes, length: u64) -> Self {
-        Self { status, headers, body, length }
+        Self { status, headers, body, length: Some(length) }
+    }
+
+    /// One whose body comes piece by piece, until its end.
+    pub(super) fn stream(headers: Headers) -> Self {
+        Self { status: 200, headers, body: Bytes::new(), length: None }
+    }
+
+    /// The same with more headers.
+    pub(super) fn with(
+        mut self,
+        headers: impl Iterator<Item = (&'static str, Cow<'static, str>)>,
+    ) -> Self {
+        self.headers.extend(headers);
+        self
     }
 
     /// Lets pages of an origin that is allowed read it.
@@ -63,7 +78,10 @@ impl HttpAnswer {
         let headers: Vec<_> = self.headers.iter().map(|(name, value)| (*name, &**value)).collect();
         let answer = Response { status: self.status, headers: &headers, body: &self.body };
         // It fails when the connection has ended, or was answered by the core.
-        let _ = outbox.begin_response(&answer, self.length);
+        let _ = match self.length {
+            Some(length) => outbox.begin_response(&answer, length),
+            None => outbox.begin_stream(&answer),
+        };
     }
 }
 
@@ -72,10 +90,10 @@ pub(super) struct Refused {
     pub(super) status: u16,
     pub(super) why: Why,
     /// The value that was refused.
-    value: Option<String>,
-    body: Cow<'static, str>,
-    header: Option<(&'static str, String)>,
-    origin: Option<String>,
+    pub(super) value: Option<String>,
+    pub(super) body: Cow<'static, str>,
+    pub(super) header: Option<(&'static str, String)>,
+    pub(super) origin: Option<String>,
 }
 
 impl Refused {
@@ -92,7 +110,7 @@ impl Refused {
         Self { origin, ..self }
     }
 
-    pub(super) fn try_later(why: Why, body: &'static str) -> Self {
+    pub(super) fn try_later(why: Why, body: impl Into<Cow<'static, str>>) -> Self {
         Self::new(503, why, body).header("Retry-After", "5")
     }
 
@@ -147,7 +165,11 @@ impl Gateway {
             conn.from_page = head.header("Origin").is_some();
             conn.forwarded = forwarded::is_forwarded(head) || !is_for_this_host;
         }
-        let checked = self.check_request(head).and_then(|()| {
+        let checked = self.check_request(conn, head);
+        if let Some(page) = openai_api::Page::of(head) {
+            return self.api_request(cx, conn, head, page, checked);
+        }
+        let checked = checked.and_then(|()| {
             if head.is_upgrade() {
                 self.check_upgrade(conn, head).map(|()| Taken::Upgrade)
             } else if head.path() == metrics::PATH && self.has_metrics() {
@@ -170,9 +192,11 @@ impl Gateway {
                 let plain = !self.is_credible(cx.now, conn, bearer(head));
                 if outbox.accept(&Accept { plain, ..Accept::default() }).is_ok() {
                     outbox.limit_messages(self.config.bounds().pre_auth_message);
-                    self.accepted += 1;
                     if let Some(conn) = self.conns.get_mut(&conn) {
-                        conn.accepted = true;
+                        if !conn.local {
+                            self.accepted += 1;
+                            conn.accepted = true;
+                        }
                         conn.bearer = bearer(head).map(Secret::new);
                         conn.user_agent = Client::of_header(head.header_str("User-Agent"));
                     }
@@ -206,7 +230,8 @@ impl Gateway {
     /// client's.
     fn find_client(&mut self, id: ConnId, head: &RequestHead<'_>) {
         let (proxies, header) = (&self.config.proxies, self.config.raw.forwarded_header);
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        // Nobody is behind a local connection but the host itself, whatever a header says.
+        let Some(conn) = self.conns.get_mut(&id).filter(|conn| !conn.local) else { return };
         let proxy = conn.peer;
         let client = forwarded::client(proxy, head, proxies, header);
         if client == proxy {
@@ -222,7 +247,10 @@ impl Gateway {
     }
 
     /// What holds for every request.
-    fn check_request(&self, head: &RequestHead<'_>) -> Result<(), Refused> {
+    fn check_request(&self, conn: ConnId, head: &RequestHead<'_>) -> Result<(), Refused> {
+        if self.is_local(conn) {
+            return Ok(());
+        }
         let host_text = head.header_str("Host");
         let host = host_text.and_then(Host::parse);
         if (self.config.loopback || !self.config.hosts.is_empty())
@@ -253,13 +281,20 @@ impl Gateway {
                 let origin = Origin::parse(&text);
                 self.is_public(head)
                     && !head.is_upgrade()
-                    && origin
-                        .zip(host.as_ref())
-                        .is_some_and(|(origin, host)| origin.is_served_from(host))
+                    && origin.zip(host.as_ref()).is_some_and(|(origin, host)| {
+                        origin.is_served_from(host, self.config.raw.secure)
+                    })
             };
-            judge(&text, host.as_ref(), &self.config.origins, &self.config.hosts).or_else(
-                |refusal| if of_page() { Ok(()) } else { Err(refuse_origin(&text, refusal)) },
-            )?;
+            judge(
+                &text,
+                host.as_ref(),
+                self.config.raw.secure,
+                &self.config.origins,
+                &self.config.hosts,
+            )
+            .or_else(|refusal| {
+                if of_page() { Ok(()) } else { Err(refuse_origin(&text, refusal)) }
+            })?;
         } else if head.header("Sec-Fetch-Site").is_some_and(|site| site == b"cross-site")
             && !(is_visit(head) && self.is_public(head))
         {
@@ -292,10 +327,16 @@ impl Gateway {
     }
 
     fn check_upgrade(&self, conn: ConnId, head: &RequestHead<'_>) -> Result<(), Refused> {
-        self.check_open(head)?;
+        let local = self.is_local(conn);
+        if !local {
+            self.check_open(head)?;
+        }
         if bearer(head).is_some_and(|token| token.len() > MAX_TOKEN) {
             let body = "the token in the Authorization header is longer than 4096 bytes";
             return Err(Refused::new(400, Why::Credential, body));
+        }
+        if local {
+            return Ok(());
         }
         if !self.has_room() {
             return Err(Refused::try_later(Why::Memory, "too much is kept in memory for clients"));

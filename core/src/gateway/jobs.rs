@@ -9,7 +9,7 @@ use super::idempotency::other_text;
 use super::inject::Injection;
 use super::link::ResumeToken;
 use super::log_ring::LogQuery;
-use super::openclaw::{Browse, DeviceJob, NodeJob};
+use super::openclaw::{Browse, DeviceJob, NodeJob, Write};
 use super::pairing::Device;
 use super::principal::Principal;
 use super::record::RecordKind;
@@ -150,7 +150,7 @@ pub(super) enum Job {
         to: ReplyTo,
     },
     /// A device of the second dialect is made durable, or taken out.
-    Device(DeviceJob),
+    Device(DeviceJob, Write),
     /// What was approved of a node is made durable, or taken out.
     Node(NodeJob),
     /// A record is put in or taken out; nobody waits for it.
@@ -178,6 +178,10 @@ pub(super) enum Job {
         conn: ConnId,
         path: Arc<str>,
         step: Step,
+    },
+    /// The host does something for its command line.
+    Host {
+        to: ReplyTo,
     },
     /// A piece of a file is read for a client.
     Site {
@@ -296,6 +300,10 @@ impl Gateway {
             (Job::Site { conn }, _) => self.site_done(cx, conn, SiteOutcome::Failed),
             (Job::Metrics { conn }, Outcome::Metrics(text)) => self.scraped(conn, Some(text)),
             (Job::Metrics { conn }, _) => self.scraped(conn, None),
+            (Job::Host { to }, Outcome::Host(outcome)) => {
+                self.host_answered(cx, to, Some(&outcome));
+            }
+            (Job::Host { to }, _) => self.host_answered(cx, to, None),
             (Job::Attach { name }, Outcome::Media(outcome)) => self.attached(cx, name, outcome),
             (job, Outcome::Store(outcome)) => {
                 let outcome = self.judge_store(outcome);
@@ -319,6 +327,7 @@ impl Gateway {
                 self.media_found(cx, &who, op, to, late);
             }
             Some(Job::LogPage { to }) => self.log_page_read(cx, to, None),
+            Some(Job::Host { to }) => self.host_answered(cx, to, None),
             Some(Job::Tail { conn }) => self.tail_read(cx, conn, None),
             Some(Job::Media { conn, path, step }) => {
                 let late = MediaOutcome::Failed(StoreError::Unavailable);
@@ -429,7 +438,7 @@ impl Gateway {
             }
             Job::Ask { name, asked } => self.request_kept(cx, &name, asked, &outcome),
             Job::LetIn { device, to } => self.device_kept(cx, &device, to, &outcome),
-            Job::Device(job) => self.device_job_done(cx, job, &outcome),
+            Job::Device(job, write) => self.device_job_done(cx, job, &write, &outcome),
             Job::Node(job) => self.node_job_done(cx, job, &outcome),
             Job::Revoke { to } => self.revocation_kept(cx, to, &outcome),
             Job::Run { .. }
@@ -442,6 +451,7 @@ impl Gateway {
             | Job::Attach { .. } => {}
             Job::FindMedia { to, .. } => self.reply_error(cx, to, &unavailable()),
             Job::LogPage { to } => self.log_page_read(cx, to, None),
+            Job::Host { to } => self.host_answered(cx, to, None),
             Job::Tail { conn } => self.tail_read(cx, conn, None),
         }
     }

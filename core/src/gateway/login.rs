@@ -10,6 +10,7 @@ use super::openclaw::Seen;
 use super::params::Params;
 use super::presence::conn_name;
 use super::principal::{Principal, Role};
+use super::proof::Proof;
 use super::refusal::Refusal;
 use super::resume::{Hello, Wanted};
 use super::send::{Cx, ReplyTo};
@@ -45,9 +46,14 @@ pub(super) fn connect(
         }
         Ok((Way::In(login), (wanted, client, ticks))) => {
             let Login { principal, expires, .. } = login;
+            let local = principal.proof == Proof::Local;
+            let wanted = if local { Wanted::Fresh } else { wanted };
             let keep = matches!(wanted, Wanted::Back(..));
             // Who comes back reads what is kept already; another login would only add to it.
-            if !keep && let Err(refusal) = gateway.room_for(&principal.user, LOGIN) {
+            if !keep
+                && !local
+                && let Err(refusal) = gateway.room_for(&principal.user, LOGIN)
+            {
                 gateway.log_out_refused(cx, conn);
                 return Err(refusal);
             }
@@ -105,6 +111,7 @@ impl Gateway {
             return false;
         }
         conn.queued = None;
+        let keep = keep && !conn.local;
         self.set_ticks(cx.now, id, false);
         self.stop_tail(id);
         self.arm_expiry(cx.now, id, None);

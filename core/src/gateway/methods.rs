@@ -78,10 +78,15 @@ pub(super) fn find(name: &str) -> Option<&'static Method> {
 
 /// The methods as a table in Markdown.
 pub fn methods_markdown() -> String {
+    table(METHODS)
+}
+
+/// Methods as a table in Markdown.
+pub(super) fn table(methods: &[Method]) -> String {
     let mut out = String::from(
         "| method | role | cost | parameters | what it does |\n|---|---|---|---|---|\n",
     );
-    for method in METHODS {
+    for method in methods {
         let role = method.role.map_or("none", Role::as_str);
         let cost = method.cost;
         write!(out, "| `{}` | {role} | {}.{} | ", method.name, cost / 10, cost % 10)

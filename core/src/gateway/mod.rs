@@ -58,6 +58,11 @@
 //!                     let _ = outbox.body(piece);
 //!                 }
 //!             }
+//!             Action::EndBody { conn } => {
+//!                 if let Some(outbox) = host.outbox(conn) {
+//!                     let _ = outbox.end_body();
+//!                 }
+//!             }
 //!             Action::HoldBody { conn, hold } => {
 //!                 if let Some(outbox) = host.outbox(conn) {
 //!                     outbox.hold_body(hold);
@@ -91,6 +96,7 @@
 //! | `chat` `sessions` `session` `change` `inject` `runs` `idempotency` | conversations |
 //! | `jobs` `work` `request` `record` `memory` | what needs I/O, and a store in memory |
 //! | `link` `ring` `resume` | what a login owns beyond its socket: events that wait for a client |
+//! | `local` `host` `host_work` | connections of the host itself, and what only they may ask |
 //! | `load` `drain` `saved_link` | the beginning and the end, and what goes from one gateway to the next |
 //! | `bus` `presence` `connections` | many nodes, and who is connected to them |
 //! | `tick` | a sign of life for those who do not see Pings |
@@ -99,6 +105,7 @@
 //! | `retained` | how much of all that may be in memory |
 //! | `metrics` `stats` | numbers about it, and who may read them |
 //! | `send` `json` `refusal` `fact` | what leaves |
+//! | `openai_api` | conversations for clients of the HTTP API of OpenAI |
 //! | `openclaw` | the second dialect |
 
 mod agent_state;
@@ -126,6 +133,8 @@ mod effective;
 mod fact;
 mod failures;
 mod forwarded;
+mod host;
+mod host_work;
 mod http;
 mod idempotency;
 mod inject;
@@ -136,6 +145,7 @@ mod jwt;
 mod late;
 mod link;
 mod load;
+mod local;
 mod log_ring;
 mod login;
 mod logs;
@@ -145,6 +155,7 @@ mod memory;
 mod methods;
 mod metrics;
 mod multipart;
+mod openai_api;
 mod openclaw;
 mod origin;
 mod pairing;
@@ -197,9 +208,12 @@ pub use echo::echo_chunks;
 pub use fact::{Credential, Fact, Source, Why};
 pub use failures::Guess;
 pub use forwarded::ForwardedHeader;
+pub use host::{host_methods, host_methods_markdown};
+pub use host_work::{DrainProgress, HostOutcome, HostToken, HostWork, Misconfigured, Reloaded};
 pub use http::HttpAnswer;
 pub use jwt::{JwtAlg, JwtKey, JwtKeyError, JwtKeyId};
 pub use link::LinkId;
+pub use local::LOCAL_PEER;
 pub use log_ring::{LogLevel, LogLine, LogPage, LogQuery, LogRing};
 pub use media_ledger::{MediaLedger, MediaRoom, NoRoom};
 pub use memory::{MemoryBounds, MemoryStore};
@@ -253,6 +267,7 @@ use jobs::Pending;
 use link::Links;
 use load::Loading;
 use logs::Tails;
+use openai_api::Completions;
 use openclaw::{Devices, OpenClaw};
 use pairing::Pairings;
 use presence::Presence;
@@ -311,6 +326,11 @@ pub enum Action {
         /// The piece.
         piece: Bytes,
     },
+    /// Call [`Outbox::end_body`] for the connection.
+    EndBody {
+        /// The connection.
+        conn: ConnId,
+    },
     /// Call [`Outbox::hold_body`] for the connection.
     HoldBody {
         /// The connection.
@@ -352,7 +372,7 @@ pub struct Gateway {
     /// Names this start of this node.
     instance: String,
     conns: BTreeMap<ConnId, Conn>,
-    /// WebSockets that were accepted and have not ended.
+    /// WebSockets that were accepted and have not ended. Local ones are not among them.
     accepted: usize,
     links: Links,
     budget: Budget,
@@ -379,6 +399,7 @@ pub struct Gateway {
     devices: Devices,
     uploads: BTreeMap<ConnId, Upload>,
     downloads: BTreeMap<ConnId, Download>,
+    completions: Completions,
     /// Uploads that came to nothing, by their paths, until the host has forgotten them; whose they were.
     ending_uploads: BTreeMap<Arc<str>, Arc<str>>,
     live: BTreeMap<Arc<str>, Live>,
@@ -422,6 +443,7 @@ enum Timer {
     Tails,
     Health,
     Invokes,
+    Completion(ConnId),
 }
 
 impl Gateway {
@@ -477,6 +499,7 @@ impl Gateway {
             devices: Devices::default(),
             uploads: BTreeMap::new(),
             downloads: BTreeMap::new(),
+            completions: Completions::default(),
             ending_uploads: BTreeMap::new(),
             live: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -530,7 +553,11 @@ impl Gateway {
                 self.message(cx, conn, text);
             }
             Event::Closed(cause) => self.closed(cx, conn, cause),
+            Event::Body(piece) if self.completions.has(conn) => {
+                self.completion_piece(cx, conn, piece);
+            }
             Event::Body(piece) => self.upload_piece(cx, conn, piece),
+            Event::BodyEnd if self.completions.has(conn) => self.completion_asked(cx, conn),
             Event::BodyEnd => self.upload_end(cx, conn),
             Event::Ping(_) | Event::Pong(_) | Event::Response(_) => {}
         }
@@ -538,7 +565,7 @@ impl Gateway {
     }
 
     /// Everything that was queued for a connection has been given to the kernel. Events, or pieces of a
-    /// file, that wait for a client that reads slowly go on now, merged as far as they can be. Call it whenever a write has
+    /// file or an answer, that wait for a client that reads slowly go on now, merged as far as they can be. Call it whenever a write has
     /// emptied the connection's outbox.
     pub fn handle_flushed(&mut self, now: Instant, conn: ConnId, outbox: &mut Outbox) {
         let cx = &mut Cx { now, direct: Some((conn, outbox)) };
@@ -587,6 +614,7 @@ impl Gateway {
                 Timer::Tails => self.tails_due(cx),
                 Timer::Health => self.health_due(cx),
                 Timer::Invokes => self.invokes_due(cx),
+                Timer::Completion(conn) => self.completion_due(cx, conn),
             }
         }
         self.drain_on(cx);
@@ -614,7 +642,7 @@ impl Gateway {
         action
     }
 
-    /// Sockets, and how many of them are WebSockets.
+    /// Sockets, and how many of them are WebSockets that are not local.
     pub fn connections(&self) -> (usize, usize) {
         (self.conns.len(), self.accepted)
     }
@@ -622,6 +650,11 @@ impl Gateway {
     /// Links, how many of them have no connection, and the bytes of events that they keep.
     pub fn links(&self) -> (usize, usize, usize) {
         self.links.size()
+    }
+
+    /// Runs that are under way or wait.
+    pub fn runs(&self) -> usize {
+        self.live.len()
     }
 
     /// Runs that are under way or wait, jobs, and calls to other nodes: 0 when nothing is going on.

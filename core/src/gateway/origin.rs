@@ -95,10 +95,11 @@ impl Origin {
         Some(Self { name: Name::parse(name)?, scheme, port })
     }
 
-    /// Whether a page of this origin was served from `host`.
-    pub(super) fn is_served_from(&self, host: &Host) -> bool {
+    /// Whether a page of this origin was served from `host`; by TLS, where that is `secure`.
+    pub(super) fn is_served_from(&self, host: &Host, secure: bool) -> bool {
         let default = default_port(&self.scheme);
         default.is_some()
+            && (!secure || self.scheme == "https")
             && self.name == host.name
             && self.port.or(default) == host.port.or(default)
     }
@@ -149,6 +150,7 @@ pub(super) enum OriginRefusal {
 pub(super) fn judge(
     origin: &str,
     host: Option<&Host>,
+    secure: bool,
     rules: &[OriginRule],
     hosts: &[Host],
 ) -> Result<(), OriginRefusal> {
@@ -159,7 +161,7 @@ pub(super) fn judge(
     // The same origin proves something only when the name cannot be an attacker's that was made to
     // resolve to this host. An address is not resolved.
     let same = host.is_some_and(|host| {
-        origin.is_served_from(host)
+        origin.is_served_from(host, secure)
             && (host.name.is_loopback()
                 || host.name.is_ip()
                 || hosts.iter().any(|known| host.is_covered_by(known)))
@@ -227,7 +229,7 @@ mod tests {
         .map(|rule| OriginRule::parse(rule).expect("a rule"))
         .collect();
         let hosts = [Host::parse("gateway.example.net").expect("a host")];
-        judge(origin, Host::parse(host).as_ref(), &rules, &hosts)
+        judge(origin, Host::parse(host).as_ref(), false, &rules, &hosts)
     }
 
     #[test]

@@ -141,7 +141,8 @@ impl Gateway {
         let key = (self.node.id(), id);
         let known = self.presence.entries.get(&key);
         let active = known.map_or(self.ms(now), |entry| entry.active);
-        let Some(conn) = self.conns.get(&id) else { return };
+        // What the host does to its gateway is nobody's company.
+        let Some(conn) = self.conns.get(&id).filter(|conn| !conn.local) else { return };
         let Some(Principal { user, role, .. }) = conn.principal.clone() else { return };
         let (peer, since, client) = (conn.peer, conn.since_ms, conn.client.clone());
         let openclaw = conn.openclaw.as_ref().map(|peer| peer.shown());

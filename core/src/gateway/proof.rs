@@ -18,6 +18,8 @@ use std::time::Instant;
 pub enum Proof {
     /// Nothing was needed.
     Nothing,
+    /// A connection of the host itself, and no other.
+    Local,
     /// A gateway token.
     Token(TokenId),
     /// The API key with this id.
@@ -52,10 +54,11 @@ pub(super) const REVOKED: &str = "revoked";
 pub(super) const EXPIRED: &str = "credential expired";
 
 impl Proof {
-    /// For the store. [`Proof::parse`] reads it.
+    /// For the store. [`Proof::parse`] reads it, all but that of a connection: it does not outlive that.
     pub(super) fn write(&self) -> String {
         match self {
             Self::Nothing => "nothing".into(),
+            Self::Local => "local".into(),
             Self::Token(id) => format!("token:{id}"),
             Self::ApiKey(id) => format!("key:{id}"),
             Self::Device(name) => format!("device:{name}"),
@@ -99,6 +102,7 @@ impl Gateway {
     pub(super) fn role_now(&self, who: &Principal) -> Option<Role> {
         match &who.proof {
             Proof::Nothing => self.config.is_open().then_some(Role::Operator),
+            Proof::Local => Some(Role::Owner),
             Proof::Token(id) => {
                 let token = self.config.token_named(*id)?;
                 let revoked = self.revocations.has_token(&token.secret.fingerprint());
@@ -132,7 +136,7 @@ impl Gateway {
                 self.config.token_named(*id).is_some_and(|token| token.user.is_some())
             }
             Proof::ApiKey(id) => self.api_keys.get(id).is_some_and(|key| key.user().is_some()),
-            Proof::Device(_) | Proof::DeviceKey { .. } | Proof::Jwt { .. } => true,
+            Proof::Local | Proof::Device(_) | Proof::DeviceKey { .. } | Proof::Jwt { .. } => true,
         }
     }
 
@@ -144,6 +148,7 @@ impl Gateway {
             self.judge_conn(cx, id);
         }
         self.judge_uploads(cx);
+        self.judge_completions(cx);
         let links: Vec<LinkId> = self.links.iter().map(|(id, _)| id).collect();
         for id in links {
             let Some(role) = self.links.get(id).map(|link| self.role_now(&link.who)) else {
@@ -249,6 +254,9 @@ mod tests {
             "token:",
             "token:x",
             "else:1",
+            // A record must not log anybody in as the host.
+            "local",
+            "local:",
             "device-key:x:1:5a",
             "device-key:node:5a",
             "jwt:5a:1",

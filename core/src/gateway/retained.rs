@@ -13,6 +13,7 @@
 
 use super::Gateway;
 use super::config::Bounds;
+use super::proof::Proof;
 use super::refusal::{Refusal, SOON};
 use super::send::{Cx, ReplyTo};
 use std::collections::BTreeMap;
@@ -125,8 +126,9 @@ impl Gateway {
     ) -> Option<ReplyTo> {
         let ReplyTo::Local { conn, method, .. } = &to else { return Some(to) };
         let who = self.conns.get(conn).and_then(|state| state.principal.as_ref());
-        let room =
-            who.filter(|_| method.reads).map_or(Ok(()), |who| self.room_for(&who.user, bytes));
+        let room = who
+            .filter(|who| method.reads && who.proof != Proof::Local)
+            .map_or(Ok(()), |who| self.room_for(&who.user, bytes));
         match room {
             Ok(()) => Some(to),
             Err(refusal) => {

@@ -51,7 +51,9 @@ impl Links {
             let (kind, expires) = (RecordKind::Link, Some(expires));
             Record { kind, key: key.into(), value: value.into(), expires }
         };
-        let kept = |(_, link): &(LinkId, &super::link::Link)| link.dialect == Dialect::Base;
+        let kept = |(_, link): &(LinkId, &super::link::Link)| {
+            link.dialect == Dialect::Base && link.who.proof != Proof::Local
+        };
         self.iter().filter(kept).map(record).collect()
     }
 

@@ -1,6 +1,7 @@
 //! What needs I/O, as data: the host executes it elsewhere and hands the outcome back.
 
 use super::agent_work::{Progress, RunFailure, StopReason};
+use super::host_work::{HostOutcome, HostWork};
 use super::log_ring::{LogPage, LogQuery};
 use super::media_ledger::{MediaRoom, NoRoom};
 use super::record::{Record, RecordKind};
@@ -32,6 +33,8 @@ pub enum Work {
     Media(MediaWork),
     /// For the folder of a [`Site`](super::Site): one outcome, [`Outcome::Site`], in any order.
     Site(SiteWork),
+    /// For whoever runs the gateways: one outcome, [`Outcome::Host`], in any order.
+    Host(HostWork),
 }
 
 /// Work on the files of a [`Site`](super::Site), which are read and never written. A name consists of
@@ -163,6 +166,9 @@ pub struct Run {
     pub user: Arc<str>,
     /// What the user said.
     pub message: Arc<str>,
+    /// What whoever made the request wants the agent to be or to heed, for this run only: the system
+    /// messages of an API. It is the user's word, as the message is, not the operator's.
+    pub instructions: Option<Arc<str>>,
     /// Files that the user sent with it: paths of uploads, as [`MediaWork`] has them.
     pub media: Vec<Arc<str>>,
     /// What was said before, oldest first.
@@ -179,6 +185,8 @@ pub enum Outcome {
     Media(MediaOutcome),
     /// What came of work on the files of a site.
     Site(SiteOutcome),
+    /// What came of work for the host.
+    Host(HostOutcome),
     /// Lines of the log.
     Logs(LogPage),
     /// What was counted.

@@ -62,6 +62,9 @@ pub struct World {
     pub log: Option<LogRing>,
     /// What was counted; `None`: nobody writes it.
     pub metrics: Option<Exposition>,
+    /// What the process around the gateways was asked, and what it answers; nothing at all without.
+    pub host_asked: Vec<HostWork>,
+    pub host_says: Option<HostOutcome>,
     /// When a slow disk is done with what it has.
     disk_busy: Instant,
     /// Messages that went over the bus.
@@ -141,6 +144,9 @@ thread_local! {
     static STARTS: Cell<u64> = const { Cell::new(7) };
 }
 
+/// The peer of a connection over the host's own socket.
+pub const LOCAL: &str = "local";
+
 impl World {
     pub fn new(nodes: u16) -> Self {
         Self::with(nodes, config())
@@ -184,6 +190,8 @@ impl World {
             files: Files::default(),
             log: Some(LogRing::new("log-1", LogRing::LIMIT)),
             metrics: Some(Exposition { content_type: "text/test", body: "some 1\n".into() }),
+            host_asked: Vec::new(),
+            host_says: None,
             disk_busy: now,
             published: 0,
             cut_off: Vec::new(),
@@ -229,7 +237,8 @@ impl World {
     fn connect(&mut self, node: usize, peer: &str, request: ClientRequest, mute: bool) -> usize {
         let at = self.clients.len();
         let id = ConnId(at as u64 + 1);
-        let peer: SocketAddr = format!("{peer}:4000").parse().expect("an address");
+        let peer: Option<SocketAddr> =
+            (peer != LOCAL).then(|| format!("{peer}:4000").parse().expect("an address"));
         let entropy = Box::new(Counter(at as u64));
         self.clients.push(Client {
             node,
@@ -249,7 +258,10 @@ impl World {
             openclaw: false,
             request: 0,
         });
-        self.nodes[node].connected(self.now, id, peer);
+        match peer {
+            Some(peer) => self.nodes[node].connected(self.now, id, peer),
+            None => self.nodes[node].connected_locally(self.now, id),
+        }
         self.settle();
         at
     }
@@ -625,6 +637,10 @@ impl World {
                 // It fails when the connection has ended.
                 let _ = client.expect("a client").server.outbox(now).body(piece);
             }
+            Action::EndBody { conn } => {
+                let client = self.clients.iter_mut().find(|client| client.id == conn);
+                let _ = client.expect("a client").server.outbox(now).end_body();
+            }
             Action::HoldBody { conn, hold } => {
                 let client = self.clients.iter_mut().find(|client| client.id == conn);
                 client.expect("a client").server.outbox(now).hold_body(hold);
@@ -659,6 +675,12 @@ impl World {
             Action::Start { job, work: Work::Metrics } => {
                 if let Some(text) = &self.metrics {
                     self.later(Duration::ZERO, node, job, Outcome::Metrics(text.clone()));
+                }
+            }
+            Action::Start { job, work: Work::Host(work) } => {
+                self.host_asked.push(work);
+                if let Some(outcome) = self.host_says.clone() {
+                    self.later(Duration::ZERO, node, job, Outcome::Host(outcome));
                 }
             }
             Action::Start { job, work: Work::Run(run) } => {

@@ -68,6 +68,7 @@ impl From<&Event<'_>> for Recorded {
                 Cause::Peer(code, reason) => Self::PeerClosed(code.0, reason.into()),
                 Cause::Local(code) => Self::Closed(Cause::Local(code)),
                 Cause::Eof => Self::Closed(Cause::Eof),
+                Cause::Truncated => Self::Closed(Cause::Truncated),
                 Cause::Timeout(why) => Self::Closed(Cause::Timeout(why)),
                 Cause::Protocol(error) => Self::Closed(Cause::Protocol(error)),
                 Cause::Limit(error) => Self::Closed(Cause::Limit(error)),
@@ -317,6 +318,11 @@ impl Subject {
 
     pub fn eof(&mut self) {
         drain(self.connection.handle_eof(self.now), self.app, &mut self.events);
+        self.check();
+    }
+
+    pub fn truncation(&mut self) {
+        drain(self.connection.handle_truncation(self.now), self.app, &mut self.events);
         self.check();
     }
 

@@ -182,9 +182,11 @@ impl World {
             }
             Action::Cancel { job } => self.due.retain(|_, (other, _)| *other != job),
             Action::Publish { .. } => panic!("there is no other node"),
+            Action::Start { work: Work::Host(_), .. } => panic!("the client is not the host"),
             Action::Start { work: Work::Media(_) | Work::Site(_) | Work::Metrics, .. }
             | Action::Respond { .. }
             | Action::Body { .. }
+            | Action::EndBody { .. }
             | Action::HoldBody { .. } => panic!("there are no files on a WebSocket"),
             Action::Note(_) => {}
         }

@@ -2,7 +2,7 @@
 
 use super::under_test::{Role, UnderTest, echo_server, in_both_roles, is_refused};
 use crate::support::Peer;
-use crate::support::{Server as _, echo};
+use crate::support::{Runtime as _, Server as _, Subject, echo};
 use moorline_core::{CloseCode, Event, Limits};
 use std::io::Write as _;
 use std::net::Shutdown;
@@ -134,7 +134,7 @@ fn a_reset_is_told_once_in_every_phase() {
             let frame = it.peer.frame(0x82, &vec![7; 1 << 20]);
             it.peer.send_raw(&frame[..sent.min(frame.len())]);
             it.reset();
-            assert_eq!(it.ended().0, "eof");
+            assert_eq!(it.ended().0, Subject::CUT);
         });
     }
 }

@@ -10,6 +10,9 @@ pub type App = Box<dyn FnMut(Event<'_>, &mut Outbox) + Send>;
 pub trait Runtime {
     type Server: Server;
 
+    /// The cause of a connection that was reset: TLS tells it from an end of file.
+    const CUT: &str = "eof";
+
     /// Serves on a free port of 127.0.0.1, with a thread of its own. `open` makes the application of
     /// each connection.
     fn serve(setup: Setup, open: impl Fn() -> App + Send + Sync + 'static) -> Self::Server;

@@ -131,6 +131,11 @@ impl Client {
         }
     }
 
+    /// Sends bytes as they are.
+    pub fn send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
     /// Says goodbye.
     pub fn send_close(&mut self, code: u16, reason: &str) -> io::Result<()> {
         let payload = [&code.to_be_bytes()[..], reason.as_bytes()].concat();

@@ -76,9 +76,7 @@ impl Runtime for Subject {
 
     fn serve(setup: Setup, open: impl Fn() -> App + Send + Sync + 'static) -> Running {
         let Setup { limits, max_connections } = setup;
-        let options = ServerOptions { limits, max_connections, ..ServerOptions::default() };
-        let open: Arc<dyn Fn() -> App + Send + Sync> = Arc::new(open);
-        Running::start(options, move || Apps { open: open.clone(), apps: HashMap::new() })
+        serve_apps(ServerOptions { limits, max_connections, ..ServerOptions::default() }, open)
     }
 
     fn run_client(address: SocketAddr, limits: Limits, app: App) {
@@ -87,6 +85,15 @@ impl Runtime for Subject {
         let mut handler = One { app, target, handle: client.handle() };
         client.run(&mut handler).unwrap();
     }
+}
+
+/// Serves with an application for each connection.
+pub fn serve_apps(
+    options: ServerOptions,
+    open: impl Fn() -> App + Send + Sync + 'static,
+) -> Running {
+    let open: Arc<dyn Fn() -> App + Send + Sync> = Arc::new(open);
+    Running::start(options, move || Apps { open: open.clone(), apps: HashMap::new() })
 }
 
 impl Server for Running {

@@ -6,6 +6,7 @@ use super::super::conn::ConnId;
 use super::super::intake::{Name, Request};
 use super::super::json;
 use super::super::login::LOGIN;
+use super::super::proof::Proof;
 use super::super::refusal::{Code, Refusal, cut};
 use super::super::send::Cx;
 use super::connect_params::{ConnectParams, PeerRole};
@@ -190,7 +191,7 @@ impl Gateway {
         let device = match &params.device {
             Some(device) => Some(device_proof::verify(device, params, role, challenge)?),
             None => {
-                self.check_deviceless(params, role)?;
+                self.check_deviceless(conn, params, role)?;
                 None
             }
         };
@@ -201,7 +202,9 @@ impl Gateway {
         let credentials = self.credentials(cx.now, conn, params, device.as_ref(), (role, asked))?;
         let Credentials { login, limit, by_secret, token } = credentials;
         let scopes = asked.within(limit);
-        if let Err(refusal) = self.room_for(&login.principal.user, LOGIN) {
+        if login.principal.proof != Proof::Local
+            && let Err(refusal) = self.room_for(&login.principal.user, LOGIN)
+        {
             return Err(Refused { refusal, close: CloseCode::TRY_AGAIN });
         }
         let client = Arc::new(params.client.clone());
@@ -282,7 +285,12 @@ impl Gateway {
     }
 
     /// Whether this may come without a device.
-    fn check_deviceless(&self, params: &ConnectParams, role: PeerRole) -> Result<(), Refused> {
+    fn check_deviceless(
+        &self,
+        conn: ConnId,
+        params: &ConnectParams,
+        role: PeerRole,
+    ) -> Result<(), Refused> {
         let client = &params.client;
         if client.is_control_ui() {
             return Err(Refusal::invalid("control ui requires device identity")
@@ -292,7 +300,7 @@ impl Gateway {
         let has_secret = params.auth.token.is_some() || params.auth.password.is_some();
         let is_fine = role == PeerRole::Operator
             && !client.is_page()
-            && (has_secret || self.config.is_open());
+            && (has_secret || self.config.is_open() || self.is_local(conn));
         if !is_fine {
             return Err(Refusal::new(Code::NotPaired, "device identity required")
                 .details(|o| o.str("code", "DEVICE_IDENTITY_REQUIRED"))

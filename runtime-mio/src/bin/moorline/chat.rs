@@ -13,7 +13,8 @@ use std::sync::mpsc;
 use std::thread;
 
 pub(crate) fn run(args: ChatArgs) -> Result<(), Failure> {
-    let url = dial::plain_url(&args.url)?;
+    let url = dial::url(&args.url)?;
+    let tls = if url.is_secure() { Some(dial::Secure::new(&url, &args.trust)?) } else { None };
     let addresses = dial::addresses(&url)?;
     let stored = || state_dir::local_token(args.state_dir.clone(), &addresses);
     let token = args.token.clone().or_else(stored);
@@ -31,7 +32,8 @@ pub(crate) fn run(args: ChatArgs) -> Result<(), Failure> {
         drop(lines);
         handle.wake();
     })?;
-    let mut conversation = Conversation::new(args, url, addresses, token, typed, client.handle());
+    let mut conversation =
+        Conversation::new(args, (url, tls), addresses, token, typed, client.handle());
     client.run(&mut conversation)?;
     match conversation.outcome() {
         Outcome::Ended => Ok(()),

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use std::io::{self, Write as _};
 
 pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
-    let checked = Sources::of_process(&args.serve).load().and_then(|loaded| {
-        let token = check(&loaded)?;
+    let checked = Sources::of_process(&args.serve).load().and_then(|mut loaded| {
+        let (token, warnings) = check(&loaded)?;
+        loaded.warnings.extend(warnings);
         Ok((loaded, token))
     });
     let mut out = io::stdout().lock();
@@ -71,8 +72,8 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
 }
 
 /// Everything that the start would check and that needs no port and no lock. Gives the token of the
-/// state folder, if that is the one.
-fn check(loaded: &Loaded) -> Result<Option<NamedSecret>, Vec<Problem>> {
+/// state folder, if that is the one, and what should be seen to.
+fn check(loaded: &Loaded) -> Result<(Option<NamedSecret>, Vec<String>), Vec<Problem>> {
     let settings = &loaded.settings;
     let problem = |message: String| {
         let place = match &loaded.file {
@@ -81,6 +82,8 @@ fn check(loaded: &Loaded) -> Result<Option<NamedSecret>, Vec<Problem>> {
         };
         vec![Problem { place, position: None, key: None, message }]
     };
+    let identity = settings.identity().map_err(|failure| problem(failure.to_string()))?;
+    let warnings = identity.map(|identity| identity.warnings).unwrap_or_default();
     settings.check_folders().map_err(|failure| problem(failure.to_string()))?;
     let kept = match &settings.state_dir {
         Some(path) if settings.tokens().next().is_none() => {
@@ -91,9 +94,10 @@ fn check(loaded: &Loaded) -> Result<Option<NamedSecret>, Vec<Problem>> {
     let kept = kept.map(|token| NamedSecret::new(&token));
     // Without any, the first start makes one.
     let made = NamedSecret::new("made at the first start");
-    let config = settings.gateway_config(settings.listen(), Some(kept.as_ref().unwrap_or(&made)));
+    let stored = [kept.clone().unwrap_or(made)];
+    let config = settings.gateway_config(settings.listen(), &stored);
     config.check().map_err(|error| problem(error.to_string()))?;
-    Ok(kept)
+    Ok((kept, warnings))
 }
 
 /// A setting, its effective value and its origin.

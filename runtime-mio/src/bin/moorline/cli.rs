@@ -1,6 +1,7 @@
 //! The command line. The doc comments are the help texts, so they hold no markup.
 #![allow(rustdoc::bare_urls)]
 
+use crate::admin::AdminCommand;
 use crate::dial::TrustArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
@@ -17,7 +18,8 @@ resume across, a second one stops at once; SIGHUP reads the configuration again.
 /// A WebSocket gateway for AI agents and chat clients whose connections hold.
 ///
 /// Without a command it serves, with the options of `moorline serve`.
-#[derive(Debug, Parser)]
+// No `Debug` here and below: some of it is a token.
+#[derive(Parser)]
 #[command(
     name = "moorline",
     version,
@@ -31,7 +33,7 @@ pub(crate) struct Cli {
     pub(crate) serve: ServeArgs,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub(crate) enum Command {
     /// Run the gateway (what `moorline` alone does).
     Serve(ServeArgs),
@@ -43,11 +45,15 @@ pub(crate) enum Command {
     ConformanceClient(ConformanceClientArgs),
     /// Chat with a gateway from the terminal.
     Chat(ChatArgs),
+    #[command(flatten)]
+    Admin(AdminCommand),
     /// Say what a close code, an HTTP status, an error code or a message of a client means, and what to
     /// do.
     Explain(crate::explain::ExplainArgs),
     /// Go the whole way to a gateway, stage by stage, and say how long each takes.
     Probe(crate::probe::ProbeArgs),
+    /// Find out what is wrong with a gateway, or with the way to it, and how to mend it.
+    Doctor(crate::doctor::DoctorArgs),
     /// Upload files to a gateway, and print the path of each for the media of chat.send.
     Upload(UploadArgs),
     /// Print completions for a shell.
@@ -58,7 +64,7 @@ pub(crate) enum Command {
 
 /// Every setting may also stand in the configuration file, or in a variable: see
 /// docs/configuration.md. Flags override both.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct ServeArgs {
     /// The configuration file, JSON5 [default: MOORLINE_CONFIG, then moorline.json5 in the state
     /// folder if it is there].
@@ -67,6 +73,12 @@ pub(crate) struct ServeArgs {
     /// Address and port to listen on [default: 127.0.0.1:18790]. Port 0 takes a free one.
     #[arg(long)]
     pub(crate) listen: Option<SocketAddr>,
+    /// Certificate of the listener with its issuers behind it, PEM: clients then speak TLS (wss://).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// Folder for the token, the database, uploaded files and the lock [default:
     /// $XDG_STATE_HOME/moorline or ~/.local/state/moorline].
     #[arg(long)]
@@ -131,6 +143,8 @@ impl ServeArgs {
         let all = [
             ("--listen", "gateway.host", one(self.listen.map(|listen| listen.ip()))),
             ("--listen", "gateway.port", one(self.listen.map(|listen| listen.port()))),
+            ("--tls-cert", "tls.cert", one(self.tls_cert.as_ref().map(|path| path.display()))),
+            ("--tls-key", "tls.key", one(self.tls_key.as_ref().map(|path| path.display()))),
             ("--state-dir", "state_dir", one(self.state_dir.as_ref().map(|path| path.display()))),
             ("--ephemeral", "ephemeral", one(self.ephemeral)),
             ("--ui-dir", "gateway.ui_dir", one(self.ui_dir.as_ref().map(|path| path.display()))),
@@ -151,7 +165,7 @@ impl ServeArgs {
 }
 
 /// Takes the options of `moorline serve`, and tells what they come to.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
@@ -199,9 +213,9 @@ pub(crate) struct ConformanceClientArgs {
     pub(crate) no_context_takeover: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct ChatArgs {
-    /// The gateway, such as ws://127.0.0.1:18790/ws.
+    /// The gateway, such as ws://127.0.0.1:18790/ws, or wss:// where it speaks TLS.
     #[arg(default_value = "ws://127.0.0.1:18790/ws")]
     pub(crate) url: String,
     /// The gateway's token [default: the one in the local state folder].
@@ -219,9 +233,11 @@ pub(crate) struct ChatArgs {
     /// Where the local gateway keeps its token.
     #[arg(long, env = "MOORLINE_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct UploadArgs {
     /// The files.
     #[arg(required = true, value_name = "FILE")]
@@ -349,6 +365,10 @@ mod tests {
             "moorline",
             "--listen",
             "[::1]:1",
+            "--tls-cert",
+            "/c",
+            "--tls-key",
+            "/k",
             "--state-dir",
             "/s",
             "--ui-dir",
@@ -378,7 +398,7 @@ mod tests {
             "json",
         ]);
         let settings = cli.serve.settings();
-        assert_eq!(settings.len(), 16);
+        assert_eq!(settings.len(), 18);
         for (flag, path, words) in settings {
             let key = crate::config::KEYS.iter().find(|key| key.path == path);
             assert!(key.is_some() && !words.is_empty(), "{flag}");

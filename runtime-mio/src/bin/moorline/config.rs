@@ -2,6 +2,7 @@
 //! overrides those before it.
 
 mod agents;
+mod identity;
 mod jwt;
 mod keys;
 mod layers;
@@ -14,6 +15,7 @@ mod slot;
 mod tree;
 
 pub(crate) use agents::{AgentSettings, Backend};
+pub(crate) use identity::Identity;
 pub(crate) use jwt::NamedJwtKey;
 pub(crate) use keys::{KEYS, Key};
 pub(crate) use layers::{Loaded, Sources};
@@ -29,13 +31,19 @@ use moorline_core::gateway::{GatewayConfig, MetricsAccess, Site, StaticPage, Tok
 use moorline_core::{Deflate, Limits};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Every setting's effective value.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) host: IpAddr,
     pub(crate) port: u16,
+    /// The certificate chain that the listener shows, and its key; without both it speaks no TLS.
+    pub(crate) tls_cert: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
+    pub(crate) tls_handshake_within: Duration,
+    /// Handshakes of each loop at once.
+    pub(crate) tls_handshakes: usize,
     pub(crate) token: Option<NamedSecret>,
     pub(crate) tokens: Vec<NamedSecret>,
     pub(crate) jwt: Vec<NamedJwtKey>,
@@ -65,6 +73,10 @@ impl Default for Settings {
         Self {
             host,
             port,
+            tls_cert: None,
+            tls_key: None,
+            tls_handshake_within: Duration::from_secs(5),
+            tls_handshakes: 1000,
             token: None,
             tokens: Vec::new(),
             jwt: Vec::new(),
@@ -92,6 +104,27 @@ impl Settings {
         SocketAddr::new(self.host, self.port)
     }
 
+    /// Whether the listener speaks TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.tls_cert.is_some()
+    }
+
+    /// Who the gateway is to its clients, where it speaks TLS.
+    pub(crate) fn identity(&self) -> Result<Option<Identity>, Failure> {
+        match (&self.tls_cert, &self.tls_key) {
+            (None, None) => Ok(None),
+            (Some(cert), Some(key)) => {
+                let read = Identity::read(cert, key, SystemTime::now());
+                read.map(Some).map_err(|what| Failure::Config(format!("tls: {what}")))
+            }
+            (cert, _) => {
+                let (there, missing) =
+                    if cert.is_some() { ("cert", "key") } else { ("key", "cert") };
+                Err(Failure::Config(format!("tls.{there} needs tls.{missing} beside it")))
+            }
+        }
+    }
+
     /// The configured tokens; none means that of the state folder.
     pub(crate) fn tokens(&self) -> impl Iterator<Item = &NamedSecret> {
         self.token.iter().chain(&self.tokens)
@@ -103,16 +136,17 @@ impl Settings {
         Limits { deflate, ..self.gateway.limits.clone() }
     }
 
-    /// What a gateway that listens on `listen` works by. `stored` is the token of the state folder.
+    /// What a gateway that listens on `listen` works by. `stored` are the tokens of the state folder.
     pub(crate) fn gateway_config(
         &self,
         listen: SocketAddr,
-        stored: Option<&NamedSecret>,
+        stored: &[NamedSecret],
     ) -> GatewayConfig {
         let tokens: Vec<_> = self.tokens().collect();
-        let tokens = if tokens.is_empty() { stored.into_iter().collect() } else { tokens };
+        let tokens = if tokens.is_empty() { stored.iter().collect() } else { tokens };
         GatewayConfig {
             listen,
+            secure: self.is_secure(),
             tokens: tokens.into_iter().map(|token| Token::admin(token.secret.clone())).collect(),
             jwt: self.jwt.iter().map(|named| named.key.clone()).collect(),
             agents: self.agents.iter().map(AgentSettings::agent).collect(),

@@ -1,20 +1,16 @@
 //! What a client command of this binary is told to connect to, and how it gets there.
-// The commands that dial by a blocking stream are few and come one by one.
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "`connect` is for commands that ask one thing and end"
-)]
 
 mod failure;
 mod stream;
 mod trust;
 
 use crate::failure::Failure;
-pub(crate) use failure::{DialFailure, TlsFailure};
+pub(crate) use failure::TlsFailure;
 use moorline_core::upgrade::Url;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
 pub(crate) use stream::{Dialed, connect, secure};
 pub(crate) use trust::{TrustArgs, roots_of_machine};
 
@@ -42,6 +38,23 @@ pub(crate) fn addresses(url: &Url) -> Result<Vec<SocketAddr>, Failure> {
         return Err(Failure::Runtime(format!("{host}: has no address")));
     }
     Ok(found)
+}
+
+/// What a connection by TLS is made with.
+#[derive(Debug, Clone)]
+pub(crate) struct Secure {
+    /// Whom the server's certificate must be for.
+    pub(crate) name: ServerName<'static>,
+    pub(crate) config: Arc<ClientConfig>,
+}
+
+impl Secure {
+    /// # Errors
+    /// The URL's host is no name, or the file of authorities is none.
+    pub(crate) fn new(url: &Url, trust: &TrustArgs) -> Result<Self, Failure> {
+        let name = server_name(url).map_err(|error| Failure::Config(error.to_string()))?;
+        Ok(Self { name, config: trust.config()? })
+    }
 }
 
 /// The name that the server's certificate must be for: the host of the URL, a name or an address.

@@ -9,13 +9,13 @@ pub(crate) mod site;
 mod store;
 
 pub(crate) use agents::{Agents, Endpoint};
-pub(crate) use media::MediaDir;
+pub(crate) use media::{KeptFiles, MediaDir};
 pub(crate) use store::Store;
 
 use crate::config::AgentSettings;
 use crate::log_tail::LogTail;
 use crate::metrics::{JobMetrics, Metrics};
-use moorline_core::gateway::{AgentState, BusMessage, JobId, Outcome, Work};
+use moorline_core::gateway::{AgentState, BusMessage, HostOutcome, HostWork, JobId, Outcome, Work};
 use moorline_mio::Handle;
 use smol::channel;
 use std::io;
@@ -141,7 +141,7 @@ impl Inbox {
         })
     }
 
-    /// How much other loops have said by now that was not taken yet.
+    /// How much was said by now, by other loops above all, that was not taken yet.
     pub(crate) fn unheard(&self) -> u64 {
         // What is being put in at this moment may have been taken before it is counted.
         self.count.load(Ordering::Acquire).saturating_sub(self.heard)
@@ -162,6 +162,20 @@ struct Job {
     id: JobId,
 }
 
+/// Something that a loop wants of the process around it.
+#[derive(Debug)]
+pub(crate) struct HostTask {
+    job: Job,
+    pub(crate) work: HostWork,
+}
+
+impl HostTask {
+    /// Hands over what came of it. Not to be called on a loop.
+    pub(crate) fn answer(&self, mailboxes: &[Mailbox], outcome: HostOutcome) {
+        mailboxes[self.job.node].hand_over(self.job.id, Outcome::Host(outcome));
+    }
+}
+
 /// Executes the work of all loops.
 #[derive(Clone)]
 pub(crate) struct Jobs {
@@ -172,6 +186,7 @@ pub(crate) struct Jobs {
     logs: Sender<logs::Task>,
     metrics: Sender<Job>,
     counted: Arc<JobMetrics>,
+    host: Sender<HostTask>,
 }
 
 impl Jobs {
@@ -184,6 +199,7 @@ impl Jobs {
         log: LogTail,
         metrics: &Arc<Metrics>,
         agents: &[AgentSettings],
+        host: Sender<HostTask>,
     ) -> io::Result<(Self, [JoinHandle<()>; 2])> {
         let (store, store_thread) = store::start(store, mailboxes.to_vec(), metrics.jobs())?;
         let (media, media_thread) = media::start(media, mailboxes.to_vec())?;
@@ -192,7 +208,7 @@ impl Jobs {
         let logs = logs::start(log, mailboxes.to_vec())?;
         let counted = metrics.jobs();
         let metrics = metrics::start(metrics.clone(), mailboxes.to_vec())?;
-        let jobs = Self { store, agents, media, site, logs, metrics, counted };
+        let jobs = Self { store, agents, media, site, logs, metrics, counted, host };
         Ok((jobs, [store_thread, media_thread]))
     }
 
@@ -221,6 +237,9 @@ impl Jobs {
             }
             Work::Metrics => {
                 let _ = self.metrics.send(job);
+            }
+            Work::Host(work) => {
+                let _ = self.host.send(HostTask { job, work });
             }
             Work::Run(run) => self.agents.begin(job, run),
         }

@@ -1,6 +1,8 @@
-//! `moorline`: the gateway, a bare echo server, a suite's echo client, and a terminal client.
+//! `moorline`: the gateway and its command line, a bare echo server, a suite's echo client, and a terminal client.
 #![forbid(unsafe_code)]
 
+mod admin;
+mod admin_socket;
 mod chat;
 mod check_config;
 mod cli;
@@ -8,6 +10,7 @@ mod config;
 mod conformance_client;
 mod console;
 mod dial;
+mod doctor;
 mod echo;
 mod explain;
 mod failure;
@@ -42,8 +45,10 @@ fn main() -> ExitCode {
         Some(Command::CheckConfig(args)) => check_config::run(&args).map(done),
         Some(Command::ConformanceClient(args)) => conformance_client::run(&args).map(done),
         Some(Command::Chat(args)) => chat::run(args).map(done),
+        Some(Command::Admin(command)) => admin::run(&command).map(done),
         Some(Command::Explain(args)) => explain::run(&args),
         Some(Command::Probe(args)) => probe::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Upload(args)) => upload::run(&args).map(done),
         Some(Command::Completions(args)) => shell::completions(&args).map(done),
         Some(Command::Man(args)) => shell::man(&args).map(done),

@@ -19,6 +19,7 @@ mod words;
 
 pub(crate) use loops::{Recorder, Snapshot};
 
+use crate::jobs::KeptFiles;
 use cells::{Histogram, SHORT};
 use exposition::Exposition;
 use loops::{Asking, LoopMetrics};
@@ -45,6 +46,7 @@ pub(crate) struct Metrics {
     handles: Vec<Handle>,
     asking: Arc<Asking>,
     jobs: Arc<JobMetrics>,
+    kept: Arc<KeptFiles>,
     log: ErrorCounter,
     started: SystemTime,
 }
@@ -93,12 +95,13 @@ impl JobMetrics {
 
 impl Metrics {
     /// For these loops.
-    pub(crate) fn new(handles: Vec<Handle>, log: ErrorCounter) -> Self {
+    pub(crate) fn new(handles: Vec<Handle>, log: ErrorCounter, kept: Arc<KeptFiles>) -> Self {
         Self {
             loops: handles.iter().map(|_| Arc::new(LoopMetrics::new())).collect(),
             handles,
             asking: Arc::default(),
             jobs: Arc::new(JobMetrics::new()),
+            kept,
             log,
             started: SystemTime::now(),
         }
@@ -151,7 +154,7 @@ mod tests {
         let options = ServerOptions { loops: 2, ..ServerOptions::default() };
         let server = Server::bind("127.0.0.1:0".parse().unwrap(), options).unwrap();
         let (log, _guard) = NonBlocking::new(std::io::sink());
-        let metrics = Arc::new(Metrics::new(server.handles(), log.error_counter()));
+        let metrics = Arc::new(Metrics::new(server.handles(), log.error_counter(), Arc::default()));
         (server, metrics)
     }
 

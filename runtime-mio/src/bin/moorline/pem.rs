@@ -9,7 +9,7 @@ use rustls::pki_types::pem::{self, PemObject as _};
 /// There is none, or the file breaks off or is damaged.
 pub(crate) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     if text.trim_ascii().is_empty() {
-        return Err("the file is empty".into());
+        return Err("is empty".into());
     }
     let found = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>();
     match found.map_err(|error| words(&error)) {

@@ -2,26 +2,33 @@
 
 pub(crate) mod facts;
 mod folding;
+mod kept_tokens;
 mod node;
+mod operate;
 mod reload;
+mod tls;
 
+use crate::admin_socket::{self, AdminSocket};
 use crate::cli::ServeArgs;
-use crate::config::{NamedSecret, Settings, Sources};
+use crate::config::{Settings, Sources};
 use crate::failure::Failure;
 use crate::jobs::{Jobs, Mailbox, MediaDir, Store};
 use crate::metrics::Metrics;
 use crate::percent::escaped;
 use crate::state_dir::StateDir;
 use crate::{log, open_files, port_holder, service_manager, signals, state_dir};
-use moorline_core::Entropy as _;
+use kept_tokens::KeptTokens;
 use moorline_core::gateway::{Gateway, GatewayConfig, Node};
 use moorline_mio::{OsEntropy, Server, ServerOptions};
-use node::GatewayNode;
-use reload::{Reload, Reloader};
+use node::{Around, GatewayNode};
+use operate::{Load, Operator};
+use reload::{Bound, Reload, Reloader};
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+use tls::Tls;
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let sources = Sources::of_process(args);
@@ -32,31 +39,38 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     settings.check_folders()?;
+    let identity = settings.identity()?;
+    let tls = Tls::new().map_err(|error| Failure::Runtime(format!("TLS: {error}")))?;
+    tls::announce(settings, identity.as_ref());
     let open_files = open_files::raise_limit();
     // The address first: it takes a moment, and nothing was touched when somebody else has it.
     let options = ServerOptions {
         loops: usize::from(settings.loops),
         limits: settings.limits(),
+        tls: identity.as_ref().map(|identity| tls.options(settings, identity)),
         ..ServerOptions::default()
     };
-    let server = match service_manager::listener()? {
+    let mut server = match service_manager::listener()? {
         Some(listener) => Server::from_listener(listener, options)?,
         None => Server::bind(settings.listen(), options)
             .map_err(|error| port_holder::explain_bind(settings.listen(), &error))?,
     };
     let state = StateDir::open(settings.state_dir.clone())?;
-    let kept = kept_token(settings, &state)?;
+    let kept = KeptTokens::of(settings, &state)?;
     let store = if settings.ephemeral { Store::memory() } else { Store::open(state.path())? };
     let media = MediaDir::open(state.path(), settings.media_keep)?;
-    let config =
-        settings.gateway_config(server.local_addr(), kept.as_ref().map(|kept| &kept.named));
+    let stored = KeptTokens::secrets(kept.as_ref());
+    let config = settings.gateway_config(server.local_addr(), &stored);
     let gateways = gateways(&config, server.handles().len())?;
 
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Mailbox::new).unzip();
-    let metrics = Arc::new(Metrics::new(server.handles(), log.dropped.clone()));
+    let metrics = Arc::new(Metrics::new(server.handles(), log.dropped.clone(), media.kept()));
     let tail = log.tail.clone();
-    let (jobs, threads) = Jobs::start(&mailboxes, store, media, tail, &metrics, &settings.agents)?;
+    let (host, host_tasks) = mpsc::channel();
+    let (jobs, threads) =
+        Jobs::start(&mailboxes, store, media, tail, &metrics, &settings.agents, host)?;
+    let loads: Vec<_> = mailboxes.iter().map(|_| Arc::new(Load::default())).collect();
     let (reloads, reload_inboxes): (Vec<_>, Vec<_>) =
         server.handles().into_iter().map(Reload::channel).unzip();
     let nodes: Vec<_> = gateways
@@ -65,19 +79,21 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         .zip(reload_inboxes)
         .enumerate()
         .map(|(index, ((gateway, inbox), reloads))| {
-            let (jobs, mailboxes) = (jobs.clone(), mailboxes.clone());
+            let (jobs, load, mailboxes) = (jobs.clone(), loads[index].clone(), mailboxes.clone());
             let recorder = metrics.recorder(index, &config.agents);
-            let mut node =
-                GatewayNode::new(index, gateway, inbox, reloads, jobs, mailboxes, recorder);
+            let around = Around { inbox, reloads, jobs, load, mailboxes, recorder };
+            let mut node = GatewayNode::new(index, gateway, around);
             node.start();
             Mutex::new(Some(node))
         })
         .collect();
     let agents = jobs.agents().clone();
-    drop((jobs, mailboxes));
+    drop(jobs);
+    let admin_socket = listen_locally(&mut server, &state);
     let announcement = announcement(&server, &state, settings, kept.as_ref());
     tracing::info!(
         address = %server.local_addr(),
+        tls = identity.is_some(),
         config = loaded.file.as_ref().map(|path| path.display().to_string()),
         stateDir = %state.path().display(),
         loops = settings.loops,
@@ -86,8 +102,16 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         "serving"
     );
     let address = server.local_addr();
-    let mut reloader = Reloader::new(sources, loaded, address, state, log.level, agents, reloads);
-    signals::watch(server.handles(), move || reloader.reload())?;
+    let bound = Bound { address, secure: identity.is_some(), tls };
+    let running = (loaded, kept);
+    let reloader = Reloader::new(sources, running, bound, state, log.level, agents, reloads);
+    let reloader = Arc::new(Mutex::new(reloader));
+    let handles = server.handles();
+    Operator { reloader: reloader.clone(), handles, loads, mailboxes }.start(host_tasks)?;
+    signals::watch(server.handles(), move || {
+        // It is whole between its calls.
+        reloader.lock().unwrap_or_else(PoisonError::into_inner).reload();
+    })?;
     // Signals are watched from here on, so who reads this may send them.
     let mut out = std::io::stdout();
     // A closed stdout is no reason not to serve.
@@ -103,30 +127,31 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     for thread in threads {
         let _ = thread.join();
     }
+    drop(admin_socket);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Serves the host's command line, too. The gateway is of use without it.
+fn listen_locally(server: &mut Server, state: &StateDir) -> Option<AdminSocket> {
+    let bound = AdminSocket::bind(state.path()).and_then(|(bound, listener)| {
+        server.listen_locally(listener)?;
+        Ok(bound)
+    });
+    bound
+        .inspect_err(|error| {
+            tracing::warn!(
+                path = %admin_socket::path(state.path()).display(),
+                %error,
+                "cannot listen there: commands such as `moorline devices` do not reach this gateway"
+            );
+        })
+        .ok()
 }
 
 /// What a service manager shows of the gateway.
 fn serving(address: SocketAddr) -> String {
     format!("Serving on {address}")
-}
-
-/// The token of the state folder.
-struct KeptToken {
-    named: NamedSecret,
-    text: String,
-    /// It was made just now.
-    is_new: bool,
-}
-
-/// The token of the state folder, where none is configured.
-fn kept_token(settings: &Settings, state: &StateDir) -> Result<Option<KeptToken>, Failure> {
-    if settings.tokens().next().is_some() {
-        return Ok(None);
-    }
-    let (text, is_new) = state.token(new_token)?;
-    Ok(Some(KeptToken { named: NamedSecret::new(&text), text, is_new }))
 }
 
 /// One gateway per loop, all made before the first client is served.
@@ -141,22 +166,17 @@ fn gateways(config: &GatewayConfig, count: usize) -> Result<Vec<Gateway>, Failur
         .collect()
 }
 
-/// 256 bits, in hexadecimal.
-fn new_token() -> String {
-    let mut bytes = [0; 32];
-    OsEntropy.fill(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// What the operator sees on stdout: where to connect, and once the token.
 fn announcement(
     server: &Server,
     state: &StateDir,
     settings: &Settings,
-    kept: Option<&KeptToken>,
+    kept: Option<&KeptTokens>,
 ) -> String {
-    let mut text = format!("moorline gateway listening on ws://{}/ws\n", server.local_addr());
-    if let Some(KeptToken { text: token, is_new: true, .. }) = kept {
+    let (web_socket, http) = if settings.is_secure() { ("wss", "https") } else { ("ws", "http") };
+    let mut text =
+        format!("moorline gateway listening on {web_socket}://{}/ws\n", server.local_addr());
+    if let Some(KeptTokens { current: token, is_new: true, .. }) = kept {
         text += &format!("token: {token}  (kept in {})\n", state.path().join("token").display());
     }
     let program = std::env::args().next().unwrap_or_else(|| "moorline".into());
@@ -171,14 +191,14 @@ fn announcement(
     if settings.console || settings.ui_dir.is_some() {
         // What is not a terminal is kept, by a service manager for instance, and read by others.
         let shown = kept.filter(|kept| kept.is_new || std::io::stdout().is_terminal());
-        let token = shown.map(|kept| format!("#token={}", escaped(&kept.text)));
-        text += &format!("page: http://{address}/{}\n", token.unwrap_or_default());
+        let token = shown.map(|kept| format!("#token={}", escaped(&kept.current)));
+        text += &format!("page: {http}://{address}/{}\n", token.unwrap_or_default());
     }
-    text + &format!("try: {program} chat ws://{address}/ws{credential}\n")
+    text + &format!("try: {program} chat {web_socket}://{address}/ws{credential}\n")
 }
 
 /// An address that a client on this machine can connect to: "any" is one to listen on only.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

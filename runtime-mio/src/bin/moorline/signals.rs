@@ -29,6 +29,15 @@ pub(crate) fn watch(
     listen(Signals::new([SIGTERM, SIGINT, SIGUSR2, SIGHUP])?, handles, reload)
 }
 
+/// Stops the loops in order, as a signal does. What they wait for is cut short by a signal.
+pub(crate) fn stop(handles: &[Handle], restart: bool) {
+    RESTART.store(restart, Ordering::Release);
+    service_manager::stopping();
+    for handle in handles {
+        handle.stop();
+    }
+}
+
 fn listen(
     mut signals: Signals,
     handles: Vec<Handle>,
@@ -45,12 +54,9 @@ fn listen(
                 tracing::warn!(signal, "stopped without waiting for open connections");
                 std::process::exit(128 + signal);
             }
-            RESTART.store(signal == SIGUSR2, Ordering::Release);
-            tracing::info!(signal, restart = signal == SIGUSR2, "stopping");
-            service_manager::stopping();
-            for handle in &handles {
-                handle.stop();
-            }
+            let restart = signal == SIGUSR2;
+            tracing::info!(signal, restart, "stopping");
+            stop(&handles, restart);
         }
     })?;
     Ok(())

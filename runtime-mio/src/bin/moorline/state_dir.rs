@@ -1,4 +1,4 @@
-//! The state folder: one gateway at a time, and its token.
+//! The state folder: one gateway at a time, and its tokens.
 
 use crate::failure::Failure;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -51,11 +51,42 @@ impl StateDir {
         if let Some(token) = kept_token(&self.path)? {
             return Ok((token, false));
         }
-        let path = token_path(&self.path);
         let token = new();
-        // Written beside its place and moved: a crash leaves a whole token or none.
+        self.write_token(&token_path(&self.path), &token)?;
+        Ok((token, true))
+    }
+
+    /// The token that was kept here before the one that holds, and is valid beside it.
+    pub(crate) fn previous_token(&self) -> Result<Option<String>, Failure> {
+        read_kept(&previous_path(&self.path))
+    }
+
+    /// Keeps `new` from now on, and `old` beside it if there is one.
+    pub(crate) fn rotate_token(&self, new: &str, old: Option<&str>) -> Result<(), Failure> {
+        // In this order a crash leaves two tokens that are one, and not none that clients have.
+        match old {
+            Some(old) => self.write_token(&previous_path(&self.path), old)?,
+            None => {
+                self.drop_previous_token()?;
+            }
+        }
+        self.write_token(&token_path(&self.path), new)
+    }
+
+    /// Forgets the token before; says whether there was one.
+    pub(crate) fn drop_previous_token(&self) -> Result<bool, Failure> {
+        let path = previous_path(&self.path);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(config(&path, "cannot remove the token file", &error)),
+        }
+    }
+
+    /// Written beside its place and moved: a crash leaves a whole token or the one before.
+    fn write_token(&self, path: &Path, token: &str) -> Result<(), Failure> {
         let draft = self.path.join("token.new");
-        let written = OpenOptions::new()
+        OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
@@ -65,19 +96,22 @@ impl StateDir {
                 writeln!(file, "{token}")?;
                 file.sync_all()
             })
-            .and_then(|()| fs::rename(&draft, &path));
-        written.map_err(|error| config(&path, "cannot write the token file", &error))?;
-        Ok((token, true))
+            .and_then(|()| fs::rename(&draft, path))
+            .and_then(|()| File::open(&self.path)?.sync_all())
+            .map_err(|error| config(path, "cannot write the token file", &error))
     }
 }
 
 /// The token that is kept in a state folder, if there is one that can be used.
 pub(crate) fn kept_token(path: &Path) -> Result<Option<String>, Failure> {
-    let path = token_path(path);
-    match read_token(&path) {
+    read_kept(&token_path(path))
+}
+
+fn read_kept(path: &Path) -> Result<Option<String>, Failure> {
+    match read_token(path) {
         Ok(token) => Ok(Some(token)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(config(&path, "cannot use the token file", &error)),
+        Err(error) => Err(config(path, "cannot use the token file", &error)),
     }
 }
 
@@ -90,6 +124,10 @@ pub(crate) fn local_token(path: Option<PathBuf>, addresses: &[SocketAddr]) -> Op
 
 fn token_path(state_dir: &Path) -> PathBuf {
     state_dir.join("token")
+}
+
+fn previous_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("token.previous")
 }
 
 fn read_token(path: &Path) -> io::Result<String> {

@@ -2,12 +2,13 @@
 
 use super::retry::Retry;
 use crate::cli::ChatArgs;
+use crate::dial::{Secure, TlsFailure};
 use crate::peer_text::PeerText;
 use moorline_core::upgrade::Url;
 use moorline_core::{
     Cause, ClientRequest, CloseCode, Entropy as _, Event, Limits, Outbox, UpgradeError,
 };
-use moorline_mio::{ConnId, Connections, Handle, Handler, OsEntropy};
+use moorline_mio::{ConnId, Connections, Handle, Handler, OsEntropy, Peer};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -65,6 +66,10 @@ const HISTORY: &str = "history";
 pub(super) struct Conversation {
     args: ChatArgs,
     url: Url,
+    /// Where the URL says `wss`.
+    tls: Option<Secure>,
+    /// What was wrong with TLS, until the end of the connection is told.
+    tls_failure: Option<TlsFailure>,
     addresses: Vec<SocketAddr>,
     address: usize,
     token: Option<String>,
@@ -86,7 +91,7 @@ pub(super) struct Conversation {
 impl Conversation {
     pub(super) fn new(
         args: ChatArgs,
-        url: Url,
+        (url, tls): (Url, Option<Secure>),
         addresses: Vec<SocketAddr>,
         token: Option<String>,
         typed: Receiver<String>,
@@ -96,6 +101,8 @@ impl Conversation {
             session: args.session.clone(),
             args,
             url,
+            tls,
+            tls_failure: None,
             addresses,
             address: 0,
             token,
@@ -121,9 +128,14 @@ impl Conversation {
         self.address += 1;
         let request = ClientRequest::new(self.url.authority(), self.url.target());
         let connected = request.map_err(|error| error.to_string()).and_then(|request| {
-            connections
-                .connect(address, request, Box::new(OsEntropy), self.limits.clone())
-                .map_err(|error| error.to_string())
+            let (entropy, limits) = (Box::new(OsEntropy), self.limits.clone());
+            match self.tls.clone() {
+                None => connections.connect(address, request, entropy, limits),
+                Some(Secure { name, config }) => {
+                    connections.connect_tls(address, name, config, request, entropy, limits)
+                }
+            }
+            .map_err(|error| error.to_string())
         });
         match connected {
             Ok(_) => self.link = Link::Opening,
@@ -155,6 +167,12 @@ impl Conversation {
     }
 
     fn closed(&mut self, now: Instant, cause: Cause<'_>) {
+        if let Some(failure) = self.tls_failure.take() {
+            return match failure.is_for_good() {
+                true => self.give_up(failure.to_string()),
+                false => self.lost(now, &failure.to_string()),
+            };
+        }
         let why = match cause {
             Cause::Peer(code, "") => format!("the gateway closed the connection with {code}"),
             Cause::Peer(code, reason) => {
@@ -450,6 +468,16 @@ impl Handler for Conversation {
             Event::Closed(cause) => self.closed(now, cause),
             _ => {}
         }
+    }
+
+    fn handshake_failed(
+        &mut self,
+        _now: Instant,
+        _id: ConnId,
+        _peer: Option<Peer>,
+        failure: &moorline_mio::TlsFailure,
+    ) {
+        self.tls_failure = TlsFailure::of_session(failure);
     }
 
     fn turn(&mut self, now: Instant, connections: &mut Connections<'_>) {

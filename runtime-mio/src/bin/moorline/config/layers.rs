@@ -17,8 +17,8 @@ const FILE_NAME: &str = "moorline.json5";
 /// A longer file is none of ours.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// Where a configuration is read from, besides the file.
-#[derive(Debug, Default)]
+/// Where a configuration is read from, besides the file. It has no `Debug`: there are tokens among it.
+#[derive(Default)]
 pub(crate) struct Sources {
     /// `--config`, or `MOORLINE_CONFIG`.
     pub(crate) file: Option<PathBuf>,
@@ -41,18 +41,22 @@ pub(crate) struct Loaded {
 impl Sources {
     /// What this process was started with.
     pub(crate) fn of_process(args: &ServeArgs) -> Self {
+        Self::of_environment(args.config.clone(), args.settings())
+    }
+
+    /// The same with these flags, where the command line names this file.
+    pub(crate) fn of_environment(
+        file: Option<PathBuf>,
+        flags: Vec<(&'static str, &'static str, Vec<String>)>,
+    ) -> Self {
         let variables = std::env::vars_os().filter_map(|(name, value)| {
             let name = name.into_string().ok().filter(|name| name.starts_with(PREFIX))?;
             Some((name, value.to_string_lossy().into_owned()))
         });
         let variables: BTreeMap<_, _> = variables.collect();
         // An empty variable is one that somebody took away.
-        let file = variables.get("MOORLINE_CONFIG").filter(|path| !path.is_empty());
-        Self {
-            file: args.config.clone().or_else(|| file.map(PathBuf::from)),
-            variables,
-            flags: args.settings(),
-        }
+        let variable = variables.get("MOORLINE_CONFIG").filter(|path| !path.is_empty());
+        Self { file: file.or_else(|| variable.map(PathBuf::from)), variables, flags }
     }
 
     /// Reads everything. What is wrong is told together.
@@ -199,7 +203,7 @@ mod tests {
         assert_eq!(row(&loaded, "limits.pre_auth"), ("250".into(), "default".into()));
         assert_eq!(loaded.warnings, Vec::<String>::new());
         let stored = super::super::NamedSecret::new("x");
-        let config = loaded.settings.gateway_config(loaded.settings.listen(), Some(&stored));
+        let config = loaded.settings.gateway_config(loaded.settings.listen(), &[stored]);
         assert_eq!(config.check(), Ok(()));
     }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 #[derive(Clone)]
 pub(crate) struct NamedSecret {
     pub(crate) secret: Secret,
-    pub(super) fingerprint: String,
+    pub(crate) fingerprint: String,
 }
 
 impl NamedSecret {

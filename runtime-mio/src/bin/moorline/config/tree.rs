@@ -9,14 +9,16 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use std::cell::Cell;
 use std::fmt;
 
-/// A value, and its number in reading order.
-#[derive(Debug, Clone, PartialEq)]
+/// A value, and its number in reading order. It has no `Debug`, as it may be a secret.
+#[derive(Clone, PartialEq)]
+#[cfg_attr(test, derive(Debug))]
 pub(super) struct Node {
     pub(super) at: usize,
     pub(super) value: Value,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
+#[cfg_attr(test, derive(Debug))]
 pub(super) enum Value {
     Null,
     Flag(bool),
@@ -27,7 +29,8 @@ pub(super) enum Value {
     Object(Vec<Member>),
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
+#[cfg_attr(test, derive(Debug))]
 pub(super) struct Member {
     /// The number of the key.
     pub(super) at: usize,

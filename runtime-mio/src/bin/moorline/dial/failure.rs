@@ -62,6 +62,19 @@ impl TlsFailure {
     }
 }
 
+impl TlsFailure {
+    /// What a loop's connection says of it; `None` where there was no connection to shake hands over.
+    pub(crate) fn of_session(failure: &moorline_mio::TlsFailure) -> Option<Self> {
+        match failure {
+            moorline_mio::TlsFailure::Session(error) => Some(Self::from(error)),
+            moorline_mio::TlsFailure::NotTls => Some(Self::NotTls),
+            moorline_mio::TlsFailure::Timeout => Some(Self::Timeout),
+            moorline_mio::TlsFailure::Left => None,
+            other => Some(Self::Other(other.to_string())),
+        }
+    }
+}
+
 impl From<&Error> for TlsFailure {
     fn from(error: &Error) -> Self {
         match error {
@@ -93,6 +106,9 @@ fn certificate(why: &CertificateError) -> TlsFailure {
         Why::ExpiredContext { not_after, .. } => TlsFailure::Expired(time(*not_after)),
         Why::NotValidYet => TlsFailure::NotYet(None),
         Why::NotValidYetContext { not_before, .. } => TlsFailure::NotYet(time(*not_before)),
+        Why::BadSignature => TlsFailure::Certificate(
+            "it is not signed by the authority that it names, as far as that one is known".into(),
+        ),
         Why::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
             TlsFailure::Authority
         }

@@ -1,5 +1,6 @@
 //! Dialing servers of every kind of badness, over real sockets.
 
+use super::failure::DialFailure;
 use super::*;
 use base64::Engine as _;
 use rcgen::{

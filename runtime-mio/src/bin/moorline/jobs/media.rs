@@ -20,6 +20,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -49,6 +50,14 @@ pub(crate) struct MediaDir {
     ledger: MediaLedger,
     /// Folders that are still to be gone through.
     sweep: Option<Sweep>,
+    kept: Arc<KeptFiles>,
+}
+
+/// What is kept, those on their way included, for metrics: as of the latest work.
+#[derive(Debug, Default)]
+pub(crate) struct KeptFiles {
+    pub(crate) files: AtomicU64,
+    pub(crate) bytes: AtomicU64,
 }
 
 impl MediaDir {
@@ -60,7 +69,7 @@ impl MediaDir {
     pub(crate) fn open(state_dir: &Path, keep: Duration) -> Result<Self, Failure> {
         let (base, root) = (state_dir.to_path_buf(), state_dir.join("media"));
         let (open, ledger) = (HashMap::new(), MediaLedger::default());
-        let mut dir = Self { base, root, keep, open, ledger, sweep: None };
+        let mut dir = Self { base, root, keep, open, ledger, sweep: None, kept: Arc::default() };
         let cleaned = make_folder(&dir.root).and_then(|()| {
             dir.begin_sweep()?;
             while dir.is_sweeping() {
@@ -72,6 +81,14 @@ impl MediaDir {
             Failure::Config(format!("cannot use the folder {}: {error}", dir.root.display()))
         })?;
         Ok(dir)
+    }
+
+    /// What is kept, from now on.
+    pub(crate) fn kept(&self) -> Arc<KeptFiles> {
+        let (files, bytes) = self.ledger.total();
+        self.kept.files.store(files, Ordering::Relaxed);
+        self.kept.bytes.store(bytes, Ordering::Relaxed);
+        self.kept.clone()
     }
 
     fn execute(&mut self, work: MediaWork) -> MediaOutcome {
@@ -172,6 +189,7 @@ fn work(
 ) {
     let mut due = Instant::now() + sweep_every;
     loop {
+        dir.kept();
         if !dir.is_sweeping() && due <= Instant::now() {
             due = Instant::now() + sweep_every;
             log_unswept(dir.begin_sweep());

@@ -75,6 +75,8 @@ metrics! {
     UPLOADS_NOW = Gauge "moorline_uploads_under_way" [] "Uploads that are under way.";
     UPLOADS = Counter "moorline_uploads" [] "Files that were uploaded.";
     UPLOADED = Counter "moorline_uploaded_bytes" [] "Their bytes.";
+    KEPT_FILES = Gauge "moorline_kept_files" [] "Uploaded files that are kept, of all users, those on their way included.";
+    KEPT_BYTES = Gauge "moorline_kept_bytes" [] "Their bytes.";
     DOWNLOADS_NOW = Gauge "moorline_downloads_under_way" [] "Files of gateway.ui_dir on their way to clients.";
     RETAINED = Gauge "moorline_retained_bytes" ["budget"] "What is kept in memory: for users (all of it but uploads and idempotency keys), for links of these (events), for uploads on their way to the disk, for idempotency keys.";
     RETAINED_LIMIT = Gauge "moorline_retained_limit_bytes" ["budget"] "How much that may be, of all loops together.";

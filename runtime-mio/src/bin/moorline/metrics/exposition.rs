@@ -11,6 +11,7 @@ use prometheus_client::metrics::MetricType;
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// One scrape.
@@ -175,6 +176,9 @@ impl Exposition {
         out.gauge(&names::UPLOADS_NOW, sum_of(snapshots, |stats| stats.uploads))?;
         out.counter_of(&names::UPLOADS, |each| &each.uploads)?;
         out.counter_of(&names::UPLOADED, |each| &each.uploaded_bytes)?;
+        let kept = &self.metrics.kept;
+        out.gauge(&names::KEPT_FILES, kept.files.load(Relaxed) as f64)?;
+        out.gauge(&names::KEPT_BYTES, kept.bytes.load(Relaxed) as f64)?;
         out.gauge(&names::DOWNLOADS_NOW, sum_of(snapshots, |stats| stats.downloads))
     }
 

@@ -3,7 +3,10 @@
 use super::folding::Kind;
 use crate::peer_text::PeerText;
 use moorline_core::Initiator;
-use moorline_core::gateway::{ConnId, Fact, Why};
+use moorline_core::gateway::{ConnId, Fact, LOCAL_PEER, Why};
+use moorline_mio::TlsFailure;
+use std::fmt;
+use std::net::SocketAddr;
 use tracing::{debug, info, warn};
 
 /// Logs what was folded since the last time.
@@ -13,12 +16,35 @@ pub(super) fn log_folded(node: usize, folded: Vec<(Kind, u64)>) {
     }
 }
 
+/// What the line of a failed handshake says.
+pub(super) const HANDSHAKE_FAILED: &str = "TLS handshake failed";
+
+/// Logs a connection that ended before the gateway heard of it.
+pub(super) fn log_handshake(
+    node: usize,
+    conn: moorline_mio::ConnId,
+    peer: Option<moorline_mio::Peer>,
+    failure: &TlsFailure,
+) {
+    let conn = format!("{node}-{}", ConnId(conn.0));
+    let peer = peer.map(|peer| peer.to_string());
+    let (reason, detail) = (failure.reason(), PeerText(&failure.to_string()).to_string());
+    // Whoever looks whether the port is open leaves so.
+    if *failure == TlsFailure::Left {
+        debug!(conn, peer, cause = "tls", reason, detail, "{HANDSHAKE_FAILED}");
+    } else {
+        info!(conn, peer, cause = "tls", reason, detail, "{HANDSHAKE_FAILED}");
+    }
+}
+
 /// Logs a fact of the gateway `node`. A connection has the name that clients are told as its `connId`:
 /// its number alone is that of another connection at every other node.
 pub(super) fn log(node: usize, fact: &Fact) {
     let name = |conn: &ConnId| format!("{node}-{conn}");
     match fact {
-        Fact::Connected { conn, peer } => debug!(conn = name(conn), %peer, "connected"),
+        Fact::Connected { conn, peer } => {
+            debug!(conn = name(conn), peer = %At(*peer), "connected");
+        }
         Fact::SentAway { conn, by } => {
             info!(conn = name(conn), by = PeerText(by).to_string(), "sent away");
         }
@@ -30,7 +56,14 @@ pub(super) fn log(node: usize, fact: &Fact) {
         }
         Fact::Refused { conn, peer, status, why, value } => {
             let value = value.as_deref().map(|value| PeerText(value).to_string());
-            info!(conn = name(conn), %peer, status, why = why_word(*why), value, "refused");
+            info!(
+                conn = name(conn),
+                peer = %At(*peer),
+                status,
+                why = why_word(*why),
+                value,
+                "refused"
+            );
         }
         Fact::Authenticated { conn, user, role, credential, source } => info!(
             conn = name(conn),
@@ -42,7 +75,7 @@ pub(super) fn log(node: usize, fact: &Fact) {
         ),
         Fact::AuthFailed { conn, peer, credential, source, locked } => warn!(
             conn = name(conn),
-            %peer,
+            peer = %At(*peer),
             credential = credential.as_str(),
             source = source.as_str(),
             lockedMs = locked.map(|locked| locked.as_millis() as u64),
@@ -103,7 +136,7 @@ pub(super) fn log(node: usize, fact: &Fact) {
                 ($level:ident) => {
                     $level!(
                         conn = name(conn),
-                        %peer,
+                        peer = %At(*peer),
                         code = code.0,
                         reason = PeerText(reason).to_string(),
                         cause,
@@ -122,6 +155,15 @@ pub(super) fn log(node: usize, fact: &Fact) {
             if *cause == "http" { closed!(debug) } else { closed!(info) }
         }
         other => info!(?other, "a fact without words"),
+    }
+}
+
+/// The other end of a connection, in a word if it has no address.
+struct At(SocketAddr);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == LOCAL_PEER { f.write_str("local") } else { self.0.fmt(f) }
     }
 }
 
@@ -152,6 +194,11 @@ pub(crate) fn why_word(why: Why) -> &'static str {
         Why::RateLimit => "rate-limit",
         Why::Form => "form",
         Why::Disk => "disk",
+        Why::Request => "request",
+        Why::RequestSize => "request-size",
+        Why::Forbidden => "forbidden",
+        Why::Unavailable => "unavailable",
+        Why::Cancelled => "cancelled",
         _ => "other",
     }
 }

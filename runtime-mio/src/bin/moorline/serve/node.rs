@@ -2,6 +2,7 @@
 
 use super::facts;
 use super::folding::{self, Folding};
+use super::operate::Load;
 use super::reload::{Reload, ReloadInbox};
 use crate::jobs::{Inbox, Incoming, Jobs, Mailbox};
 use crate::metrics::{Recorder, Snapshot};
@@ -9,12 +10,12 @@ use crate::signals;
 use bytes::Bytes;
 use moorline_core::gateway::{self, Action, Drain, Gateway, HttpAnswer, Route, deliver};
 use moorline_core::{CloseCode, Event, Frame, Outbox};
-use moorline_mio::{ConnId, Connections, Handler, Peer, Queued};
+use moorline_mio::{ConnId, Connections, Handler, Peer, Queued, TlsFailure};
 use rustix::io::Errno;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What clients are told of a restart: a start takes less than a second.
@@ -41,6 +42,7 @@ pub(super) struct GatewayNode {
     inbox: Inbox,
     reloads: ReloadInbox,
     jobs: Jobs,
+    load: Arc<Load>,
     /// All loops', this one's included.
     mailboxes: Vec<Mailbox>,
     /// What the gateway said to connections whose turn it was not. It is said before anything later,
@@ -58,25 +60,31 @@ enum Later {
     GiveUp,
     Respond(HttpAnswer),
     Body(Bytes),
+    EndBody,
     HoldBody(bool),
 }
 
+/// What joins a gateway to the rest of the process.
+pub(super) struct Around {
+    pub(super) inbox: Inbox,
+    pub(super) reloads: ReloadInbox,
+    pub(super) jobs: Jobs,
+    pub(super) load: Arc<Load>,
+    /// All loops', this one's included.
+    pub(super) mailboxes: Vec<Mailbox>,
+    pub(super) recorder: Recorder,
+}
+
 impl GatewayNode {
-    pub(super) fn new(
-        index: usize,
-        gateway: Gateway,
-        inbox: Inbox,
-        reloads: ReloadInbox,
-        jobs: Jobs,
-        mailboxes: Vec<Mailbox>,
-        recorder: Recorder,
-    ) -> Self {
+    pub(super) fn new(index: usize, gateway: Gateway, around: Around) -> Self {
+        let Around { inbox, reloads, jobs, load, mailboxes, recorder } = around;
         Self {
             index,
             gateway,
             inbox,
             reloads,
             jobs,
+            load,
             mailboxes,
             later: BTreeMap::new(),
             folding: Folding::default(),
@@ -128,6 +136,10 @@ impl GatewayNode {
                     Some((id, outbox)) if id.0 == conn.0 => drop(outbox.body(piece)),
                     _ => self.say_later(conn, Later::Body(piece)),
                 },
+                Action::EndBody { conn } => match &mut own {
+                    Some((id, outbox)) if id.0 == conn.0 => drop(outbox.end_body()),
+                    _ => self.say_later(conn, Later::EndBody),
+                },
                 Action::HoldBody { conn, hold } => match &mut own {
                     Some((id, outbox)) if id.0 == conn.0 => outbox.hold_body(hold),
                     _ => self.say_later(conn, Later::HoldBody(hold)),
@@ -175,6 +187,7 @@ impl GatewayNode {
                     Later::GiveUp => outbox.give_up(),
                     Later::Respond(answer) => answer.write(outbox),
                     Later::Body(piece) => drop(outbox.body(piece)),
+                    Later::EndBody => drop(outbox.end_body()),
                     Later::HoldBody(hold) => outbox.hold_body(hold),
                     // What is still HTTP is closed from outside its turn.
                     close @ Later::Close(..) => self.later.entry(id).or_default().push(close),
@@ -206,6 +219,11 @@ impl GatewayNode {
                     Later::Body(piece) => {
                         if let Some(outbox) = connections.outbox(id) {
                             let _ = outbox.body(piece);
+                        }
+                    }
+                    Later::EndBody => {
+                        if let Some(outbox) = connections.outbox(id) {
+                            let _ = outbox.end_body();
                         }
                     }
                     Later::HoldBody(hold) => {
@@ -244,11 +262,11 @@ impl Drop for GatewayNode {
 
 impl Handler for GatewayNode {
     fn opened(&mut self, now: Instant, id: ConnId, peer: Peer) {
-        let peer = match peer {
-            Peer::Network(address) => address,
-            Peer::Local => (Ipv4Addr::LOCALHOST, 0).into(),
-        };
-        self.gateway.connected(now, gateway::ConnId(id.0), peer);
+        let id = gateway::ConnId(id.0);
+        match peer {
+            Peer::Network(address) => self.gateway.connected(now, id, address),
+            Peer::Local => self.gateway.connected_locally(now, id),
+        }
         self.take_actions(None);
     }
 
@@ -282,9 +300,12 @@ impl Handler for GatewayNode {
 
     fn turn(&mut self, now: Instant, connections: &mut Connections<'_>) {
         self.gateway.set_loop_delay(now.elapsed());
-        if let Some(Reload { config, limits, done }) = self.reloads.newest() {
+        if let Some(Reload { config, limits, tls, done }) = self.reloads.newest() {
             connections.set_limits(limits);
             self.recorder.set_agents(&config.agents);
+            if let Some(tls) = tls {
+                connections.set_tls(tls);
+            }
             // It was checked before it was sent.
             if let Err(error) = self.gateway.reconfigure(now, config) {
                 tracing::error!(node = self.index, %error, "a configuration that was good is not");
@@ -317,6 +338,7 @@ impl Handler for GatewayNode {
         self.take_actions(None);
         self.say(connections);
         facts::log_folded(self.index, self.folding.take_due(now));
+        self.load.tell(self.gateway.connections().1, self.gateway.runs());
         if self.recorder.is_asked() {
             let Queued { bytes, stalled } = connections.queued();
             let stats = self.gateway.stats(now);
@@ -336,6 +358,7 @@ impl Handler for GatewayNode {
     }
 
     fn stopping(&mut self, now: Instant, connections: &mut Connections<'_>) {
+        self.load.tell_draining();
         let restart = signals::is_restart();
         let reason = if restart { "gateway restarting" } else { "gateway stopping" };
         let restart_expected = restart.then_some(RESTART_EXPECTED);
@@ -346,6 +369,19 @@ impl Handler for GatewayNode {
 
     fn may_stop(&self) -> bool {
         self.gateway.is_drained()
+    }
+
+    fn handshake_failed(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        peer: Option<Peer>,
+        failure: &TlsFailure,
+    ) {
+        let kind = (facts::HANDSHAKE_FAILED, failure.reason());
+        if tracing::enabled!(tracing::Level::DEBUG) || self.folding.admit(now, kind) {
+            facts::log_handshake(self.index, id, peer, failure);
+        }
     }
 
     fn accept_failed(&mut self, error: &io::Error) {

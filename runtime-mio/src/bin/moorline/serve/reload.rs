@@ -1,7 +1,10 @@
-//! SIGHUP: the configuration is read again, and taken over by all loops or by none.
+//! The configuration is read again, and taken over by all loops or by none; tokens of the state folder are
+//! made and dropped by the same way.
 
-use super::{kept_token, serving};
-use crate::config::{KEYS, Key, Loaded, Sources};
+use super::kept_tokens::{KeptTokens, new_token};
+use super::serving;
+use super::tls::{self, Tls};
+use crate::config::{Identity, KEYS, Key, Loaded, NamedSecret, Problem, Settings, Sources};
 use crate::failure::Failure;
 use crate::jobs::Agents;
 use crate::log::LogLevel;
@@ -9,8 +12,8 @@ use crate::peer_text::PeerText;
 use crate::service_manager;
 use crate::state_dir::StateDir;
 use moorline_core::Limits;
-use moorline_core::gateway::GatewayConfig;
-use moorline_mio::Handle;
+use moorline_core::gateway::{GatewayConfig, HostOutcome, HostToken, Misconfigured, Reloaded};
+use moorline_mio::{Handle, TlsOptions};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,6 +28,8 @@ pub(super) struct Reload {
     pub(super) config: GatewayConfig,
     /// For connections from now on.
     pub(super) limits: Arc<Limits>,
+    /// For handshakes from now on.
+    pub(super) tls: Option<TlsOptions>,
     /// Dropped when the loop works by it.
     pub(super) done: Sender<Infallible>,
 }
@@ -53,11 +58,29 @@ impl ReloadInbox {
     }
 }
 
+/// What a listener is until the end.
+pub(super) struct Bound {
+    pub(super) address: SocketAddr,
+    /// It speaks TLS.
+    pub(super) secure: bool,
+    pub(super) tls: Tls,
+}
+
+/// What was read, and is good as a whole.
+struct Checked {
+    loaded: Loaded,
+    kept: Option<KeptTokens>,
+    config: GatewayConfig,
+    identity: Option<Identity>,
+}
+
 /// Reads the configuration again.
 pub(super) struct Reloader {
     sources: Sources,
     running: Loaded,
-    address: SocketAddr,
+    /// The tokens of the state folder that hold, if none are configured.
+    kept: Option<KeptTokens>,
+    bound: Bound,
     state: StateDir,
     log_level: LogLevel,
     agents: Agents,
@@ -67,56 +90,128 @@ pub(super) struct Reloader {
 impl Reloader {
     pub(super) fn new(
         sources: Sources,
-        running: Loaded,
-        address: SocketAddr,
+        (running, kept): (Loaded, Option<KeptTokens>),
+        bound: Bound,
         state: StateDir,
         log_level: LogLevel,
         agents: Agents,
         loops: Vec<ReloadOutbox>,
     ) -> Self {
-        Self { sources, running, address, state, log_level, agents, loops }
+        Self { sources, running, kept, bound, state, log_level, agents, loops }
     }
 
     /// Takes over what can be taken over, and says what needs a restart. What is wrong is logged, and
     /// changes nothing.
-    pub(super) fn reload(&mut self) {
+    pub(super) fn reload(&mut self) -> HostOutcome {
         service_manager::reloading();
         match self.read() {
-            Ok((loaded, config)) => {
-                self.take_over(loaded, &config);
-                service_manager::ready(&serving(self.address));
+            Ok(checked) => {
+                let reloaded = self.take_over(checked);
+                service_manager::ready(&serving(self.bound.address));
+                HostOutcome::Reloaded(reloaded)
             }
-            Err(Failure::Config(text) | Failure::Runtime(text)) => {
-                for problem in text.lines() {
+            Err(problems) => {
+                for problem in &problems {
                     tracing::error!(
-                        problem = PeerText(problem).to_string(),
+                        problem = PeerText(&problem.to_string()).to_string(),
                         "configuration not reloaded: nothing has changed"
                     );
                 }
                 service_manager::ready(&format!(
                     "{}. The last reload was refused, and changed nothing: the log says why",
-                    serving(self.address)
+                    serving(self.bound.address)
                 ));
+                HostOutcome::Misconfigured(problems.into_iter().map(misconfigured).collect())
             }
         }
     }
 
-    fn read(&self) -> Result<(Loaded, GatewayConfig), Failure> {
+    fn read(&self) -> Result<Checked, Vec<Problem>> {
         let loaded = self.sources.load()?;
-        if loaded.file.is_none()
-            && let Some(path) = &self.running.file
-        {
-            return Err(Failure::Config(format!("{} is gone", path.display())));
+        let place = loaded.file.as_ref().or(self.running.file.as_ref());
+        let place = place.map_or("configuration".into(), |path| path.display().to_string());
+        let problem = |message: String| {
+            vec![Problem { place: place.clone(), position: None, key: None, message }]
+        };
+        if loaded.file.is_none() && self.running.file.is_some() {
+            return Err(problem("it is gone".into()));
         }
-        loaded.settings.check_folders()?;
-        let kept = kept_token(&loaded.settings, &self.state)?;
-        let kept = kept.as_ref().map(|kept| &kept.named);
-        let config = loaded.settings.gateway_config(self.address, kept);
-        config.check().map_err(|error| Failure::Config(error.to_string()))?;
-        Ok((loaded, config))
+        let words = |failure: Failure| problem(failure.to_string());
+        loaded.settings.check_folders().map_err(words)?;
+        let identity = loaded.settings.identity().map_err(words)?;
+        let kept = KeptTokens::of(&loaded.settings, &self.state).map_err(words)?;
+        let stored = KeptTokens::secrets(kept.as_ref());
+        let config = self.config(&loaded.settings, &stored);
+        config.check().map_err(|error| problem(error.to_string()))?;
+        Ok(Checked { loaded, kept, config, identity })
     }
 
-    fn take_over(&mut self, loaded: Loaded, config: &GatewayConfig) {
+    /// By these settings, but for what a listener is until the end.
+    fn config(&self, settings: &Settings, stored: &[NamedSecret]) -> GatewayConfig {
+        let mut config = settings.gateway_config(self.bound.address, stored);
+        config.secure = self.bound.secure;
+        config
+    }
+
+    /// The gateway tokens; with the texts of those that are kept in the state folder, if `texts`.
+    pub(super) fn tokens(&self, texts: bool) -> HostOutcome {
+        HostOutcome::Tokens(self.told(texts))
+    }
+
+    /// Makes a new token in the state folder; the one before is valid beside it, unless `now`.
+    pub(super) fn rotate_token(&mut self, now: bool) -> HostOutcome {
+        let Some(kept) = &self.kept else { return are_configured() };
+        let old = (!now).then_some(&*kept.current);
+        let rotated = self.state.rotate_token(&new_token(), old);
+        tracing::info!(now, ok = rotated.is_ok(), "token rotated");
+        rotated.and_then(|()| self.take_tokens()).unwrap_or_else(failed)
+    }
+
+    /// Drops the token before.
+    pub(super) fn drop_token(&mut self) -> HostOutcome {
+        match &self.kept {
+            None => return are_configured(),
+            Some(kept) if kept.has_previous() => {}
+            Some(_) => return HostOutcome::Refused("there is no token before this one".into()),
+        }
+        let dropped = self.state.drop_previous_token();
+        tracing::info!(ok = dropped.is_ok(), "token before dropped");
+        dropped.and_then(|_| self.take_tokens()).unwrap_or_else(failed)
+    }
+
+    /// Has all loops go by the tokens of the state folder as they are now, and by nothing else new.
+    fn take_tokens(&mut self) -> Result<HostOutcome, Failure> {
+        let settings = &self.running.settings;
+        self.kept = KeptTokens::of(settings, &self.state)?;
+        let config = self.config(settings, &KeptTokens::secrets(self.kept.as_ref()));
+        self.hand_out(&config, None);
+        Ok(HostOutcome::Tokens(self.told(true)))
+    }
+
+    fn told(&self, texts: bool) -> Vec<HostToken> {
+        if let Some(kept) = &self.kept {
+            return kept.told(&self.state, texts);
+        }
+        let settings = &self.running.settings;
+        let source = |path: &str| {
+            let key = KEYS.iter().find(|key| key.path == path);
+            let origin = key.map(|key| self.running.origin(key).to_string());
+            format!("{path}, {}", origin.unwrap_or_default())
+        };
+        let name = if settings.token.is_some() { "gateway.token" } else { "gateway.tokens" };
+        let token = |secret: &crate::config::NamedSecret| HostToken {
+            fingerprint: secret.fingerprint.clone(),
+            source: source(name),
+            previous: false,
+            kept: false,
+            text: None,
+        };
+        settings.tokens().map(token).collect()
+    }
+
+    fn take_over(&mut self, checked: Checked) -> Reloaded {
+        let Checked { loaded, kept, config, identity } = checked;
+        self.kept = kept;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -128,12 +223,41 @@ impl Reloader {
         if let Err(error) = self.agents.replace(&loaded.settings.agents) {
             tracing::error!(%error, "the agents could not be replaced");
         }
+        let stays = self.bound.secure == identity.is_some();
+        let tls = identity.filter(|_| stays).map(|identity| {
+            tls::announce(&loaded.settings, Some(&identity));
+            self.bound.tls.options(&loaded.settings, &identity)
+        });
+        self.hand_out(&config, tls.as_ref());
+        // And after: of those that they do not know yet they are told nothing.
+        self.agents.tell();
+        let changed = KEYS
+            .iter()
+            .filter(|key| key.show(&loaded.settings) != key.show(&self.running.settings));
+        let is_live = |key: &&Key| key.live && (stays || !key.path.starts_with("tls."));
+        let (live, fixed): (Vec<_>, Vec<_>) = changed.partition(is_live);
+        let paths = |keys: &[&Key]| keys.iter().map(|key| key.path.to_string()).collect::<Vec<_>>();
+        let (changed, need_restart) = (paths(&live), paths(&fixed));
+        let file = loaded.file.as_ref().map(|path| path.display().to_string());
+        if !need_restart.is_empty() {
+            tracing::warn!(settings = need_restart.join(", "), "these settings need a restart");
+        }
+        tracing::info!(config = file, changed = changed.join(", "), "configuration reloaded");
+        let warnings = loaded.warnings.clone();
+        self.running = loaded;
+        Reloaded { file, changed, need_restart, warnings }
+    }
+
+    /// Gives a checked configuration to all loops, and waits until they work by it. Without `tls`,
+    /// handshakes go on as they are.
+    fn hand_out(&self, config: &GatewayConfig, tls: Option<&TlsOptions>) {
         let limits = Arc::new(config.limits.clone());
         let (done, all_done) = mpsc::channel();
         for each in &self.loops {
             let (config, limits, done) = (config.clone(), limits.clone(), done.clone());
+            let tls = tls.cloned();
             // It fails when the loop has ended.
-            if each.sender.send(Reload { config, limits, done }).is_ok() {
+            if each.sender.send(Reload { config, limits, tls, done }).is_ok() {
                 each.handle.wake();
             }
         }
@@ -141,22 +265,22 @@ impl Reloader {
         if all_done.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!("a loop is busy and takes the configuration over later");
         }
-        // And after: of those that they do not know yet they are told nothing.
-        self.agents.tell();
-        let changed = KEYS
-            .iter()
-            .filter(|key| key.show(&loaded.settings) != key.show(&self.running.settings));
-        let (live, fixed): (Vec<_>, Vec<_>) = changed.partition(|key| key.live);
-        let paths =
-            |keys: Vec<&Key>| keys.into_iter().map(|key| key.path).collect::<Vec<_>>().join(", ");
-        if !fixed.is_empty() {
-            tracing::warn!(settings = paths(fixed), "these settings need a restart");
-        }
-        tracing::info!(
-            config = loaded.file.as_ref().map(|path| path.display().to_string()),
-            changed = paths(live),
-            "configuration reloaded"
-        );
-        self.running = loaded;
     }
+}
+
+fn are_configured() -> HostOutcome {
+    let text = "the tokens are configured, so none of the state folder holds: change them there \
+                (gateway.tokens takes the new one and the old one), and reload";
+    HostOutcome::Refused(text.into())
+}
+
+fn failed(failure: Failure) -> HostOutcome {
+    match failure {
+        Failure::Config(text) | Failure::Runtime(text) => HostOutcome::Failed(text),
+    }
+}
+
+fn misconfigured(problem: Problem) -> Misconfigured {
+    let Problem { place, position, key, message } = problem;
+    Misconfigured { place, position, key, message }
 }

@@ -1,0 +1,25 @@
+//! `moorline agents`: who answers.
+
+use super::args::AgentsArgs;
+use super::client::Client;
+use super::output::{Table, cell, print_json};
+use crate::failure::Failure;
+use serde_json::json;
+
+pub(super) fn run(args: &AgentsArgs) -> Result<(), Failure> {
+    let answer = Client::connect(&args.common)?.call("agents.list", json!({}))?;
+    if args.common.json {
+        return print_json(&answer);
+    }
+    let mut table = Table::new(&["ID", "NAME", "STATUS", "AT WORK"]);
+    for agent in answer["agents"].as_array().into_iter().flatten() {
+        let at_work = if agent["isRunning"] == true { "yes" } else { "no" };
+        table.row([
+            cell(&agent["id"]),
+            cell(&agent["name"]),
+            cell(&agent["status"]),
+            at_work.into(),
+        ]);
+    }
+    table.print()
+}

@@ -1,0 +1,80 @@
+//! Which gateway a command is for: the one that has a state folder.
+
+use super::args::Common;
+use crate::admin_socket;
+use crate::config::Sources;
+use crate::failure::Failure;
+use crate::state_dir;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// A state folder.
+#[derive(Debug)]
+pub(super) struct Target {
+    path: PathBuf,
+}
+
+impl Target {
+    /// The folder that the command line names, or else the one that a gateway would take here.
+    pub(super) fn of(common: &Common) -> Result<Self, Failure> {
+        let variable = std::env::var_os("MOORLINE_STATE_DIR").filter(|path| !path.is_empty());
+        let named = common.state_dir.clone().or(variable.map(PathBuf::from));
+        // A configuration that cannot be read is no reason not to reach who runs by an earlier one.
+        let configured = || {
+            let sources = Sources::of_environment(common.config.clone(), Vec::new());
+            sources.load().ok().and_then(|loaded| loaded.settings.state_dir)
+        };
+        let path = named.or_else(configured).or_else(state_dir::default_path).ok_or_else(|| {
+            let text = "no state folder: neither --state-dir, XDG_STATE_HOME nor HOME is set";
+            Failure::Config(text.into())
+        })?;
+        Ok(Self { path: std::path::absolute(&path).unwrap_or(path) })
+    }
+
+    /// A connection to its gateway.
+    pub(super) fn connect(&self) -> Result<UnixStream, Failure> {
+        admin_socket::connect(&self.path).map_err(|error| Failure::Runtime(self.explain(&error)))
+    }
+
+    fn explain(&self, error: &io::Error) -> String {
+        let (folder, socket) = (self.path.display(), admin_socket::path(&self.path));
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => match self.holder() {
+                Some(pid) => format!(
+                    "process {pid} has the state folder {folder}, but nobody listens at {}: it is \
+                     starting or ending, is of an older version, or could not make the socket, which \
+                     its log tells",
+                    socket.display()
+                ),
+                None => format!(
+                    "no gateway runs with the state folder {folder}. Start one with `moorline serve \
+                     --state-dir {folder}`, or name the folder of the one that runs with --state-dir."
+                ),
+            },
+            io::ErrorKind::PermissionDenied => format!(
+                "permission denied: {} is for the user who runs the gateway{} and for root",
+                socket.display(),
+                owner(&self.path).map(|uid| format!(" (uid {uid})")).unwrap_or_default()
+            ),
+            _ => format!("cannot connect to {}: {error}", socket.display()),
+        }
+    }
+
+    /// The process that has noted itself in the lock file, if it still runs.
+    fn holder(&self) -> Option<u32> {
+        let note = fs::read_to_string(self.path.join("lock")).ok()?;
+        let pid: u32 = note.strip_prefix("pid ")?.split(',').next()?.parse().ok()?;
+        // The number may be another one's by now, and of one that has ended there is no more than a name
+        // until its parent has looked.
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        (name.trim() == "moorline" && !command.is_empty()).then_some(pid)
+    }
+}
+
+fn owner(path: &Path) -> Option<u32> {
+    fs::metadata(path).ok().map(|folder| folder.uid())
+}
