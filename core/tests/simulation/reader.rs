@@ -1,5 +1,6 @@
 //! What a client makes of its events: it counts them, and puts runs together from their pieces.
 
+use moorline_core::gateway::MAX_RESULT;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -17,6 +18,8 @@ pub struct Reader {
 #[derive(Debug, Default)]
 struct Assembled {
     text: String,
+    /// Bytes of its thoughts so far, as the last piece of them says.
+    thought: u64,
     /// The run's own count.
     seq: u64,
     /// Pieces may have made room for the end.
@@ -85,6 +88,18 @@ impl Reader {
                 }
                 run.text.push_str(content);
             }
+            "thinking" => {
+                let content = inner["content"].as_str().ok_or("no content")?;
+                let offset = inner["offset"].as_u64().ok_or("no offset")?;
+                // Who comes later, or lags, is not told of all of them; nobody is told twice.
+                if offset < run.thought {
+                    return Err(format!("a thought at {offset} after {}", run.thought));
+                }
+                run.thought = offset + content.len() as u64;
+            }
+            "tool.call" if inner["arguments"]["at"] == "it" => {}
+            "tool.result" if inner["result"].as_str().is_some_and(|r| r.len() <= MAX_RESULT) => {}
+            "run.retrying" if inner["attempt"] == 2 => {}
             "run.completed" => {
                 let run = self.runs.remove(id).ok_or("gone")?;
                 if inner["content"] == *run.text {

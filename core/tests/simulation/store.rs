@@ -122,8 +122,8 @@ impl Store {
     }
 }
 
-/// What an agent says, piece by piece with the time before each, and how it ends: none never does.
-pub fn agent(run: &Run, rng: &mut Rng) -> (Vec<(Duration, String)>, Option<Outcome>) {
+/// What an agent says and does, piece by piece with the time before each, and how it ends: none never does.
+pub fn agent(run: &Run, rng: &mut Rng) -> (Vec<(Duration, Outcome)>, Option<Outcome>) {
     let answer = match &*run.agent {
         "flood" => format!("re: {} {}", run.message, "abcdefg ".repeat(rng.index(10_000))),
         _ => format!("re: {}", run.message),
@@ -131,8 +131,14 @@ pub fn agent(run: &Run, rng: &mut Rng) -> (Vec<(Duration, String)>, Option<Outco
     let words: Vec<&str> = echo_chunks(&answer).collect();
     let size = words.len() / 60 + 1;
     let (low, high) = if rng.percent(20) { (200, 2000) } else { (1, 120) };
-    let mut pieces: Vec<_> =
-        words.chunks(size).map(|words| (rng.millis(low, high), words.concat())).collect();
+    let mut pieces = Vec::new();
+    for words in words.chunks(size) {
+        if rng.percent(10) {
+            let deed = Outcome::Progress(deed(rng));
+            pieces.push((rng.millis(low, high), deed));
+        }
+        pieces.push((rng.millis(low, high), Outcome::Chunk(words.concat())));
+    }
     let end = match &*run.agent {
         "broken" => {
             pieces.truncate(rng.index(pieces.len() + 1));
@@ -148,4 +154,21 @@ pub fn agent(run: &Run, rng: &mut Rng) -> (Vec<(Duration, String)>, Option<Outco
         }
     };
     (pieces, end)
+}
+
+/// Something that an agent does between its words. Tools may give more than anybody is told.
+fn deed(rng: &mut Rng) -> Progress {
+    let (id, name) = (String::from("call"), String::from("look"));
+    match rng.index(4) {
+        0 => Progress::Thinking("hm ".repeat(rng.index(2000))),
+        1 => Progress::ToolCall(ToolCall { id, name, arguments: r#"{"at":"it"}"#.into() }),
+        2 => {
+            let result = "seen ".repeat(rng.index(1000));
+            Progress::ToolResult(ToolResult { id, name, is_error: false, result })
+        }
+        _ => {
+            let (after, error) = (Duration::from_millis(5), "busy".into());
+            Progress::Retrying(Retrying { attempt: 2, most: 3, after, error })
+        }
+    }
 }

@@ -336,9 +336,9 @@ impl World {
             Action::Start { job, work: Work::Run(run) } => {
                 let (pieces, end) = agent(&run, &mut self.rng);
                 let mut at = self.now;
-                for (pause, text) in pieces {
+                for (pause, outcome) in pieces {
                     at += pause;
-                    self.outcome_at(at, node, job, Outcome::Chunk(text));
+                    self.outcome_at(at, node, job, outcome);
                 }
                 if let Some(end) = end {
                     at += self.rng.millis(1, 50);

@@ -169,6 +169,19 @@ test('a run that fails is shown at the agent, and the link is still good', async
   await shows(page, '#agent-chip', /Echo idle/);
 });
 
+test('an agent that cannot be reached is told apart from the link of the page', async () => {
+  const breaker = { failures: 1, open_first_ms: 60_000 };
+  const backend = { type: 'openai', base_url: 'http://127.0.0.1:1/v1', model: 'm', retries: 0, breaker };
+  const cut = await gatewayOf({ ...QUICK, agents: [{ id: 'far', name: 'Far', backend }] });
+  const page = await loggedIn(cut);
+  await shows(page, '#agent-chip', /Far idle/);
+  await say(page, 'hello');
+  await shows(page, '.message.assistant', /failed[\s\S]*127\.0\.0\.1:1 cannot be reached/);
+  await shows(page, '#agent-chip', /Far unreachable/);
+  await shows(page, '#agents', /Far\s+unavailable; the gateway tries again at \d[\s\S]*cannot be reached/);
+  await shows(page, '#link-chip', /connected/);
+});
+
 test('who has no token is shown a code, and goes on when an admin lets them in', async () => {
   const pairing = await gatewayOf({ gateway: { pairing: true } });
   const page = await tab();

@@ -105,8 +105,8 @@ fn backoff(first: Duration, attempt: u32, longest: Duration) -> Duration {
 /// The breaker is open.
 fn shut(upstream: &Upstream, reason: Option<String>, wait: Duration) -> RunFailure {
     let host = upstream.settings.base_url.authority();
-    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-    let error = format!("the agent's model at {host} fails and is not asked for now{reason}");
+    let why = reason.unwrap_or_else(|| format!("the agent's model at {host} fails"));
+    let error = format!("{why}; it is not asked for now");
     RunFailure::new(Code::Unavailable, error).retry_after(wait)
 }
 
