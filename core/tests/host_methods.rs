@@ -70,7 +70,7 @@ fn ask(method: &str, params: Value, asked: &HostWork, says: HostOutcome) -> Valu
     world.host_says = Some(says);
     let at = host(&mut world);
     let answer = world.call(at, method, params);
-    assert_eq!(world.host_asked, [asked.clone()], "{method}");
+    assert_eq!(world.host_asked, std::slice::from_ref(asked), "{method}");
     answer
 }
 

@@ -656,6 +656,29 @@ fn nobody_is_let_in_whom_the_store_has_not_kept() {
 }
 
 #[test]
+fn a_device_stays_in_the_store_when_an_earlier_try_fails_behind_it() {
+    let mut world = World::new(1);
+    let device = TestDevice::new(9);
+    let hello = Hello::cli("secret", &["operator.write"]);
+    let within = config().bounds.store_within;
+    let (first, challenge) = knock(&mut world, 0, "127.0.0.1", &[]);
+    world.store_mode = StoreMode::Hangs;
+    world.request(first, "connect", hello.signed(&device, &challenge));
+    world.advance(within - Duration::from_millis(500));
+    // This one is in the store, which is about to say so, when the first one is given up.
+    world.store_mode = StoreMode::Works;
+    world.make_slow(0);
+    let (at, challenge) = knock(&mut world, 0, "127.0.0.1", &[]);
+    let id = world.request(at, "connect", hello.signed(&device, &challenge));
+    world.advance(Duration::from_secs(3));
+    let token = token(&world.answer(at, &id).expect("an answer"));
+    world.restart(0, config());
+    world.advance(Duration::from_secs(3));
+    let (_, answer) = device.connect(&mut world, 0, &Hello::by_token(&token, &["operator.write"]));
+    assert_eq!(answer["payload"]["type"], "hello-ok", "{answer}");
+}
+
+#[test]
 fn what_follows_a_connect_that_waits_for_the_store_is_answered_after_it() {
     let mut world = World::new(1);
     let device = TestDevice::new(1);

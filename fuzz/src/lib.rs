@@ -1,6 +1,7 @@
 //! Fuzz bodies as plain functions: each takes bytes, and panics when something that must always hold
 //! does not. Quickcheck, the stored seeds and libFuzzer run the same functions.
 
+mod completion;
 mod compressed;
 mod deflate;
 mod extensions;
@@ -19,6 +20,7 @@ mod upgrade;
 mod utf8;
 mod wire;
 
+pub use completion::completion_request;
 pub use compressed::compressed_bytes;
 pub use deflate::deflate;
 pub use extensions::{extension_answers, extension_offers};
@@ -35,7 +37,7 @@ pub use utf8::utf8_stream;
 pub type Body = fn(&[u8]);
 
 /// All bodies, by the names of their libFuzzer targets and of their folders in `seeds`.
-pub const BODIES: [(&str, Body); 14] = [
+pub const BODIES: [(&str, Body); 15] = [
     ("server_bytes", server_bytes),
     ("client_bytes", client_bytes),
     ("upgrade_request", upgrade_request),
@@ -48,6 +50,7 @@ pub const BODIES: [(&str, Body); 14] = [
     ("extension_offers", extension_offers),
     ("extension_answers", extension_answers),
     ("gateway", gateway),
+    ("completion_request", completion_request),
     ("tungstenite_server", tungstenite_server),
     ("tungstenite_client", tungstenite_client),
 ];

@@ -77,6 +77,7 @@ quickchecks!(
     extension_offers
     extension_answers
     gateway
+    completion_request
     tungstenite_server
     tungstenite_client
 );

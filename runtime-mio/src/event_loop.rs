@@ -407,6 +407,7 @@ impl EventLoop {
         socket.set_nonblocking(true)?;
         let mut listener = Listener::unix(socket);
         listener.register(self.poll.registry(), LOCAL_LISTENER)?;
+        listener.fill_reserve();
         self.local_listener = Some(listener);
         Ok(())
     }
@@ -500,6 +501,10 @@ impl EventLoop {
     }
 
     fn accept(&mut self, now: Instant, handler: &mut impl Handler) {
+        if let Some(listener) = &mut self.local_listener {
+            // Before others take what is free again.
+            listener.fill_reserve();
+        }
         let local_max = self.max_connections.saturating_add(LOCAL_RESERVE);
         let listeners =
             [(&mut self.listener, self.max_connections), (&mut self.local_listener, local_max)];

@@ -6,6 +6,7 @@ use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Type};
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -15,6 +16,10 @@ const BACKLOG: i32 = 4096;
 
 /// Accepts per loop turn: established connections get their turn in between.
 const BUDGET: usize = 64;
+
+/// File descriptors that are kept for local connections: commands of the host need one or two, most of all
+/// when all others are used up.
+const RESERVE: usize = 4;
 
 /// The pause after a failed accept. Shorter would spin, longer would be felt.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -64,6 +69,8 @@ pub(crate) struct Listener {
     ready: bool,
     /// Nothing is accepted before this time.
     paused_until: Option<Instant>,
+    /// Files that are open only to be closed when the process is out of file descriptors.
+    reserve: Vec<File>,
 }
 
 #[derive(Debug)]
@@ -100,7 +107,7 @@ impl Listener {
     }
 
     fn new(socket: Socket) -> Self {
-        Self { socket, ready: false, paused_until: None }
+        Self { socket, ready: false, paused_until: None, reserve: Vec::new() }
     }
 
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -109,6 +116,16 @@ impl Listener {
             Socket::Unix(socket) => socket,
         };
         source.register(registry, token, Interest::READABLE)
+    }
+
+    /// Takes file descriptors aside for this listener, as far as there are any. Free of charge when it has
+    /// them.
+    pub(crate) fn fill_reserve(&mut self) {
+        while self.reserve.len() < RESERVE
+            && let Ok(file) = File::open("/dev/null")
+        {
+            self.reserve.push(file);
+        }
     }
 
     pub(crate) fn set_ready(&mut self) {
@@ -146,6 +163,8 @@ impl Listener {
                         error.kind(),
                         io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
                     ) => {}
+                // The process is out of file descriptors: this frees one.
+                Err(_) if self.reserve.pop().is_some() => {}
                 Err(error) => {
                     self.paused_until = Some(now + PAUSE);
                     failed(error);

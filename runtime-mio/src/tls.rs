@@ -193,6 +193,7 @@ impl TlsStream {
             (Err(error), 0) => self.fail(TlsFailure::Session(error)),
             // What was good before it still counts.
             (Err(error), count) => {
+                self.held = Vec::new();
                 self.fault = Some(TlsFailure::Session(error));
                 Received::Bytes { count, more: true }
             }
@@ -203,6 +204,11 @@ impl TlsStream {
         self.faulty = true;
         self.held = Vec::new();
         Received::Broken(failure)
+    }
+
+    /// Nothing can be received any more, whether or not that was told.
+    fn is_broken(&self) -> bool {
+        self.faulty || self.fault.is_some()
     }
 
     /// Hands records to the session.
@@ -239,6 +245,10 @@ impl TlsStream {
         slices: &[IoSlice<'_>],
         buffers: &mut TlsBuffers,
     ) -> io::Result<Written> {
+        if !slices.is_empty() && self.is_broken() {
+            // Its alert was the last that the session says.
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         let out = &mut buffers.outgoing;
         out.clear();
         out.extend_from_slice(&self.pending);
@@ -255,7 +265,7 @@ impl TlsStream {
         let out = &mut buffers.outgoing;
         out.clear();
         out.extend_from_slice(&self.pending);
-        if !self.faulty && !self.is_opening() {
+        if !self.is_broken() && !self.is_opening() {
             // It fails when the session has ended by an alert, which says as much.
             let _ = self.seal(Seal::CloseNotify, out);
         }
@@ -282,7 +292,9 @@ impl TlsStream {
                 Next::Sealed => break Ok(()),
                 Next::Wait => break Err(io::ErrorKind::NotConnected.into()),
                 Next::Failed(error) => {
-                    break Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                    self.fault = Some(TlsFailure::Session(error));
+                    consumed = self.held.len();
+                    break Err(io::ErrorKind::InvalidData.into());
                 }
             }
         };

@@ -1,12 +1,18 @@
-//! A process without file descriptors: who is there is served, nobody spins, and it goes on later.
+//! A process without file descriptors: who is there is served, nobody spins, the host's own commands work,
+//! and it goes on later.
 #![cfg(target_os = "linux")]
 
+#[path = "support/admin.rs"]
+mod admin;
 mod support;
+#[path = "support/gateway.rs"]
+mod world;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use std::net::TcpStream;
 use std::time::Duration;
 use support::{Peer, Process};
+use world::{Gateway, folder};
 
 /// More than the process may open.
 const DIALS: usize = 200;
@@ -39,6 +45,19 @@ fn a_server_without_file_descriptors_serves_who_is_there_and_recovers() {
     let mut late = Peer::connect(address);
     late.send(1, b"room again");
     assert_eq!(late.read_message(), b"room again");
+}
+
+#[test]
+fn the_hosts_commands_reach_a_gateway_without_file_descriptors() {
+    let state = folder("admin-out-of-files");
+    let gateway = Gateway::start(&state);
+    let few = Rlimit { current: Some(64), maximum: Some(64) };
+    prlimit(Some(Pid::from_child(&gateway.child)), Resource::Nofile, few).unwrap();
+    let _dials: Vec<_> = (0..DIALS).map(|_| TcpStream::connect(gateway.address).unwrap()).collect();
+    // Each takes two of the few that are kept, which are there again for the next.
+    for _ in 0..5 {
+        assert!(admin::text_of(&state, &["devices"]).contains("Nobody asks"));
+    }
 }
 
 /// Processor time of a process of one thread.

@@ -57,7 +57,11 @@ impl Connection {
     /// application's to bring the next.
     pub(super) fn response_deadline(&self) -> Option<(Instant, Why)> {
         let limits = self.outbox.limits();
-        let whole = at(self.outbox.since, limits.body_within, Why::Body);
+        let whole = if self.outbox.is_streaming() {
+            None
+        } else {
+            at(self.outbox.since, limits.body_within, Why::Body)
+        };
         let piece = if self.outbox.is_blocked() {
             at(self.outbox.moved, limits.drain_within, Why::Drain)
         } else {

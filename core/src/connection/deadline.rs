@@ -38,7 +38,8 @@ impl Connection {
             }
             (Receiving::Body, Sending::Handshake) => self.body_deadline(),
             (Receiving::Answer, Sending::Handshake) => {
-                at(since, limits.body_silence, Why::Handshake)
+                let within = self.outbox.awaited().unwrap_or(limits.body_silence);
+                at(since, within, Why::Handshake)
             }
             (_, Sending::Handshake) => at(since, limits.handshake_within, Why::Handshake),
             (_, Sending::Open) => self.open_deadline(),

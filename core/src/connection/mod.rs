@@ -249,8 +249,9 @@ impl Connection {
             read: !self.is_ended()
                 && match self.receiving {
                     Receiving::Dead => false,
-                    Receiving::Request | Receiving::Answer => {
-                        self.outbox.sending != Sending::Handshake
+                    Receiving::Request => self.outbox.sending != Sending::Handshake,
+                    Receiving::Answer => {
+                        self.outbox.sending != Sending::Handshake || self.outbox.awaited().is_some()
                     }
                     Receiving::Body => !self.outbox.holds_body(),
                     Receiving::Discard => true,

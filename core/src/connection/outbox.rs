@@ -19,7 +19,7 @@ use crate::frame::{
     CloseCode, Frame, Header, MAX_HEADER, Opcode, RSV1, emit_close, for_each_cut, mask,
 };
 use crate::limits::Limits;
-use crate::upgrade::{Accept, Agreement, BodyLength, Offer, Response, write_error};
+use crate::upgrade::{Accept, Agreement, Begun, BodyLength, Left, Offer, Response, write_error};
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -171,13 +171,20 @@ impl Outbox {
 
     /// Ends the connection because its peer does not read what it is sent: Close 1008 `slow consumer`
     /// passes what is queued, which is dropped, and [`Cause::SlowReader`](crate::Cause::SlowReader) is
-    /// the next event. The peer may still fetch that Close for [`Limits::drain_within`]. Ignored unless
-    /// the connection is open.
+    /// the next event. The peer may still fetch that Close for [`Limits::drain_within`]. An answer in
+    /// pieces is just cut off: nothing can be said inside a body. Ignored unless the connection is open
+    /// or such an answer is under way.
     pub fn give_up(&mut self) {
-        if self.sending == Sending::Open {
-            self.end_with_close(CloseCode::POLICY, Why::Drain.reason());
-            self.sending = Sending::GivenUp;
+        match self.sending {
+            Sending::Open => self.end_with_close(CloseCode::POLICY, Why::Drain.reason()),
+            Sending::Responding => {
+                self.clear();
+                self.offer = None;
+                self.since = self.now;
+            }
+            _ => return,
         }
+        self.sending = Sending::GivenUp;
     }
 
     /// Messages of more bytes than this are refused from now on, as
@@ -231,19 +238,46 @@ impl Outbox {
     ) -> Result<(), AnswerError> {
         let left = unanswered(&self.offer)?.begin(answer, length, &mut self.tail)?;
         self.pushed_head();
-        match &mut self.offer {
-            Some(offer) if left > 0 => {
-                offer.begun = Some((answer.status, left));
-                self.sending = Sending::Responding;
-                (self.since, self.moved) = (self.now, self.now);
-            }
-            _ => self.answered(answer.status),
-        }
+        self.begun(Begun { status: answer.status, left: Left::Bytes(left) });
         Ok(())
     }
 
-    /// The next piece of the body that [`Outbox::begin_response`] has announced. It is shared, not
-    /// copied. A piece is taken whole when nothing is queued, so one at a time, each when the one before
+    /// Answers the request with a body whose length nobody knows yet: the head leaves at once, pieces
+    /// are given with [`Outbox::body`], and [`Outbox::end_body`] is its end. [`Response::body`] is not
+    /// looked at. It leaves in chunks (RFC 9112 section 7.1), or until the end of the transport for
+    /// HTTP/1.0. For a HEAD request this is all.
+    ///
+    /// A peer that takes nothing for [`Limits::drain_within`](crate::Limits::drain_within) is cut off;
+    /// so is one whose application gives it nothing for
+    /// [`Limits::body_silence`](crate::Limits::body_silence). How long it takes as a whole is the
+    /// application's to bound. Whoever ends their half of the transport meanwhile ends the connection,
+    /// as in [`Outbox::await_answer`].
+    ///
+    /// # Errors
+    /// [`AnswerError`]; nothing was sent, the request still waits.
+    pub fn begin_stream(&mut self, answer: &Response<'_>) -> Result<(), AnswerError> {
+        let left = unanswered(&self.offer)?.begin_stream(answer, &mut self.tail)?;
+        self.pushed_head();
+        if let Some(offer) = &mut self.offer {
+            offer.awaited = Some(Duration::ZERO);
+        }
+        self.begun(Begun { status: answer.status, left });
+        Ok(())
+    }
+
+    fn begun(&mut self, begun: Begun) {
+        match &mut self.offer {
+            Some(offer) if begun.left != Left::Bytes(0) => {
+                offer.begun = Some(begun);
+                self.sending = Sending::Responding;
+                (self.since, self.moved) = (self.now, self.now);
+            }
+            _ => self.answered(begun.status),
+        }
+    }
+
+    /// The next piece of the body that [`Outbox::begin_response`] or [`Outbox::begin_stream`] has
+    /// announced. It is shared, not copied, unless it is a chunk. A piece is taken whole when nothing is queued, so one at a time, each when the one before
     /// has left, holds no more than one for a peer that reads slowly.
     ///
     /// # Errors
@@ -252,8 +286,14 @@ impl Outbox {
     /// [`Limits::outbox`](crate::Limits::outbox). Nothing was queued.
     pub fn body(&mut self, piece: Bytes) -> Result<(), AnswerError> {
         let begun = self.offer.as_mut().and_then(|offer| offer.begun.as_mut());
-        let (_, left) = begun.ok_or(AnswerError::NothingToAnswer)?;
-        let rest = left.checked_sub(piece.len() as u64).ok_or(AnswerError::BodySize)?;
+        let Begun { left, .. } = begun.ok_or(AnswerError::NothingToAnswer)?;
+        let (rest, chunked) = match *left {
+            Left::Bytes(left) => {
+                let rest = left.checked_sub(piece.len() as u64).ok_or(AnswerError::BodySize)?;
+                (Left::Bytes(rest), false)
+            }
+            open => (open, open == Left::Chunks),
+        };
         if self.queued > 0 && self.queued + piece.len() > self.limits.outbox as usize {
             return Err(AnswerError::Full);
         }
@@ -262,17 +302,63 @@ impl Outbox {
             if !self.blocked {
                 self.moved = self.now;
             }
-            self.share(piece);
+            if chunked {
+                self.push_chunk(&piece);
+            } else {
+                self.share(piece);
+            }
             // There are no frames among it.
             self.rest = self.queued;
         }
         Ok(())
     }
 
+    /// The body that [`Outbox::begin_stream`] has begun is whole.
+    ///
+    /// # Errors
+    /// [`AnswerError::NothingToAnswer`] when there is none, or its length was announced.
+    pub fn end_body(&mut self) -> Result<(), AnswerError> {
+        let begun = self.offer.as_mut().and_then(|offer| offer.begun.as_mut());
+        let Begun { left, .. } = begun
+            .filter(|begun| !matches!(begun.left, Left::Bytes(_)))
+            .ok_or(AnswerError::NothingToAnswer)?;
+        // The rest has the time of an answer whose length is known.
+        self.since = self.now;
+        if std::mem::replace(left, Left::Bytes(0)) == Left::Chunks {
+            // RFC 9112 section 7.1: the last chunk, and no trailers.
+            self.push_chunk(&[]);
+            self.rest = self.queued;
+        } else if self.queued == 0 {
+            self.has_left();
+        }
+        Ok(())
+    }
+
+    fn push_chunk(&mut self, piece: &[u8]) {
+        let size = format!("{:x}\r\n", piece.len());
+        self.make_room(size.len() + piece.len() + 2);
+        for part in [size.as_bytes(), piece, b"\r\n"] {
+            self.tail.extend_from_slice(part);
+            self.queued += part.len();
+        }
+    }
+
     /// Whether [`Outbox::body`] is to be given more.
     pub fn wants_body(&self) -> bool {
         let begun = self.offer.as_ref().and_then(|offer| offer.begun);
-        begun.is_some_and(|(_, left)| left > 0)
+        begun.is_some_and(|begun| begun.left != Left::Bytes(0))
+    }
+
+    /// The answer to the request may take this long, from the end of its body on, instead of
+    /// [`Limits::body_silence`](crate::Limits::body_silence). Meanwhile the transport is read, what comes
+    /// is thrown away, and its end ends the connection with [`Cause::Eof`](crate::Cause::Eof): the client
+    /// does not wait any more. One that ends its own half of the transport only and goes on reading cannot
+    /// be told from that; no common HTTP client does so. Ignored unless a body was
+    /// [taken](Outbox::take_body).
+    pub fn await_answer(&mut self, within: Duration) {
+        if let Some(offer) = self.offer.as_mut().filter(|offer| offer.taken.is_some()) {
+            offer.awaited = Some(within);
+        }
     }
 
     /// Takes the body of the request that [`Event::Request`](crate::Event::Request) brought, of at most
@@ -377,6 +463,17 @@ impl Outbox {
         self.offer.as_ref().is_some_and(|offer| offer.taken.is_some())
     }
 
+    /// How long the application may take to answer, if it has said so.
+    pub(super) fn awaited(&self) -> Option<Duration> {
+        self.offer.as_ref().and_then(|offer| offer.awaited)
+    }
+
+    /// Whether the answer under way has a length.
+    pub(super) fn is_streaming(&self) -> bool {
+        let begun = self.offer.as_ref().and_then(|offer| offer.begun);
+        begun.is_some_and(|begun| !matches!(begun.left, Left::Bytes(_)))
+    }
+
     /// The application wants no more of the body for now.
     pub(super) fn holds_body(&self) -> bool {
         self.offer.as_ref().is_some_and(|offer| offer.held)
@@ -404,15 +501,17 @@ impl Outbox {
 
     /// Everything has left: that may have been the end of an answer.
     pub(super) fn has_left(&mut self) {
-        if let Some((status, 0)) = self.offer.as_ref().and_then(|offer| offer.begun) {
+        if let Some(Begun { status, left: Left::Bytes(0) }) =
+            self.offer.as_ref().and_then(|offer| offer.begun)
+        {
             self.answered(status);
         }
     }
 
     /// The answer under way gets no more than it has: its peer sees that it is not whole.
     pub(super) fn cut_answer(&mut self) {
-        if let Some((status, _)) = self.offer.as_ref().and_then(|offer| offer.begun) {
-            self.answered(status);
+        if let Some(begun) = self.offer.as_ref().and_then(|offer| offer.begun) {
+            self.answered(begun.status);
         }
     }
 

@@ -10,6 +10,7 @@
 //!   Handshake -> Responding -> Answered: an answer in pieces, until the last has left
 //!
 //!   Open -> GivenUp: the peer reads too slowly; its Close passes what is queued
+//!   Responding -> GivenUp: the same; the answer is cut off
 //!
 //!   Discard   the application was told Closed; input is read to the end of file and thrown away,
 //!             so that the kernel does not reset the connection under our last bytes
@@ -126,8 +127,12 @@ impl Connection {
                 None
             }
             // Half-closed: the answer still has somebody to read it.
-            (Receiving::Request | Receiving::Answer, Sending::Handshake) if !again => None,
-            (_, Sending::Responding) if !again => None,
+            (Receiving::Request | Receiving::Answer, Sending::Handshake)
+                if !again && self.outbox.awaited().is_none() =>
+            {
+                None
+            }
+            (_, Sending::Responding) if !again && self.outbox.awaited().is_none() => None,
             (
                 Receiving::Request | Receiving::Body | Receiving::Answer,
                 Sending::Answered(status),

@@ -298,6 +298,10 @@ impl<'a> Turn<'a> {
                 connection.to_dead();
                 Step::Closed(Cause::Upgrade(UpgradeError::Status(status)))
             }
+            (Receiving::Request | Receiving::Body | Receiving::Answer, Sending::GivenUp) => {
+                connection.to_dead();
+                Step::Closed(Cause::SlowReader)
+            }
             (Receiving::Frames, Sending::GivenUp) => {
                 connection.to_discard();
                 Step::Closed(Cause::SlowReader)

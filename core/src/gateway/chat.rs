@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub(super) const MAX_KEY: usize = 256;
 
 /// Bytes of an idempotency key: a UUID, or a hash.
-const MAX_IDEMPOTENCY_KEY: usize = 128;
+pub(super) const MAX_IDEMPOTENCY_KEY: usize = 128;
 
 /// Characters of a label.
 pub(super) const MAX_LABEL: usize = 100;
@@ -52,6 +52,8 @@ pub(super) fn send(
         ack: params.flag("ack")?.unwrap_or(false),
         create: false,
         latest: false,
+        instructions: None,
+        apart: None,
     });
     if media.is_empty() {
         return route(gateway, cx, who, op, to);

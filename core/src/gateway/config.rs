@@ -141,6 +141,11 @@ pub struct GatewayConfig {
     /// Whether `chat.send` to a session key that does not exist creates it for the caller, as the
     /// base dialect does, instead of answering `NOT_FOUND`. Default false: a mistyped key is told.
     pub create_sessions_on_send: bool,
+    /// Bytes of the body of a request for a completion (`POST /v1/chat/completions`), which tells a whole
+    /// conversation. Default 4 MiB: about a million tokens, more than models read. Higher: that much
+    /// memory per request, of which [`Bounds::user_bytes`] has place for few; lower: long conversations
+    /// get 413.
+    pub max_request_bytes: usize,
     /// Bytes of an uploaded file. Default 50 MiB, as in the base dialect. Higher: disk, and places held
     /// for longer.
     pub max_upload_bytes: usize,
@@ -308,6 +313,7 @@ impl GatewayConfig {
             rate_limit_rpm: 0,
             max_message_chars: 32_000,
             create_sessions_on_send: false,
+            max_request_bytes: 4 * 1024 * 1024,
             max_upload_bytes: 50 * 1024 * 1024,
             pages: &[],
             site: None,

@@ -34,7 +34,7 @@ pub(super) fn list(
     let Some(to) = to.take() else { return Ok(()) };
     let own = match &to {
         ReplyTo::Local { conn, .. } => Some((gateway.node.id(), *conn)),
-        ReplyTo::Remote { .. } => None,
+        ReplyTo::Remote { .. } | ReplyTo::Api { .. } | ReplyTo::Nobody => None,
     };
     gateway.reply_ok(cx, to, |gateway, out| {
         let meant = || {

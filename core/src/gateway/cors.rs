@@ -1,7 +1,7 @@
 //! Requests of pages of other origins (Fetch standard, section 3.3): a browser shows a page the answer,
 //! and sends what is not a plain form, only if the gateway says that it may.
 //!
-//! Uploads are for the pages that may open WebSockets, `allowed_origins`. They have no cookies to steal: what
+//! Uploads and the HTTP API are for the pages that may open WebSockets, `allowed_origins`. They have no cookies to steal: what
 //! counts is the token, which a page must know, so credentials in the sense of the standard are not allowed.
 
 use crate::upgrade::{RequestHead, Response};
@@ -33,10 +33,32 @@ pub(super) fn headers(origin: &str) -> [(&'static str, &str); 3] {
     ]
 }
 
+/// What a page may send to an API whose client libraries tell much of themselves: no header has a meaning
+/// there that a page could misuse. `Authorization` is not covered by `*` (Fetch standard, section 3.3.3).
+const ANY_HEADERS: &str = "Authorization, *";
+
 /// The answer to a preflight: what may be sent with `method`, whatever the browser asked for.
 pub(super) fn preflight<T>(
     origin: &str,
     method: &str,
+    answer: impl FnOnce(&Response<'_>) -> T,
+) -> T {
+    preflight_with(origin, method, HEADERS, answer)
+}
+
+/// The same for the HTTP API.
+pub(super) fn preflight_any<T>(
+    origin: &str,
+    method: &str,
+    answer: impl FnOnce(&Response<'_>) -> T,
+) -> T {
+    preflight_with(origin, method, ANY_HEADERS, answer)
+}
+
+fn preflight_with<T>(
+    origin: &str,
+    method: &str,
+    names: &str,
     answer: impl FnOnce(&Response<'_>) -> T,
 ) -> T {
     let [allow, _, vary] = headers(origin);
@@ -47,7 +69,7 @@ pub(super) fn preflight<T>(
             allow,
             vary,
             ("Access-Control-Allow-Methods", method),
-            ("Access-Control-Allow-Headers", HEADERS),
+            ("Access-Control-Allow-Headers", names),
             ("Access-Control-Max-Age", MAX_AGE),
         ],
         body: b"",

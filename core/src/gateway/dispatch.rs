@@ -45,6 +45,7 @@ impl Gateway {
         self.log_out(cx, id, keep);
         self.disarm_connect(id);
         self.drop_upload(cx, id);
+        self.drop_completion(cx, id);
         self.downloads.remove(&id);
         self.set_budgeted(id, false);
         let Some(conn) = self.conns.remove(&id) else { return };

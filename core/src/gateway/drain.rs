@@ -102,6 +102,8 @@ impl Gateway {
                 None if self.is_worker(conn) => {
                     self.send_unnumbered(cx, conn, "shutdown", &payload);
                 }
+                // A request whose run may still end.
+                None if self.completions.has(conn) => {}
                 // The host itself may, to see how it goes.
                 None if local => {}
                 // Who is not logged in cannot log in any more.
@@ -150,6 +152,7 @@ impl Gateway {
                 let is_quiet = self.live.is_empty()
                     && self.calls.is_empty()
                     && self.store_jobs.is_empty()
+                    && self.completions.is_empty()
                     && !self.openclaw.is_busy();
                 if is_quiet && !draining.quiet.contains(&own) {
                     self.publish(Route::Others, BusMessage::Quiet { node: own });

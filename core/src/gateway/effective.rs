@@ -58,6 +58,7 @@ pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
         limits,
         rate_limit_rpm,
         max_message_chars,
+        max_request_bytes,
         max_upload_bytes,
         create_sessions_on_send,
         pages,
@@ -84,6 +85,7 @@ pub(super) fn write(out: &mut String, config: &GatewayConfig, mask: &str) {
                 .num("rate_limit_rpm", u64::from(*rate_limit_rpm))
                 .num("rate_limit_burst", u64::from(bounds.burst))
                 .num("max_message_chars", *max_message_chars as u64)
+                .num("max_request_bytes", *max_request_bytes as u64)
                 .num("max_upload_bytes", *max_upload_bytes as u64)
                 .bool("create_sessions", *create_sessions_on_send)
                 .bool("console", !pages.is_empty())

@@ -285,6 +285,16 @@ pub enum Why {
     FileSize,
     /// The disk or the user's share of it is full, or the disk fails.
     Disk,
+    /// A request of the HTTP API that is none, or wants what is not to be had.
+    Request,
+    /// A request of the HTTP API that is too large.
+    RequestSize,
+    /// Somebody else's session.
+    Forbidden,
+    /// The run gave no answer, or what it depends on does not.
+    Unavailable,
+    /// The run was stopped by somebody else.
+    Cancelled,
 }
 
 /// A kind of credential.

@@ -17,7 +17,7 @@ use super::refusal::cut;
 use super::send::Cx;
 use super::site::{self, Headers};
 use super::static_page::{StaticPage, is_visit};
-use super::{Gateway, PROTOCOL, cors, metrics, upload};
+use super::{Gateway, PROTOCOL, cors, metrics, openai_api, upload};
 use crate::connection::Outbox;
 use crate::upgrade::{Accept, RequestHead, Response};
 use bytes::Bytes;
@@ -31,7 +31,8 @@ pub struct HttpAnswer {
     headers: Headers,
     body: Bytes,
     /// Bytes of the whole body: [`Action::Body`](super::Action::Body) brings those that are not here.
-    length: u64,
+    /// `None`: nobody knows, and [`Action::EndBody`](super::Action::EndBody) is its end.
+    length: Option<u64>,
 }
 
 impl HttpAnswer {
@@ -46,7 +47,21 @@ impl HttpAnswer {
 
     /// One whose body has `length` bytes.
     pub(super) fn beginning(status: u16, headers: Headers, body: Bytes, length: u64) -> Self {
-        Self { status, headers, body, length }
+        Self { status, headers, body, length: Some(length) }
+    }
+
+    /// One whose body comes piece by piece, until its end.
+    pub(super) fn stream(headers: Headers) -> Self {
+        Self { status: 200, headers, body: Bytes::new(), length: None }
+    }
+
+    /// The same with more headers.
+    pub(super) fn with(
+        mut self,
+        headers: impl Iterator<Item = (&'static str, Cow<'static, str>)>,
+    ) -> Self {
+        self.headers.extend(headers);
+        self
     }
 
     /// Lets pages of an origin that is allowed read it.
@@ -63,7 +78,10 @@ impl HttpAnswer {
         let headers: Vec<_> = self.headers.iter().map(|(name, value)| (*name, &**value)).collect();
         let answer = Response { status: self.status, headers: &headers, body: &self.body };
         // It fails when the connection has ended, or was answered by the core.
-        let _ = outbox.begin_response(&answer, self.length);
+        let _ = match self.length {
+            Some(length) => outbox.begin_response(&answer, length),
+            None => outbox.begin_stream(&answer),
+        };
     }
 }
 
@@ -72,10 +90,10 @@ pub(super) struct Refused {
     pub(super) status: u16,
     pub(super) why: Why,
     /// The value that was refused.
-    value: Option<String>,
-    body: Cow<'static, str>,
-    header: Option<(&'static str, String)>,
-    origin: Option<String>,
+    pub(super) value: Option<String>,
+    pub(super) body: Cow<'static, str>,
+    pub(super) header: Option<(&'static str, String)>,
+    pub(super) origin: Option<String>,
 }
 
 impl Refused {
@@ -92,7 +110,7 @@ impl Refused {
         Self { origin, ..self }
     }
 
-    pub(super) fn try_later(why: Why, body: &'static str) -> Self {
+    pub(super) fn try_later(why: Why, body: impl Into<Cow<'static, str>>) -> Self {
         Self::new(503, why, body).header("Retry-After", "5")
     }
 
@@ -147,7 +165,11 @@ impl Gateway {
             conn.from_page = head.header("Origin").is_some();
             conn.forwarded = forwarded::is_forwarded(head) || !is_for_this_host;
         }
-        let checked = self.check_request(conn, head).and_then(|()| {
+        let checked = self.check_request(conn, head);
+        if let Some(page) = openai_api::Page::of(head) {
+            return self.api_request(cx, conn, head, page, checked);
+        }
+        let checked = checked.and_then(|()| {
             if head.is_upgrade() {
                 self.check_upgrade(conn, head).map(|()| Taken::Upgrade)
             } else if head.path() == metrics::PATH && self.has_metrics() {

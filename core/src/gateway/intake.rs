@@ -160,7 +160,7 @@ pub(super) fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
 
 /// One pass over the text, without recursion: nothing is nested too deep, and no string has half of
 /// a surrogate pair, which parsers that skip a value do not look at. All else is the parser's.
-fn check_shape(text: &str) -> Result<(), &'static str> {
+pub(super) fn check_shape(text: &str) -> Result<(), &'static str> {
     let bytes = text.as_bytes();
     let mut depth = 0usize;
     let mut at = 0;

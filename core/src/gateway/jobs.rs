@@ -9,7 +9,7 @@ use super::idempotency::other_text;
 use super::inject::Injection;
 use super::link::ResumeToken;
 use super::log_ring::LogQuery;
-use super::openclaw::{Browse, DeviceJob, NodeJob};
+use super::openclaw::{Browse, DeviceJob, NodeJob, Write};
 use super::pairing::Device;
 use super::principal::Principal;
 use super::record::RecordKind;
@@ -150,7 +150,7 @@ pub(super) enum Job {
         to: ReplyTo,
     },
     /// A device of the second dialect is made durable, or taken out.
-    Device(DeviceJob),
+    Device(DeviceJob, Write),
     /// What was approved of a node is made durable, or taken out.
     Node(NodeJob),
     /// A record is put in or taken out; nobody waits for it.
@@ -457,7 +457,7 @@ impl Gateway {
             }
             Job::Ask { name, asked } => self.request_kept(cx, &name, asked, &outcome),
             Job::LetIn { device, to } => self.device_kept(cx, &device, to, &outcome),
-            Job::Device(job) => self.device_job_done(cx, job, &outcome),
+            Job::Device(job, write) => self.device_job_done(cx, job, &write, &outcome),
             Job::Node(job) => self.node_job_done(cx, job, &outcome),
             Job::Revoke { to } => self.revocation_kept(cx, to, &outcome),
             Job::Run { .. }

@@ -398,6 +398,7 @@ impl Gateway {
             }
         }
         self.openclaw_event(cx, from, users, event);
+        self.completion_event(cx, event);
     }
 
     /// Gives an event to one link, in its dialect.
@@ -588,6 +589,7 @@ impl Gateway {
     /// Everything that was given to the connection has left.
     pub(super) fn conn_flushed(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         self.download_flushed(cx, conn);
+        self.completion_flushed(cx, conn);
         let Some(state) = self.conns.get_mut(&conn) else { return };
         if let Some(held) = &mut state.queued {
             held.set(0);

@@ -58,6 +58,11 @@
 //!                     let _ = outbox.body(piece);
 //!                 }
 //!             }
+//!             Action::EndBody { conn } => {
+//!                 if let Some(outbox) = host.outbox(conn) {
+//!                     let _ = outbox.end_body();
+//!                 }
+//!             }
 //!             Action::HoldBody { conn, hold } => {
 //!                 if let Some(outbox) = host.outbox(conn) {
 //!                     outbox.hold_body(hold);
@@ -101,6 +106,7 @@
 //! | `retained` | how much of all that may be in memory |
 //! | `metrics` `stats` | numbers about it, and who may read them |
 //! | `send` `json` `refusal` `fact` | what leaves |
+//! | `openai_api` | conversations for clients of the HTTP API of OpenAI |
 //! | `openclaw` | the second dialect |
 
 mod agent_state;
@@ -150,6 +156,7 @@ mod memory;
 mod methods;
 mod metrics;
 mod multipart;
+mod openai_api;
 mod openclaw;
 mod origin;
 mod pairing;
@@ -264,6 +271,7 @@ use jobs::Pending;
 use link::Links;
 use load::Loading;
 use logs::Tails;
+use openai_api::Completions;
 use openclaw::{Devices, OpenClaw};
 use pairing::Pairings;
 use presence::Presence;
@@ -322,6 +330,11 @@ pub enum Action {
         conn: ConnId,
         /// The piece.
         piece: Bytes,
+    },
+    /// Call [`Outbox::end_body`] for the connection.
+    EndBody {
+        /// The connection.
+        conn: ConnId,
     },
     /// Call [`Outbox::hold_body`] for the connection.
     HoldBody {
@@ -392,6 +405,7 @@ pub struct Gateway {
     workers: Workers,
     uploads: BTreeMap<ConnId, Upload>,
     downloads: BTreeMap<ConnId, Download>,
+    completions: Completions,
     /// Uploads that came to nothing, by their paths, until the host has forgotten them; whose they were.
     ending_uploads: BTreeMap<Arc<str>, Arc<str>>,
     live: BTreeMap<Arc<str>, Live>,
@@ -436,6 +450,7 @@ enum Timer {
     Health,
     Invokes,
     Handed(JobId),
+    Completion(ConnId),
 }
 
 impl Gateway {
@@ -492,6 +507,7 @@ impl Gateway {
             workers: Workers::default(),
             uploads: BTreeMap::new(),
             downloads: BTreeMap::new(),
+            completions: Completions::default(),
             ending_uploads: BTreeMap::new(),
             live: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -545,7 +561,11 @@ impl Gateway {
                 self.message(cx, conn, text);
             }
             Event::Closed(cause) => self.closed(cx, conn, cause),
+            Event::Body(piece) if self.completions.has(conn) => {
+                self.completion_piece(cx, conn, piece);
+            }
             Event::Body(piece) => self.upload_piece(cx, conn, piece),
+            Event::BodyEnd if self.completions.has(conn) => self.completion_asked(cx, conn),
             Event::BodyEnd => self.upload_end(cx, conn),
             Event::Ping(_) | Event::Pong(_) | Event::Response(_) => {}
         }
@@ -553,7 +573,7 @@ impl Gateway {
     }
 
     /// Everything that was queued for a connection has been given to the kernel. Events, or pieces of a
-    /// file, that wait for a client that reads slowly go on now, merged as far as they can be. Call it whenever a write has
+    /// file or an answer, that wait for a client that reads slowly go on now, merged as far as they can be. Call it whenever a write has
     /// emptied the connection's outbox.
     pub fn handle_flushed(&mut self, now: Instant, conn: ConnId, outbox: &mut Outbox) {
         let cx = &mut Cx { now, direct: Some((conn, outbox)) };
@@ -603,6 +623,7 @@ impl Gateway {
                 Timer::Health => self.health_due(cx),
                 Timer::Invokes => self.invokes_due(cx),
                 Timer::Handed(job) => self.handed_due(cx, job),
+                Timer::Completion(conn) => self.completion_due(cx, conn),
             }
         }
         self.drain_on(cx);

@@ -161,6 +161,7 @@ impl Gateway {
         }
         self.judge_workers(cx);
         self.judge_uploads(cx);
+        self.judge_completions(cx);
         let links: Vec<LinkId> = self.links.iter().map(|(id, _)| id).collect();
         for id in links {
             let Some(role) = self.links.get(id).map(|link| self.role_now(&link.who)) else {

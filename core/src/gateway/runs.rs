@@ -21,7 +21,7 @@ use super::retained::{ENTRY, Held};
 use super::ring::{Event, RunName};
 use super::send::{Body, Cx, ReplyTo};
 use super::session::{Op, Session};
-use super::work::{Author, JobId, Run, StoreOutcome, StoreWork, Usage};
+use super::work::{Author, JobId, Message, Run, StoreOutcome, StoreWork, Usage};
 use super::{bus, bus::BusMessage};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -68,6 +68,10 @@ pub(super) struct Turn {
     pub(super) agent: Arc<str>,
     pub(super) text: Arc<str>,
     pub(super) media: Vec<Arc<str>>,
+    pub(super) instructions: Option<Arc<str>>,
+    /// What was said before, if its client keeps the conversation: then nothing of it is stored, and
+    /// nobody hears of it but who has asked.
+    pub(super) apart: Option<Arc<[Message]>>,
     /// The message's id once it is durable.
     pub(super) message: u64,
     pub(super) ack: bool,
@@ -85,13 +89,37 @@ pub(super) struct Turn {
 impl Turn {
     /// What it costs to keep it.
     fn bytes(&self) -> usize {
-        ENTRY + self.text.len() + self.media.iter().map(|path| path.len()).sum::<usize>()
+        let media: usize = self.media.iter().map(|path| path.len()).sum();
+        let instructions = self.instructions.as_ref().map_or(0, |text| text.len());
+        let apart = self.apart.iter().flat_map(|history| history.iter());
+        let apart: usize = apart.map(|message| message.text.len() + size_of::<Message>()).sum();
+        ENTRY + self.text.len() + media + instructions + apart
+    }
+
+    /// Who hears of its run.
+    fn readers(&self, owner: &Arc<str>) -> Readers {
+        match (&self.apart, &self.once) {
+            (None, _) => Readers::Users([owner.clone(), self.user.clone()]),
+            (Some(_), None) => Readers::Here,
+            // A repeat may have come to any node.
+            (Some(_), Some(_)) => Readers::Anywhere,
+        }
     }
 
     /// What its run is called.
     fn name(&self) -> Name<'_> {
         Name { run: &self.run, key: self.once.as_ref().map(|once| &*once.key.1) }
     }
+}
+
+/// Who hears of a run, besides those who wait for its end.
+enum Readers {
+    /// All connections of these users.
+    Users([Arc<str>; 2]),
+    /// Requests over HTTP at this node.
+    Here,
+    /// Requests over HTTP at all nodes.
+    Anywhere,
 }
 
 /// A run's id, and the idempotency key of the request that it answers: the name that its client knows.
@@ -195,6 +223,9 @@ impl Gateway {
         if !self.make_live(session, turn.text.len()) {
             let refusal = Refusal::exhausted("too many turns wait already", SOON);
             return self.answer_turn(cx, turn, &refusal.into(), false);
+        }
+        if turn.apart.is_some() {
+            return self.turn_appended(cx, &session.key, turn, Ok(0));
         }
         let mark = turn.once.as_ref().map(|once| Mark::Begin {
             user: once.key.0.clone(),
@@ -305,7 +336,9 @@ impl Gateway {
         let (run, agent) = (turn.run.clone(), turn.agent.clone());
         self.note(Fact::RunStarted { run, agent });
         let limit = self.config.bounds().agent_history;
-        let (stage, job) = if limit == 0 {
+        let (stage, job) = if let Some(history) = &turn.apart {
+            (Stage::Working, self.work_on(cx, session, &turn, history.to_vec()))
+        } else if limit == 0 {
             (Stage::Working, self.work_on(cx, session, &turn, Vec::new()))
         } else {
             let work = StoreWork::History {
@@ -356,6 +389,9 @@ impl Gateway {
         let mut events = Vec::new();
         for live in self.live.values() {
             let Some(run) = &live.run else { continue };
+            if run.turn.apart.is_some() {
+                continue;
+            }
             if *live.owner != *user && *run.turn.user != *user {
                 continue;
             }
@@ -399,7 +435,7 @@ impl Gateway {
         cx: &mut Cx<'_>,
         session: &Arc<str>,
         turn: &Turn,
-        history: Vec<super::work::Message>,
+        history: Vec<Message>,
     ) -> JobId {
         let user = self.live.get(session).map_or_else(|| turn.user.clone(), |l| l.owner.clone());
         let run = Run {
@@ -408,6 +444,7 @@ impl Gateway {
             session: session.clone(),
             user,
             message: turn.text.clone(),
+            instructions: turn.instructions.clone(),
             media: turn.media.clone(),
             history,
         };
@@ -430,8 +467,8 @@ impl Gateway {
         run.seq += 1;
         let event = Event::chunk(run.name.clone(), run.seq, run.text.len() as u64, text);
         run.text.push_str(text);
-        let users = [live.owner.clone(), run.turn.user.clone()];
-        self.event(cx, &users, &event);
+        let readers = run.turn.readers(&live.owner);
+        self.tell_readers(cx, &readers, &event);
     }
 
     /// The agent says more than a client could be given.
@@ -464,6 +501,9 @@ impl Gateway {
             return self.stop_talking(cx, session);
         }
         let run = self.live.get(session).and_then(|live| live.run.as_ref());
+        if run.is_some_and(|run| run.turn.apart.is_some()) {
+            return self.run_saved(cx, session, &content, usage, stop, Some(0));
+        }
         let once = run.and_then(|run| run.turn.once.as_ref());
         let mark = once.map(|once| Mark::End {
             user: once.key.0.clone(),
@@ -547,7 +587,7 @@ impl Gateway {
         let (run, agent) = (turn.run.clone(), turn.agent.clone());
         self.run_ended(cx, &run, &owner, Some(since), &ending);
         self.note(Fact::RunEnded { run, agent, state, duration });
-        if let Some(once) = &turn.once {
+        if let Some(once) = turn.once.as_ref().filter(|_| turn.apart.is_none()) {
             self.settle(cx, once.key.clone(), &ending);
         }
         // What depends on others may be tried again, with the same key.
@@ -768,8 +808,16 @@ impl Gateway {
         let mut payload = String::with_capacity(256 + inner.map_or(0, str::len));
         run.name.write(&mut payload, kind, run.seq, inner);
         let event = Event::of_run(&run.name, &payload, ends);
-        let users = [live.owner.clone(), run.turn.user.clone()];
-        self.event(cx, &users, &event);
+        let readers = run.turn.readers(&live.owner);
+        self.tell_readers(cx, &readers, &event);
+    }
+
+    fn tell_readers(&mut self, cx: &mut Cx<'_>, readers: &Readers, event: &Event) {
+        match readers {
+            Readers::Users(users) => self.event(cx, users, event),
+            Readers::Here => self.event_here(cx, self.node.id(), &[], event),
+            Readers::Anywhere => self.event(cx, &[], event),
+        }
     }
 
     fn turn_event(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, which: Which, state: &str) {
@@ -786,8 +834,8 @@ impl Gateway {
             .str("sessionKey", session)
             .bool("started", matches!(which, Which::Running));
         turn.name().write(object).end();
-        let users = [live.owner.clone(), turn.user.clone()];
-        self.event(cx, &users, &Event::plain("chat.turn", &payload));
+        let readers = turn.readers(&live.owner);
+        self.tell_readers(cx, &readers, &Event::plain("chat.turn", &payload));
     }
 }
 

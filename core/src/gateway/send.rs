@@ -59,6 +59,10 @@ pub(super) enum ReplyTo {
     },
     /// A client of another node, which keeps what is to be kept.
     Remote { node: NodeId, call: CallId },
+    /// A request of this node's HTTP API.
+    Api { conn: ConnId },
+    /// Nobody needs it any more.
+    Nobody,
 }
 
 impl ReplyTo {
@@ -68,7 +72,7 @@ impl ReplyTo {
             Self::Local { conn, id, method, since, held, .. } => {
                 Self::Local { conn, id, method, since, held, then }
             }
-            remote => remote,
+            other => other,
         }
     }
 }
@@ -188,6 +192,12 @@ impl Gateway {
                 let to = ReplyTo::Local { conn, id, method, since, held, then: then_ };
                 self.openclaw_answer(cx, to, then, &Body { json, error });
             }
+            ReplyTo::Api { conn } => {
+                let mut json = String::new();
+                fill(self, &mut json);
+                self.completion_answered(cx, conn, &Body { json, error });
+            }
+            ReplyTo::Nobody => {}
             ReplyTo::Remote { node, call } => {
                 let mut json = String::new();
                 fill(self, &mut json);

@@ -7,6 +7,7 @@ use super::device_pair::Decision;
 use super::idempotency::{Met, Once};
 use super::jobs::Job;
 use super::json;
+use super::openai_api;
 use super::openclaw;
 use super::openclaw::NodeOp;
 use super::principal::Principal;
@@ -14,7 +15,7 @@ use super::refusal::{Code, Refusal, cut};
 use super::request::Fingerprint;
 use super::runs::Turn;
 use super::send::{Body, Cx, ReplyTo};
-use super::work::{NewSession, StoreOutcome, StoreWork};
+use super::work::{Message, NewSession, StoreOutcome, StoreWork};
 use super::{Gateway, Node};
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,6 +122,10 @@ pub struct Send {
     pub(super) create: bool,
     /// A repeat is told the end if it has ended, whatever `ack` says.
     pub(super) latest: bool,
+    /// What the agent is told to be, for this run only.
+    pub(super) instructions: Option<Arc<str>>,
+    /// What was said before, of a conversation that its client keeps: nothing of it is stored.
+    pub(super) apart: Option<Arc<[Message]>>,
 }
 
 impl Send {
@@ -164,8 +169,8 @@ impl Session {
 
     /// The same under a name that the principal has chosen.
     fn begin(who: &Principal, key: Arc<str>, agent: Arc<str>) -> Result<Self, Refusal> {
-        if !openclaw::may_begin(&who.user, &key) {
-            let text = "this name is that of another user's main session";
+        if !openclaw::may_begin(&who.user, &key) || !openai_api::may_begin(&who.user, &key) {
+            let text = "this name is that of another user's session";
             return Err(Refusal::new(Code::Forbidden, text));
         }
         Ok(Self::fresh(who, key, agent))
@@ -417,6 +422,8 @@ impl Gateway {
             agent,
             text: send.text,
             media: send.media,
+            instructions: send.instructions,
+            apart: send.apart,
             message: 0,
             ack: send.ack,
             queued: false,

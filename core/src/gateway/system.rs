@@ -26,7 +26,7 @@ pub(super) fn health(
     let Some(to) = to.take() else { return Ok(()) };
     let current = match &to {
         ReplyTo::Local { conn, .. } => conn_name(gateway.node.id(), *conn),
-        ReplyTo::Remote { .. } => String::new(),
+        ReplyTo::Remote { .. } | ReplyTo::Api { .. } | ReplyTo::Nobody => String::new(),
     };
     let all = who.role().sees_all();
     gateway.reply_ok(cx, to, |gateway, out| {

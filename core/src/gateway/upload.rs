@@ -38,7 +38,7 @@ pub(super) const HINT: &str = "; use POST /api/media/upload";
 const COST: u64 = WHOLE;
 
 /// The header that names the user, for tokens that are not bound to one: so the base dialect calls it.
-const USER_HEADER: &str = "X-GoClaw-User-Id";
+pub(super) const USER_HEADER: &str = "X-GoClaw-User-Id";
 
 /// Bytes that are written at once.
 const BLOCK: usize = 64 * 1024;
@@ -364,7 +364,7 @@ impl Gateway {
         self.uploads.values().map(|upload| upload.waiting + upload.block.len()).sum()
     }
 
-    fn respond(&mut self, cx: &mut Cx<'_>, conn: ConnId, answer: HttpAnswer) {
+    pub(super) fn respond(&mut self, cx: &mut Cx<'_>, conn: ConnId, answer: HttpAnswer) {
         match cx.outbox(conn) {
             Some(outbox) => answer.write(outbox),
             None => self.actions.push_back(Action::Respond { conn, answer }),
@@ -402,7 +402,7 @@ fn query_name(query: &str) -> Option<String> {
     pairs.find(|(name, _)| *name == "filename").map(|(_, value)| unescape(&value.replace('+', " ")))
 }
 
-fn unauthorized(refusal: &Refusal) -> Refused {
+pub(super) fn unauthorized(refusal: &Refusal) -> Refused {
     let body = match refusal.code {
         Code::InvalidRequest => {
             return Refused::new(400, Why::Credential, refusal.message().to_string());
@@ -419,7 +419,7 @@ fn unauthorized(refusal: &Refusal) -> Refused {
 }
 
 /// The user, or the address, has asked too often.
-fn limited(refusal: &Refusal) -> Refused {
+pub(super) fn limited(refusal: &Refusal) -> Refused {
     let refused = Refused::new(429, Why::RateLimit, refusal.message().to_string());
     match refusal.wait() {
         Some(wait) => refused.header("Retry-After", seconds(wait)),

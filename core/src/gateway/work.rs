@@ -166,6 +166,9 @@ pub struct Run {
     pub user: Arc<str>,
     /// What the user said.
     pub message: Arc<str>,
+    /// What whoever made the request wants the agent to be or to heed, for this run only: the system
+    /// messages of an API. It is the user's word, as the message is, not the operator's.
+    pub instructions: Option<Arc<str>>,
     /// Files that the user sent with it: paths of uploads, as [`MediaWork`] has them.
     pub media: Vec<Arc<str>>,
     /// What was said before, oldest first.

@@ -4,7 +4,7 @@ use super::head::{is_writable, list};
 use super::{Agreement, BodyLength, RequestHead, accept_key};
 use crate::error::{AnswerError, UpgradeError};
 use crate::limits::Limits;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The acceptance of an upgrade: 101 with what the application adds.
 #[derive(Debug, Copy, Clone, Default)]
@@ -51,6 +51,7 @@ pub(crate) struct Offer {
     /// The compression that can be agreed on.
     pub(crate) agreed: Option<Agreement>,
     head_only: bool,
+    http_11: bool,
     /// How long the request's body is.
     pub(crate) body: BodyLength,
     /// The client waits for 100 before it sends it.
@@ -61,8 +62,29 @@ pub(crate) struct Offer {
     pub(crate) held: bool,
     /// When it wanted more again.
     pub(crate) released: Option<Instant>,
-    /// The answer was begun: its status, and bytes of its body that are to come.
-    pub(crate) begun: Option<(u16, u64)>,
+    /// The application may take this long to answer, or streams its answer: whoever ends their half of
+    /// the transport meanwhile does not wait for it.
+    pub(crate) awaited: Option<Duration>,
+    /// The answer was begun.
+    pub(crate) begun: Option<Begun>,
+}
+
+/// An answer under way.
+#[derive(Debug, Copy, Clone)]
+pub(crate) struct Begun {
+    pub(crate) status: u16,
+    pub(crate) left: Left,
+}
+
+/// What is to come of an answer's body.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// So many bytes.
+    Bytes(u64),
+    /// Chunks, until the application ends it (RFC 9112 section 7.1).
+    Chunks,
+    /// Whatever comes until the transport ends: HTTP/1.0 knows no chunks (RFC 9112 section 6.3).
+    Rest,
 }
 
 impl Offer {
@@ -79,11 +101,13 @@ impl Offer {
             subprotocols: subprotocols.into(),
             agreed,
             head_only: head.method() == "HEAD",
+            http_11: head.is_http_11(),
             body: head.body(),
             expects_continue: head.expects_continue(),
             taken: None,
             held: false,
             released: None,
+            awaited: None,
             begun: None,
         }
     }
@@ -148,8 +172,28 @@ impl Offer {
             return Err(AnswerError::Status);
         }
         let left = length.checked_sub(answer.body.len() as u64).ok_or(AnswerError::BodySize)?;
-        let has_body = write(answer, length, self.head_only, out);
+        let has_body = write(answer, Length::Known(length), self.head_only, out);
         Ok(if has_body { left } else { 0 })
+    }
+
+    /// Writes the head of an answer whose length nobody knows yet; gives how its body goes on.
+    pub(crate) fn begin_stream(
+        &self,
+        answer: &Response<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Left, AnswerError> {
+        check(answer.headers)?;
+        if !(200..600).contains(&answer.status) {
+            return Err(AnswerError::Status);
+        }
+        let (length, left) = if self.http_11 {
+            (Length::Chunked, Left::Chunks)
+        } else {
+            (Length::Unknown, Left::Rest)
+        };
+        let head = Response { body: b"", ..*answer };
+        let has_body = write(&head, length, self.head_only, out);
+        Ok(if has_body { left } else { Left::Bytes(0) })
     }
 }
 
@@ -182,11 +226,19 @@ pub(crate) fn write_body_timeout(out: &mut Vec<u8>) {
 }
 
 fn write_whole(answer: &Response<'_>, out: &mut Vec<u8>) {
-    write(answer, answer.body.len() as u64, false, out);
+    write(answer, Length::Known(answer.body.len() as u64), false, out);
+}
+
+/// How an answer says where its body ends.
+#[derive(Debug, Copy, Clone)]
+enum Length {
+    Known(u64),
+    Chunked,
+    Unknown,
 }
 
 /// Says whether the body follows.
-fn write(answer: &Response<'_>, length: u64, head_only: bool, out: &mut Vec<u8>) -> bool {
+fn write(answer: &Response<'_>, length: Length, head_only: bool, out: &mut Vec<u8>) -> bool {
     let status = format!("HTTP/1.1 {} {}\r\n", answer.status, reason_phrase(answer.status));
     out.extend_from_slice(status.as_bytes());
     for (name, value) in answer.headers {
@@ -194,8 +246,10 @@ fn write(answer: &Response<'_>, length: u64, head_only: bool, out: &mut Vec<u8>)
     }
     // RFC 9110 sections 8.6 and 15.4.5: these have no body, and what describes one would mislead.
     let has_body = !matches!(answer.status, 204 | 304);
-    if has_body {
-        header("Content-Length", &length.to_string(), out);
+    match length {
+        Length::Known(length) if has_body => header("Content-Length", &length.to_string(), out),
+        Length::Chunked if has_body => header("Transfer-Encoding", "chunked", out),
+        Length::Known(_) | Length::Chunked | Length::Unknown => {}
     }
     if answer.status == 426 {
         // RFC 9110 section 15.5.22 and RFC 6455 section 4.4.
@@ -239,6 +293,7 @@ fn reason_phrase(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        409 => "Conflict",
         411 => "Length Required",
         413 => "Content Too Large",
         414 => "URI Too Long",
@@ -250,6 +305,7 @@ fn reason_phrase(status: u16) -> &'static str {
         501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
+        504 => "Gateway Timeout",
         507 => "Insufficient Storage",
         _ => "",
     }

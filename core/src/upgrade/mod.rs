@@ -18,7 +18,7 @@ mod url;
 pub(crate) use accept_key::{accept_key, is_key};
 pub(crate) use agreement::{Agreement, extension_offer};
 pub use answer::{Accept, Response};
-pub(crate) use answer::{Offer, write_body_timeout, write_error, write_timeout};
+pub(crate) use answer::{Begun, Left, Offer, write_body_timeout, write_error, write_timeout};
 pub use body::BodyLength;
 pub(crate) use body::{BodyReader, Found};
 pub use client::ClientRequest;

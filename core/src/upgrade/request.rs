@@ -131,6 +131,10 @@ impl<'a> RequestHead<'a> {
         self.checked.body
     }
 
+    pub(crate) fn is_http_11(&self) -> bool {
+        self.checked.http_11
+    }
+
     /// Whether the client waits for 100 before it sends the body (RFC 9110 section 10.1.1).
     pub(crate) fn expects_continue(&self) -> bool {
         let expected = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");

@@ -637,6 +637,10 @@ impl World {
                 // It fails when the connection has ended.
                 let _ = client.expect("a client").server.outbox(now).body(piece);
             }
+            Action::EndBody { conn } => {
+                let client = self.clients.iter_mut().find(|client| client.id == conn);
+                let _ = client.expect("a client").server.outbox(now).end_body();
+            }
             Action::HoldBody { conn, hold } => {
                 let client = self.clients.iter_mut().find(|client| client.id == conn);
                 client.expect("a client").server.outbox(now).hold_body(hold);

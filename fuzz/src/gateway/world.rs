@@ -186,6 +186,7 @@ impl World {
             Action::Start { work: Work::Media(_) | Work::Site(_) | Work::Metrics, .. }
             | Action::Respond { .. }
             | Action::Body { .. }
+            | Action::EndBody { .. }
             | Action::HoldBody { .. } => panic!("there are no files on a WebSocket"),
             Action::Note(_) => {}
         }

@@ -178,6 +178,8 @@ impl Gateway {
             key: Some(key.clone()),
             ack: true,
             latest: true,
+            instructions: None,
+            apart: None,
             create: true,
         });
         Ok((key, op, files))

@@ -12,6 +12,7 @@ use super::super::work::{StoreOutcome, StoreWork};
 use super::connect_params::PeerRole;
 use super::device_methods::{unknown_device, unknown_request};
 use super::device_news::Change;
+use super::devices::Write;
 use super::paired_device::PairedDevice;
 use super::scopes::Scopes;
 use std::sync::Arc;
@@ -51,9 +52,9 @@ impl Gateway {
         job: impl FnOnce(Box<PairedDevice>) -> DeviceJob,
     ) {
         let at = self.ms(cx.now);
-        self.devices.written(&device.id, at);
+        let write = self.devices.written(&device.id, at);
         let work = StoreWork::Put { records: vec![device.record()], at };
-        self.start_store(cx, work, Job::Device(job(Box::new(device))));
+        self.start_store(cx, work, Job::Device(job(Box::new(device)), write));
     }
 
     /// Gives the store what is known of a device here; nobody waits for that.
@@ -69,6 +70,21 @@ impl Gateway {
 
     /// The store has done it, or has not.
     pub(in crate::gateway) fn device_job_done(
+        &mut self,
+        cx: &mut Cx<'_>,
+        job: DeviceJob,
+        write: &Write,
+        outcome: &Result<StoreOutcome, Refusal>,
+    ) {
+        let is_last = self.devices.is_last(write);
+        self.device_stored(cx, job, outcome);
+        if outcome.is_ok() && !is_last {
+            // What was written behind it, such as that an earlier try has failed, did not know of it.
+            self.write_device(cx, &write.device);
+        }
+    }
+
+    fn device_stored(
         &mut self,
         cx: &mut Cx<'_>,
         job: DeviceJob,

@@ -78,10 +78,10 @@ pub(super) fn remove(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>
         gateway.device_gone_too(cx, &device, &requests, Some(conn));
     }
     // Asked of the store even when no node knows it: an earlier try may have failed there.
-    gateway.devices.written(&device, at);
+    let write = gateway.devices.written(&device, at);
     let work = StoreWork::Remove { kind: RecordKind::DeviceKey, key: device.clone(), at };
     let job = DeviceJob::Remove { device, known, conn, to };
-    gateway.start_store(cx, work, Job::Device(job));
+    gateway.start_store(cx, work, Job::Device(job, write));
     Ok(())
 }
 

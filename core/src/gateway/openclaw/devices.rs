@@ -65,6 +65,20 @@ pub(in crate::gateway) enum AdmitError {
     Crowded(Crowded),
 }
 
+/// What a node has put into the store of one device, or taken out of it.
+#[derive(Debug)]
+pub(in crate::gateway) struct Write {
+    pub(super) device: Arc<str>,
+    number: u64,
+}
+
+/// The last one: when, in Unix milliseconds, and which of all.
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    at: u64,
+    number: u64,
+}
+
 /// All of them, the same at all nodes.
 #[derive(Debug)]
 pub(in crate::gateway) struct Devices {
@@ -76,7 +90,9 @@ pub(in crate::gateway) struct Devices {
     removed: Forgetful<Arc<str>, u64>,
     /// When this node has written a device to the store, or out of it: news of another node may be
     /// older than that there, and newer than what was written.
-    written: Forgetful<Arc<str>, u64>,
+    written: Forgetful<Arc<str>, Written>,
+    /// All that was written.
+    writes: u64,
 }
 
 /// How many that are gone are remembered: as many as may go while news are under way.
@@ -90,6 +106,7 @@ impl Default for Devices {
             decided: Forgetful::new(REMEMBERED),
             removed: Forgetful::new(REMEMBERED),
             written: Forgetful::new(REMEMBERED),
+            writes: 0,
         }
     }
 }
@@ -263,13 +280,22 @@ impl Devices {
     }
 
     /// This node writes a device to the store, or out of it.
-    pub(in crate::gateway) fn written(&mut self, device: &str, at: u64) {
-        *self.written.entry(device, || at) = at;
+    pub(in crate::gateway) fn written(&mut self, device: &Arc<str>, at: u64) -> Write {
+        self.writes += 1;
+        let now = Written { at, number: self.writes };
+        *self.written.entry(&**device, || now) = now;
+        Write { device: device.clone(), number: now.number }
     }
 
     /// Whether this node has written a device since then.
     pub(in crate::gateway) fn has_written(&self, device: &str, since: u64) -> bool {
-        self.written.get(device).is_some_and(|at| *at >= since)
+        self.written.get(device).is_some_and(|written| written.at >= since)
+    }
+
+    /// Whether this node has written nothing else of its device behind this.
+    pub(in crate::gateway) fn is_last(&self, write: &Write) -> bool {
+        let last = self.written.get(&*write.device);
+        last.is_some_and(|written| written.number == write.number)
     }
 
     /// Another node has a request. Says whether it was news.

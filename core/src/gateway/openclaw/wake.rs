@@ -51,6 +51,8 @@ impl Gateway {
             key,
             ack: true,
             latest: false,
+            instructions: None,
+            apart: None,
             create: true,
         })
     }

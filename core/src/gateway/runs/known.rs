@@ -123,6 +123,8 @@ impl Gateway {
                 ack,
                 create: false,
                 latest: once.latest,
+                instructions: turn.instructions.clone(),
+                apart: None,
             });
             self.forward(cx, home, &once.who, op, to);
         }

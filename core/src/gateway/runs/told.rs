@@ -58,8 +58,8 @@ impl Gateway {
         run.seq += 1;
         let event = Event::thinking(run.name.clone(), run.seq, run.thought, text);
         run.thought += text.len() as u64;
-        let users = [owner.clone(), run.turn.user.clone()];
-        self.event(cx, &users, &event);
+        let readers = run.turn.readers(owner);
+        self.tell_readers(cx, &readers, &event);
     }
 }
 

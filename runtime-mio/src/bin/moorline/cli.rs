@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Explain(crate::explain::ExplainArgs),
     /// Go the whole way to a gateway, stage by stage, and say how long each takes.
     Probe(crate::probe::ProbeArgs),
+    /// Find out what is wrong with a gateway, or with the way to it, and how to mend it.
+    Doctor(crate::doctor::DoctorArgs),
     /// Upload files to a gateway, and print the path of each for the media of chat.send.
     Upload(UploadArgs),
     /// Print completions for a shell.

@@ -141,7 +141,7 @@ impl Inbox {
         })
     }
 
-    /// How much other loops have said by now that was not taken yet.
+    /// How much was said by now, by other loops above all, that was not taken yet.
     pub(crate) fn unheard(&self) -> u64 {
         // What is being put in at this moment may have been taken before it is counted.
         self.count.load(Ordering::Acquire).saturating_sub(self.heard)

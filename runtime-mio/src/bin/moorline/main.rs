@@ -10,6 +10,7 @@ mod config;
 mod conformance_client;
 mod console;
 mod dial;
+mod doctor;
 mod echo;
 mod explain;
 mod failure;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Some(Command::Admin(command)) => admin::run(&command).map(done),
         Some(Command::Explain(args)) => explain::run(&args),
         Some(Command::Probe(args)) => probe::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Upload(args)) => upload::run(&args).map(done),
         Some(Command::Completions(args)) => shell::completions(&args).map(done),
         Some(Command::Man(args)) => shell::man(&args).map(done),

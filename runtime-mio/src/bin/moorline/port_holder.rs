@@ -32,8 +32,30 @@ pub(crate) fn explain_bind(address: SocketAddr, error: &io::Error) -> Failure {
     Failure::Config(text)
 }
 
+/// The user that a process belongs to, by name where the system knows one.
+pub(crate) fn user_of(pid: u32) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let id = ids.split_whitespace().next()?;
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == id).then(|| name.to_string())
+    });
+    Some(named.unwrap_or_else(|| format!("uid {id}")))
+}
+
+/// Whether somebody listens on `port`, seen or not.
+pub(crate) fn is_held(port: u16) -> bool {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter();
+    tables
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .any(|table| !listening_inodes(&table, port).is_empty())
+}
+
 /// The process that listens on `port`: its pid and command line.
-fn find(port: u16) -> Option<(u32, String)> {
+pub(crate) fn find(port: u16) -> Option<(u32, String)> {
     let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .into_iter()
         .filter_map(|path| fs::read_to_string(path).ok())

@@ -4,13 +4,15 @@ mod course;
 mod stage;
 mod target;
 
+pub(crate) use course::{Course, Wish};
+pub(crate) use stage::{Outcome, StageName};
+pub(crate) use target::{Target, TargetArgs};
+
 use crate::failure::Failure;
-use course::{Course, Wish};
 use serde_json::json;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Instant;
-use target::{Target, TargetArgs};
 
 /// Does what a client does and says how long each stage takes: lookup, TCP, TLS, the upgrade, the login,
 /// a Ping, the Close.

@@ -103,7 +103,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     );
     let address = server.local_addr();
     let bound = Bound { address, secure: identity.is_some(), tls };
-    let reloader = Reloader::new(sources, loaded, bound, state, log.level, agents, reloads);
+    let running = (loaded, kept);
+    let reloader = Reloader::new(sources, running, bound, state, log.level, agents, reloads);
     let reloader = Arc::new(Mutex::new(reloader));
     let handles = server.handles();
     Operator { reloader: reloader.clone(), handles, loads, mailboxes }.start(host_tasks)?;
@@ -197,7 +198,7 @@ fn announcement(
 }
 
 /// An address that a client on this machine can connect to: "any" is one to listen on only.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

@@ -61,11 +61,11 @@ impl StateDir {
         read_kept(&previous_path(&self.path))
     }
 
-    /// Keeps `new` from now on; the token before stays beside it if `keep` says so.
-    pub(crate) fn rotate_token(&self, new: &str, keep: bool) -> Result<(), Failure> {
+    /// Keeps `new` from now on, and `old` beside it if there is one.
+    pub(crate) fn rotate_token(&self, new: &str, old: Option<&str>) -> Result<(), Failure> {
         // In this order a crash leaves two tokens that are one, and not none that clients have.
-        match kept_token(&self.path)?.filter(|_| keep) {
-            Some(old) => self.write_token(&previous_path(&self.path), &old)?,
+        match old {
+            Some(old) => self.write_token(&previous_path(&self.path), old)?,
             None => {
                 self.drop_previous_token()?;
             }

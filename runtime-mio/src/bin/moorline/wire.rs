@@ -16,6 +16,7 @@ use moorline_mio::OsEntropy;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,8 @@ pub(crate) struct Wire {
     /// The beginning of what came, up to the upgrade.
     raw: Vec<u8>,
     open: bool,
+    /// When the last bytes came.
+    heard: Instant,
     /// Requests so far.
     asked: u64,
 }
@@ -42,8 +45,20 @@ pub(crate) struct Wire {
 enum Said {
     Open,
     Text(String),
+    Ping,
     Pong(Vec<u8>),
     Ended(Ended),
+}
+
+/// How a wait in silence came to its end.
+#[derive(Debug)]
+pub(crate) enum Stayed {
+    Silent,
+    Pinged,
+    /// After so much silence.
+    Ended(Duration, Ended),
+    /// There was always something to hear.
+    Disturbed,
 }
 
 /// How a connection ended.
@@ -106,7 +121,8 @@ impl Wire {
         };
         let connection = Connection::client(request, Box::new(OsEntropy), Arc::new(limits), now);
         let said = VecDeque::new();
-        let mut wire = Self { stream, connection, said, raw: Vec::new(), open: false, asked: 0 };
+        let (raw, heard) = (Vec::new(), now);
+        let mut wire = Self { stream, connection, said, raw, open: false, heard, asked: 0 };
         let outcome = wire.step(until);
         let answer = Answer::parse(&wire.raw);
         let why = match outcome {
@@ -170,7 +186,7 @@ impl Wire {
                     _ => {}
                 },
                 Said::Ended(ended) => return Err(WireFailure::Ended(ended)),
-                Said::Open | Said::Pong(_) => {}
+                Said::Open | Said::Ping | Said::Pong(_) => {}
             }
         }
     }
@@ -196,6 +212,26 @@ impl Wire {
                 _ => {}
             }
         }
+    }
+
+    /// Says nothing and listens, until nothing was heard for so long, a Ping came, or `until` has come.
+    pub(crate) fn stay(&mut self, silence: Duration, until: Instant) -> Stayed {
+        loop {
+            let heard = self.heard;
+            match self.step(until.min(heard + silence)) {
+                Ok(Said::Ended(ended)) => return Stayed::Ended(heard.elapsed(), ended),
+                Ok(Said::Ping) => return Stayed::Pinged,
+                Ok(_) => {}
+                Err(_) if heard.elapsed() >= silence => return Stayed::Silent,
+                Err(_) if Instant::now() >= until => return Stayed::Disturbed,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// This end's address.
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.stream.socket().local_addr().ok()
     }
 
     /// Closes with 1000 and waits for the answer.
@@ -240,6 +276,7 @@ impl Wire {
             let (mut turn, heard) = match read {
                 Ok(0) => (self.connection.handle_eof(now), false),
                 Ok(count) => {
+                    self.heard = now;
                     let came = &mut buffer[..count];
                     if !self.open && self.raw.len() < MAX_ANSWER {
                         self.raw.extend_from_slice(came);
@@ -260,6 +297,7 @@ impl Wire {
                 self.said.extend(match event {
                     Event::Open => Some(Said::Open),
                     Event::Text(text) => Some(Said::Text(text.into())),
+                    Event::Ping(_) => Some(Said::Ping),
                     Event::Pong(payload) => Some(Said::Pong(payload.into())),
                     Event::Closed(cause) => Some(Said::Ended(Ended::of(cause, heard))),
                     _ => None,

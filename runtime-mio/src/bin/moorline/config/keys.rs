@@ -123,6 +123,7 @@ pub(crate) const KEYS: &[Key] = &[
     live("gateway.rate_limit_burst", |s| U32(&mut s.gateway.bounds.burst), "Requests that a user may make at once before that limit holds.").from(1, 1_000_000),
     live("gateway.max_message_chars", |s| Usize(&mut s.gateway.max_message_chars), "Characters of a message to an agent; what is longer is cut, with a line in the log.").from(1, 64 * MIB),
     live("gateway.create_sessions", |s| Flag(&mut s.gateway.create_sessions_on_send), "Let `chat.send` create a session under a key that the client made up."),
+    live("gateway.max_request_bytes", |s| Usize(&mut s.gateway.max_request_bytes), "The body of a request for a completion: see openai-api.md. More gets 413.").from(1024, 64 * MIB),
     live("gateway.max_upload_bytes", |s| Usize(&mut s.gateway.max_upload_bytes), "An uploaded file. More gets 413.").from(1, 64 * 1024 * MIB),
     fixed("gateway.media_keep_ms", |s| Millis(&mut s.media_keep), "How long uploaded files are kept; 0 keeps them until they are removed by hand.").from(0, 120 * MONTH),
     live("gateway.deflate", |s| Flag(&mut s.deflate), "Compress messages (permessage-deflate) for clients that offer it and send the token with the upgrade request."),

@@ -30,6 +30,10 @@ pub(crate) struct Course {
     pub(crate) not_upgraded: Option<NotUpgradedWhy>,
     /// When the answer came.
     pub(crate) answered: Option<SystemTime>,
+    /// The gateway's clock when it sent its challenge, in Unix milliseconds.
+    pub(crate) clock: Option<u64>,
+    /// A challenge came: the other end is such a gateway.
+    pub(crate) challenged: bool,
     /// What the gateway said of the login: its payload.
     pub(crate) hello: Option<Value>,
     /// What it said instead.
@@ -44,6 +48,10 @@ pub(crate) struct Course {
 pub(crate) struct Wish<'a> {
     /// Sent as `Origin`.
     pub(crate) origin: Option<&'a str>,
+    /// Sent as `Host` instead of the URL's.
+    pub(crate) host: Option<&'a str>,
+    /// Sent as the address that a proxy would name.
+    pub(crate) forwarded_for: Option<&'a str>,
     /// No login, even with a token.
     pub(crate) anonymous: bool,
 }
@@ -56,7 +64,12 @@ impl Course {
             course.login(target, wish, &mut wire);
             if course.failed().is_none() {
                 course.ping(&mut wire);
+            }
+            if course.failed().is_none() {
                 course.close(wire);
+            } else {
+                // Whatever failed, the gateway need not wonder why this end is gone.
+                let _ = wire.close(Instant::now() + Duration::from_millis(500));
             }
         }
         course.fill();
@@ -221,11 +234,18 @@ impl Course {
 
     fn upgrade(&mut self, target: &Target, wish: Wish<'_>, stream: Dialed) -> Option<Wire> {
         let since = Instant::now();
-        let request = ClientRequest::new(target.url.authority(), target.url.target());
+        let request =
+            ClientRequest::new(wish.host.unwrap_or(target.url.authority()), target.url.target());
         let request = request
             .and_then(|request| request.header("User-Agent", USER_AGENT))
             .and_then(|request| match wish.origin {
                 Some(origin) => request.header("Origin", origin),
+                None => Ok(request),
+            })
+            .and_then(|request| match wish.forwarded_for {
+                Some(client) => request
+                    .header("X-Forwarded-For", client)?
+                    .header("Forwarded", &format!("for={client}")),
                 None => Ok(request),
             });
         let request = match request {
@@ -284,13 +304,17 @@ impl Course {
         let until = self.until();
         let challenge = wire.event("connect.challenge", until.min(since + CHALLENGE));
         let challenged = match challenge {
-            Ok(_) => true,
+            Ok(challenge) => {
+                self.clock = challenge["ts"].as_u64();
+                true
+            }
             Err(WireFailure::Timeout) => false,
             Err(why) => {
                 self.push(StageName::Connect, Outcome::Failed, since, why.to_string(), json!({}));
                 return;
             }
         };
+        self.challenged = challenged;
         let took = since.elapsed().as_secs_f64() * 1000.0;
         let came = match challenged {
             true => format!("challenge after {took:.1} ms"),
@@ -363,9 +387,6 @@ impl Course {
 
     fn close(&mut self, wire: Wire) {
         let since = Instant::now();
-        if self.failed().is_some() {
-            return;
-        }
         match wire.close(self.until()) {
             Ok(ended) if ended.closed => {
                 let facts = json!({ "code": ended.code });

@@ -206,6 +206,11 @@ pub(crate) fn why_word(why: Why) -> &'static str {
         Why::RateLimit => "rate-limit",
         Why::Form => "form",
         Why::Disk => "disk",
+        Why::Request => "request",
+        Why::RequestSize => "request-size",
+        Why::Forbidden => "forbidden",
+        Why::Unavailable => "unavailable",
+        Why::Cancelled => "cancelled",
         _ => "other",
     }
 }

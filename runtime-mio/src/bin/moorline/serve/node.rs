@@ -60,6 +60,7 @@ enum Later {
     GiveUp,
     Respond(HttpAnswer),
     Body(Bytes),
+    EndBody,
     HoldBody(bool),
 }
 
@@ -135,6 +136,10 @@ impl GatewayNode {
                     Some((id, outbox)) if id.0 == conn.0 => drop(outbox.body(piece)),
                     _ => self.say_later(conn, Later::Body(piece)),
                 },
+                Action::EndBody { conn } => match &mut own {
+                    Some((id, outbox)) if id.0 == conn.0 => drop(outbox.end_body()),
+                    _ => self.say_later(conn, Later::EndBody),
+                },
                 Action::HoldBody { conn, hold } => match &mut own {
                     Some((id, outbox)) if id.0 == conn.0 => outbox.hold_body(hold),
                     _ => self.say_later(conn, Later::HoldBody(hold)),
@@ -182,6 +187,7 @@ impl GatewayNode {
                     Later::GiveUp => outbox.give_up(),
                     Later::Respond(answer) => answer.write(outbox),
                     Later::Body(piece) => drop(outbox.body(piece)),
+                    Later::EndBody => drop(outbox.end_body()),
                     Later::HoldBody(hold) => outbox.hold_body(hold),
                     // What is still HTTP is closed from outside its turn.
                     close @ Later::Close(..) => self.later.entry(id).or_default().push(close),
@@ -213,6 +219,11 @@ impl GatewayNode {
                     Later::Body(piece) => {
                         if let Some(outbox) = connections.outbox(id) {
                             let _ = outbox.body(piece);
+                        }
+                    }
+                    Later::EndBody => {
+                        if let Some(outbox) = connections.outbox(id) {
+                            let _ = outbox.end_body();
                         }
                     }
                     Later::HoldBody(hold) => {

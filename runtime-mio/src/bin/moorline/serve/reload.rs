@@ -66,10 +66,20 @@ pub(super) struct Bound {
     pub(super) tls: Tls,
 }
 
+/// What was read, and is good as a whole.
+struct Checked {
+    loaded: Loaded,
+    kept: Option<KeptTokens>,
+    config: GatewayConfig,
+    identity: Option<Identity>,
+}
+
 /// Reads the configuration again.
 pub(super) struct Reloader {
     sources: Sources,
     running: Loaded,
+    /// The tokens of the state folder that hold, if none are configured.
+    kept: Option<KeptTokens>,
     bound: Bound,
     state: StateDir,
     log_level: LogLevel,
@@ -80,14 +90,14 @@ pub(super) struct Reloader {
 impl Reloader {
     pub(super) fn new(
         sources: Sources,
-        running: Loaded,
+        (running, kept): (Loaded, Option<KeptTokens>),
         bound: Bound,
         state: StateDir,
         log_level: LogLevel,
         agents: Agents,
         loops: Vec<ReloadOutbox>,
     ) -> Self {
-        Self { sources, running, bound, state, log_level, agents, loops }
+        Self { sources, running, kept, bound, state, log_level, agents, loops }
     }
 
     /// Takes over what can be taken over, and says what needs a restart. What is wrong is logged, and
@@ -95,8 +105,8 @@ impl Reloader {
     pub(super) fn reload(&mut self) -> HostOutcome {
         service_manager::reloading();
         match self.read() {
-            Ok((loaded, config, identity)) => {
-                let reloaded = self.take_over(loaded, &config, identity.as_ref());
+            Ok(checked) => {
+                let reloaded = self.take_over(checked);
                 service_manager::ready(&serving(self.bound.address));
                 HostOutcome::Reloaded(reloaded)
             }
@@ -116,7 +126,7 @@ impl Reloader {
         }
     }
 
-    fn read(&self) -> Result<(Loaded, GatewayConfig, Option<Identity>), Vec<Problem>> {
+    fn read(&self) -> Result<Checked, Vec<Problem>> {
         let loaded = self.sources.load()?;
         let place = loaded.file.as_ref().or(self.running.file.as_ref());
         let place = place.map_or("configuration".into(), |path| path.display().to_string());
@@ -133,7 +143,7 @@ impl Reloader {
         let stored = KeptTokens::secrets(kept.as_ref());
         let config = self.config(&loaded.settings, &stored);
         config.check().map_err(|error| problem(error.to_string()))?;
-        Ok((loaded, config, identity))
+        Ok(Checked { loaded, kept, config, identity })
     }
 
     /// By these settings, but for what a listener is until the end.
@@ -145,55 +155,41 @@ impl Reloader {
 
     /// The gateway tokens; with the texts of those that are kept in the state folder, if `texts`.
     pub(super) fn tokens(&self, texts: bool) -> HostOutcome {
-        match KeptTokens::of(&self.running.settings, &self.state) {
-            Ok(kept) => HostOutcome::Tokens(self.told(kept.as_ref(), texts)),
-            Err(failure) => HostOutcome::Failed(failure.to_string()),
-        }
+        HostOutcome::Tokens(self.told(texts))
     }
 
     /// Makes a new token in the state folder; the one before is valid beside it, unless `now`.
     pub(super) fn rotate_token(&mut self, now: bool) -> HostOutcome {
-        if let Some(refused) = self.refuse_configured() {
-            return refused;
-        }
-        let rotated = self.state.rotate_token(&new_token(), !now);
+        let Some(kept) = &self.kept else { return are_configured() };
+        let old = (!now).then_some(&*kept.current);
+        let rotated = self.state.rotate_token(&new_token(), old);
         tracing::info!(now, ok = rotated.is_ok(), "token rotated");
         rotated.and_then(|()| self.take_tokens()).unwrap_or_else(failed)
     }
 
     /// Drops the token before.
     pub(super) fn drop_token(&mut self) -> HostOutcome {
-        if let Some(refused) = self.refuse_configured() {
-            return refused;
-        }
-        match KeptTokens::of(&self.running.settings, &self.state) {
-            Ok(Some(kept)) if kept.has_previous() => {}
-            Ok(_) => return HostOutcome::Refused("there is no token before this one".into()),
-            Err(failure) => return failed(failure),
+        match &self.kept {
+            None => return are_configured(),
+            Some(kept) if kept.has_previous() => {}
+            Some(_) => return HostOutcome::Refused("there is no token before this one".into()),
         }
         let dropped = self.state.drop_previous_token();
         tracing::info!(ok = dropped.is_ok(), "token before dropped");
         dropped.and_then(|_| self.take_tokens()).unwrap_or_else(failed)
     }
 
-    fn refuse_configured(&self) -> Option<HostOutcome> {
-        self.running.settings.tokens().next()?;
-        let text = "the tokens are configured, so none of the state folder holds: change them there \
-                    (gateway.tokens takes the new one and the old one), and reload";
-        Some(HostOutcome::Refused(text.into()))
-    }
-
     /// Has all loops go by the tokens of the state folder as they are now, and by nothing else new.
     fn take_tokens(&mut self) -> Result<HostOutcome, Failure> {
         let settings = &self.running.settings;
-        let kept = KeptTokens::of(settings, &self.state)?;
-        let config = self.config(settings, &KeptTokens::secrets(kept.as_ref()));
+        self.kept = KeptTokens::of(settings, &self.state)?;
+        let config = self.config(settings, &KeptTokens::secrets(self.kept.as_ref()));
         self.hand_out(&config, None);
-        Ok(HostOutcome::Tokens(self.told(kept.as_ref(), true)))
+        Ok(HostOutcome::Tokens(self.told(true)))
     }
 
-    fn told(&self, kept: Option<&KeptTokens>, texts: bool) -> Vec<HostToken> {
-        if let Some(kept) = kept {
+    fn told(&self, texts: bool) -> Vec<HostToken> {
+        if let Some(kept) = &self.kept {
             return kept.told(&self.state, texts);
         }
         let settings = &self.running.settings;
@@ -213,12 +209,9 @@ impl Reloader {
         settings.tokens().map(token).collect()
     }
 
-    fn take_over(
-        &mut self,
-        loaded: Loaded,
-        config: &GatewayConfig,
-        identity: Option<&Identity>,
-    ) -> Reloaded {
+    fn take_over(&mut self, checked: Checked) -> Reloaded {
+        let Checked { loaded, kept, config, identity } = checked;
+        self.kept = kept;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -232,10 +225,10 @@ impl Reloader {
         }
         let stays = self.bound.secure == identity.is_some();
         let tls = identity.filter(|_| stays).map(|identity| {
-            tls::announce(&loaded.settings, Some(identity));
-            self.bound.tls.options(&loaded.settings, identity)
+            tls::announce(&loaded.settings, Some(&identity));
+            self.bound.tls.options(&loaded.settings, &identity)
         });
-        self.hand_out(config, tls.as_ref());
+        self.hand_out(&config, tls.as_ref());
         // And after: of those that they do not know yet they are told nothing.
         self.agents.tell();
         let changed = KEYS
@@ -273,6 +266,12 @@ impl Reloader {
             tracing::warn!("a loop is busy and takes the configuration over later");
         }
     }
+}
+
+fn are_configured() -> HostOutcome {
+    let text = "the tokens are configured, so none of the state folder holds: change them there \
+                (gateway.tokens takes the new one and the old one), and reload";
+    HostOutcome::Refused(text.into())
 }
 
 fn failed(failure: Failure) -> HostOutcome {

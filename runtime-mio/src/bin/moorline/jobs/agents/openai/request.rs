@@ -1,4 +1,4 @@
-//! What a model is asked: the system prompt, as much of the conversation as it may be given, and the message.
+//! What a model is asked: the system prompt, what the request adds to it, as much of the conversation as it may be given, and the message.
 
 use crate::config::OpenAiSettings;
 use moorline_core::gateway::{Message, Run};
@@ -6,15 +6,8 @@ use serde_json::{Map, Value, json};
 
 /// The body of the request.
 pub(super) fn body(settings: &OpenAiSettings, run: &Run) -> String {
-    let mut messages = Vec::new();
-    if let Some(prompt) = &settings.system_prompt {
-        messages.push(json!({"role": "system", "content": prompt}));
-    }
     let most = (settings.context_messages, settings.context_bytes);
-    for message in window(&run.history, most) {
-        messages.push(json!({"role": message.author.as_str(), "content": &*message.text}));
-    }
-    messages.push(json!({"role": "user", "content": with_files(run)}));
+    let messages = messages(settings.system_prompt.as_deref(), most, run);
     let mut body = Map::new();
     body.insert("model".into(), json!(settings.model));
     body.insert("messages".into(), Value::Array(messages));
@@ -27,6 +20,18 @@ pub(super) fn body(settings: &OpenAiSettings, run: &Run) -> String {
         body.insert("max_tokens".into(), json!(tokens));
     }
     Value::Object(body).to_string()
+}
+
+/// What is said to the model. What the request adds to the prompt is its user's word, and comes behind it.
+fn messages(prompt: Option<&str>, most: (usize, usize), run: &Run) -> Vec<Value> {
+    let system = [prompt, run.instructions.as_deref()].into_iter().flatten();
+    let mut messages: Vec<_> =
+        system.map(|text| json!({"role": "system", "content": text})).collect();
+    for message in window(&run.history, most) {
+        messages.push(json!({"role": message.author.as_str(), "content": &*message.text}));
+    }
+    messages.push(json!({"role": "user", "content": with_files(run)}));
+    messages
 }
 
 /// The newest messages, oldest first: so many, with so many bytes together. A gap would be worse than an end,
@@ -60,6 +65,30 @@ mod tests {
     fn message(author: Author, text: &str) -> Message {
         let (text, media, label, key) = (text.into(), Vec::new(), None, None);
         Message { id: 1, author, text, media, label, at: 0, key }
+    }
+
+    #[test]
+    fn what_a_request_adds_comes_behind_the_prompt() {
+        let run = |instructions: Option<&str>| Run {
+            run: "r".into(),
+            agent: "a".into(),
+            session: "s".into(),
+            user: "u".into(),
+            message: "now".into(),
+            instructions: instructions.map(Into::into),
+            media: Vec::new(),
+            history: vec![message(Author::User, "before"), message(Author::Assistant, "well")],
+        };
+        let said = |prompt, instructions| {
+            let all = messages(prompt, (9, 99), &run(instructions));
+            let line = |m: &Value| format!("{} {}", m["role"], m["content"]).replace('"', "");
+            all.iter().map(line).collect::<Vec<_>>().join(", ")
+        };
+        let rest = "user before, assistant well, user now";
+        assert_eq!(said(None, None), rest);
+        assert_eq!(said(None, Some("be loud")), format!("system be loud, {rest}"));
+        let both = said(Some("be brief"), Some("be loud"));
+        assert_eq!(both, format!("system be brief, system be loud, {rest}"));
     }
 
     #[test]

@@ -1,0 +1,150 @@
+//! `moorline doctor`: what is wrong with a gateway, or with the way to it, and the line that mends it.
+
+mod admission;
+mod database;
+mod finding;
+mod forwarding;
+mod idle;
+mod ids;
+mod local;
+mod proxy;
+mod reconnects;
+mod state_folder;
+mod way;
+
+use crate::cli::Cli;
+use crate::config::Sources;
+use crate::dial;
+use crate::failure::Failure;
+use crate::probe::{Course, Target, TargetArgs, Wish};
+use crate::serve;
+use clap::Parser as _;
+use finding::{Finding, Severity};
+use serde_json::json;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Looks for what is wrong: on this machine, on the way to the gateway, and in who comes to it. Each
+/// finding has an id that does not change (docs/doctor.md), a severity, and a line that mends it.
+///
+/// The exit code is 0 if nothing is worse than info, 1 with warnings, 2 with errors; 78 for a URL or file
+/// that cannot be used. Nothing is changed, and no token is shown.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DoctorArgs {
+    /// The gateway as its clients see it, such as wss://chat.example.com/ws [default: the one that this
+    /// machine's configuration describes].
+    url: Option<String>,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// The gateway's configuration file [default: as moorline serve finds it].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Would a page of this origin be let in? Repeat it for more.
+    #[arg(long = "origin", value_name = "ORIGIN")]
+    origins: Vec<String>,
+    /// Would the gateway answer under this name? Repeat it for more.
+    #[arg(long = "host", value_name = "NAME")]
+    hosts: Vec<String>,
+    /// Measure after how much silence something on the way cuts, up to so many seconds [default: 60].
+    /// Takes that long; ends with the gateway's own Ping.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "60", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    measure_idle: Option<u64>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
+    let mut found = Vec::new();
+    let target = look_around(args, &mut found)?;
+    let course = Course::run(&target, Wish::default());
+    way::check(&target, &course, &mut found);
+    if course.answer.as_ref().is_some_and(|answer| answer.status == 101) {
+        found.extend(args.origins.iter().map(|origin| admission::origin(&target, origin)));
+        found.extend(args.hosts.iter().map(|host| admission::host(&target, host)));
+    }
+    if course.hello.is_some() {
+        found.extend(forwarding::check(&target));
+        reconnects::check(&target, &mut found);
+    }
+    if let Some(seconds) = args.measure_idle {
+        found.push(idle::measure(&target, &course, Duration::from_secs(seconds)));
+    }
+    report(args, &target, &found)
+}
+
+/// What this machine says, if the gateway is on it; gives what is to be tried.
+fn look_around(args: &DoctorArgs, found: &mut Vec<Finding>) -> Result<Target, Failure> {
+    let mut flags: Vec<PathBuf> = vec!["moorline".into()];
+    for (flag, path) in [("--config", &args.config), ("--state-dir", &args.target.state_dir)] {
+        flags.extend(path.iter().flat_map(|path| [flag.into(), path.clone()]));
+    }
+    // The configuration is that of a gateway that is started like this.
+    let serve = Cli::parse_from(flags).serve;
+    let loaded = Sources::of_process(&serve).load();
+    let settings = loaded.as_ref().map(|loaded| loaded.settings.clone()).unwrap_or_default();
+    let text = match &args.url {
+        Some(url) => url.clone(),
+        None => format!("ws://{}/ws", serve::reachable(settings.listen())),
+    };
+    let mut target = Target::new(&text, &args.target)?;
+    let addresses = dial::addresses(&target.url).unwrap_or_default();
+    let is_local = !addresses.is_empty() && addresses.iter().all(|one| one.ip().is_loopback());
+    if args.url.is_some() && !is_local {
+        return Ok(target);
+    }
+    local::config(&loaded, found);
+    found.extend(local::clock());
+    let pid = local::port(target.url.port(), found);
+    let state = match &loaded {
+        Ok(loaded) => loaded.settings.state_dir.clone(),
+        Err(_) => args.target.state_dir.clone().or_else(crate::state_dir::default_path),
+    };
+    if let Some(state) = &state {
+        let file = loaded.as_ref().ok().and_then(|loaded| loaded.file.as_deref());
+        state_folder::check(state, file, found);
+        if state.is_dir() {
+            found.push(database::check(state));
+        }
+    }
+    if let Ok(loaded) = &loaded {
+        found.extend(local::files(loaded, pid));
+        if let Some(state) = &state {
+            local::tokens(loaded, state, found);
+        }
+    }
+    target.state_dir = target.state_dir.or(state);
+    Ok(target)
+}
+
+fn report(args: &DoctorArgs, target: &Target, found: &[Finding]) -> Result<ExitCode, Failure> {
+    let severities = || found.iter().map(|finding| finding.id.severity);
+    let worst = severities().max().unwrap_or(Severity::Ok);
+    let count = |wanted| severities().filter(|severity| *severity == wanted).count();
+    let (warnings, errors) = (count(Severity::Warning), count(Severity::Error));
+    let mut out = io::stdout().lock();
+    if args.json {
+        let findings: Vec<_> = found.iter().map(Finding::json).collect();
+        let report = json!({
+            "ok": worst <= Severity::Info,
+            "worst": worst.as_str(),
+            "url": target.text,
+            "findings": findings,
+        });
+        writeln!(out, "{report:#}")?;
+    } else {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let coloured = io::stdout().is_terminal() && !plain;
+        for finding in found {
+            write!(out, "{}", finding.text(coloured))?;
+        }
+        writeln!(out, "{}: {errors} errors, {warnings} warnings", target.text)?;
+    }
+    Ok(match worst {
+        Severity::Ok | Severity::Info => ExitCode::SUCCESS,
+        Severity::Warning => ExitCode::from(1),
+        Severity::Error => ExitCode::from(2),
+    })
+}

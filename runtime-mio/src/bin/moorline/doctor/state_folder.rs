@@ -1,0 +1,94 @@
+//! The state folder: who may read it, who holds it, and its disk.
+
+use super::finding::Finding;
+use super::ids;
+use crate::peer_text::PeerText;
+use rustix::fs::statvfs;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+/// Below this a busy gateway has minutes left.
+const LOW: u64 = 512 << 20;
+
+/// Below this the database cannot even be written back.
+const FULL: u64 = 32 << 20;
+
+pub(super) fn check(path: &Path, config: Option<&Path>, found: &mut Vec<Finding>) {
+    let shown = path.display();
+    let folder = match fs::metadata(path) {
+        Ok(folder) => folder,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let about = format!("{shown} is not there; the first start makes it");
+            return found.push(Finding::new(ids::STATE_MISSING, about));
+        }
+        Err(error) => {
+            let about = format!("{shown}: {error}");
+            let fix = format!("sudo chown -R $USER {shown}");
+            return found.push(Finding::new(ids::STATE_UNWRITABLE, about).fix(fix));
+        }
+    };
+    let mut is_well = true;
+    let mut open = |path: &Path, mask: u32, mode: &str| {
+        let open = fs::metadata(path).is_ok_and(|file| file.permissions().mode() & mask != 0);
+        if open {
+            is_well = false;
+            let about = format!("other users can get at {}", path.display());
+            let fix = format!("chmod {mode} {}", path.display());
+            found.push(Finding::new(ids::STATE_OPEN, about).fix(fix));
+        }
+    };
+    open(path, 0o022, "700");
+    for name in ["token", "moorline.db"] {
+        open(&path.join(name), 0o077, "600");
+    }
+    if let Some(config) = config {
+        open(config, 0o022, "600");
+    }
+    if let Err(error) = rustix::fs::access(path, rustix::fs::Access::WRITE_OK) {
+        is_well = false;
+        let about = format!("{shown} cannot be written: {error}");
+        let fix = format!("sudo chown -R $USER {shown}");
+        found.push(Finding::new(ids::STATE_UNWRITABLE, about).fix(fix));
+    }
+    if is_well {
+        let mode = folder.permissions().mode() & 0o777;
+        found.push(Finding::new(ids::STATE_OK, format!("{shown}, mode {mode:o}")));
+    }
+    found.push(lock(path));
+    found.extend(disk(path));
+}
+
+/// Whether a gateway holds the folder: read from procfs, as trying the lock would keep one from starting.
+fn lock(path: &Path) -> Finding {
+    let lock = path.join("lock");
+    let unlocked = || Finding::new(ids::STATE_UNLOCKED, "no gateway runs with this state folder");
+    let Ok(file) = fs::metadata(&lock) else { return unlocked() };
+    let table = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let inode = format!(":{}", file.ino());
+    let holder = table.lines().find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields.get(5)?.ends_with(&inode).then(|| fields.get(4).map(|pid| pid.to_string()))?
+    });
+    match holder {
+        Some(pid) => {
+            let noted = fs::read_to_string(&lock).unwrap_or_default();
+            let about = format!("held by process {pid}; it wrote: {}", PeerText(noted.trim()));
+            Finding::new(ids::STATE_LOCKED, about)
+        }
+        None => unlocked(),
+    }
+}
+
+fn disk(path: &Path) -> Option<Finding> {
+    let disk = statvfs(path).ok()?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let about = format!("{} MiB are free for {}", free >> 20, path.display());
+    let fix = format!("du -xh {} | sort -h | tail", path.display());
+    Some(match free {
+        ..FULL => Finding::new(ids::DISK_FULL, about).fix(fix),
+        FULL..LOW => Finding::new(ids::DISK_LOW, about).fix(fix),
+        _ => Finding::new(ids::DISK_OK, about),
+    })
+}
