@@ -119,6 +119,13 @@ pub(super) const STATUSES: &[Entry] = &[
         &["switch request buffering of the proxy off", "send the upload again"],
     ),
     status(
+        "409",
+        &["409 conflict"],
+        "It does not fit with what is under way or was asked before; the body says what.",
+        &["the same key came with another message", "the session is busy"],
+        &["read the body of the answer, and ask again with another key or later"],
+    ),
+    status(
         "413",
         &[
             "payload too large",
