@@ -67,7 +67,7 @@ impl Table {
     }
 }
 
-/// Whether the output is for programs, or for somebody who wants no colours (https://no-color.org).
+/// Whether the output is for programs, or for somebody who wants no colours (<https://no-color.org>).
 fn is_plain() -> bool {
     !io::stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty())
 }
