@@ -330,14 +330,25 @@ impl Table {
         }
     }
 
+    fn begin_handshake(&mut self, id: ConnId) {
+        // Those that are over are forgotten here: each takes a few seconds, so that the list is no longer
+        // than what came within them.
+        self.forget_ended_handshakes();
+        self.handshakes.push_back(id);
+    }
+
     /// The accepted connection that has been in its handshake for the longest time.
     fn oldest_handshake(&mut self) -> Option<ConnId> {
-        while let Some(id) = self.handshakes.pop_front() {
-            if self.get(id).is_some_and(|slot| slot.opening.is_some()) {
-                return Some(id);
-            }
+        self.forget_ended_handshakes();
+        self.handshakes.pop_front()
+    }
+
+    fn forget_ended_handshakes(&mut self) {
+        while let Some(id) = self.handshakes.front().copied()
+            && self.get(id).is_none_or(|slot| slot.opening.is_none())
+        {
+            self.handshakes.pop_front();
         }
-        None
     }
 }
 
@@ -532,7 +543,7 @@ impl EventLoop {
                     if is_open {
                         handler.opened(now, id, peer);
                     } else {
-                        table.handshakes.push_back(id);
+                        table.begin_handshake(id);
                     }
                 }
             };

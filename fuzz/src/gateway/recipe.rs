@@ -23,7 +23,7 @@ impl Recipe {
         let mut params = String::new();
         let chosen = input.byte();
         for (at, param) in method.params.iter().enumerate() {
-            if chosen >> at & 1 != 0 {
+            if chosen.rotate_right(at as u32) & 1 != 0 {
                 let names = 1 + param.aliases.len();
                 let name = match input.byte() as usize % (names + 2) {
                     at if at >= 1 && at < names => param.aliases[at - 1],

@@ -87,17 +87,19 @@ impl Completions {
     }
 
     fn remove(&mut self, conn: ConnId) -> Option<Completion> {
-        let completion = self.all.remove(&conn)?;
-        if let Stage::Reply(reply) = &completion.stage
-            && let Some(run) = &reply.run
-            && let Some(waiting) = self.of_run.get_mut(run)
-        {
+        self.leave_run(conn);
+        self.all.remove(&conn)
+    }
+
+    /// The connection waits for nothing of its run any more.
+    fn leave_run(&mut self, conn: ConnId) {
+        let Some(run) = self.reply(conn).and_then(|reply| reply.run.clone()) else { return };
+        if let Some(waiting) = self.of_run.get_mut(&run) {
             waiting.remove(&conn);
             if waiting.is_empty() {
-                self.of_run.remove(run);
+                self.of_run.remove(&run);
             }
         }
-        Some(completion)
     }
 }
 
@@ -360,6 +362,7 @@ impl Gateway {
         let headers = vec![("Content-Type", "application/json".into())];
         let answer = HttpAnswer::beginning(200, headers, first, length).readable_by(origin);
         self.finish_completion(cx, conn, None);
+        self.completions.leave_run(conn);
         if !rest.is_empty()
             && let Some(completion) = self.completions.all.get_mut(&conn)
         {

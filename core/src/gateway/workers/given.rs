@@ -254,8 +254,35 @@ fn write_run(out: &mut String, run: &Run, attempt: u32, within: Duration) {
         .str("userId", &run.user)
         .num("attempt", u64::from(attempt))
         .num("withinMs", u64::try_from(within.as_millis()).unwrap_or(u64::MAX))
+        .maybe_str("instructions", run.instructions.as_deref())
         .str("message", &run.message)
         .list("media", &run.media, paths)
         .list("history", &run.history, message)
         .end();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_told_of_instructions_where_there_are_some() {
+        let mut run = Run {
+            run: "r".into(),
+            agent: "a".into(),
+            session: "s".into(),
+            user: "u".into(),
+            message: "hello".into(),
+            media: Vec::new(),
+            history: Vec::new(),
+            instructions: Some("be brief".into()),
+        };
+        let mut text = String::new();
+        write_run(&mut text, &run, 1, Duration::from_secs(1));
+        assert!(text.contains(r#""instructions":"be brief","message":"hello""#), "{text}");
+        run.instructions = None;
+        text.clear();
+        write_run(&mut text, &run, 1, Duration::from_secs(1));
+        assert!(!text.contains("instructions"), "{text}");
+    }
 }

@@ -41,7 +41,6 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     settings.check_folders()?;
     let identity = settings.identity()?;
     let tls = Tls::new().map_err(|error| Failure::Runtime(format!("TLS: {error}")))?;
-    tls::announce(settings, identity.as_ref());
     let open_files = open_files::raise_limit();
     // The address first: it takes a moment, and nothing was touched when somebody else has it.
     let options = ServerOptions {
@@ -55,6 +54,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         None => Server::bind(settings.listen(), options)
             .map_err(|error| port_holder::explain_bind(settings.listen(), &error))?,
     };
+    tls::announce(settings, server.local_addr(), identity.as_ref());
     let state = StateDir::open(settings.state_dir.clone())?;
     let kept = KeptTokens::of(settings, &state)?;
     let store = if settings.ephemeral { Store::memory() } else { Store::open(state.path())? };

@@ -46,6 +46,19 @@ pub(crate) struct Finding {
     fix: Option<String>,
 }
 
+/// What a peer wrote, as it may stand in a line to paste: nothing that means something to a shell.
+pub(super) fn pasted(text: &str) -> &str {
+    let harmless = |c: char| c.is_ascii_alphanumeric() || ".:/[]_-*".contains(c);
+    match !text.is_empty()
+        && !text.starts_with('-')
+        && text.len() <= 256
+        && text.chars().all(harmless)
+    {
+        true => text,
+        false => "NAME",
+    }
+}
+
 impl Finding {
     pub(crate) fn new(id: &'static Id, about: impl Into<String>) -> Self {
         Self { id, about: about.into(), fix: None }
@@ -74,5 +87,22 @@ impl Finding {
             let _ = writeln!(text, "{:36} fix: {fix}", "");
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_would_act_on_is_not_there_to_be_pasted() {
+        for harmless in ["https://chat.example.com:8443", "10.0.0.1", "wss://[::1]:80/ws", "a_b-c"]
+        {
+            assert_eq!(pasted(harmless), harmless);
+        }
+        for text in ["", "--help", "https://x;curl${IFS}y|sh", "`id`", "a b", "a\u{202e}b", "$HOME"]
+        {
+            assert_eq!(pasted(text), "NAME", "{text}");
+        }
     }
 }

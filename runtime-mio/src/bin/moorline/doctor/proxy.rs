@@ -1,9 +1,8 @@
 //! Why an upgrade got another answer than 101: the gateway's own answers and those of known proxies are
 //! told apart by what they say of themselves.
 
-use super::finding::Finding;
+use super::finding::{Finding, pasted};
 use super::ids::{self, Id};
-use crate::peer_text::PeerText;
 use crate::probe::{Course, Target};
 use crate::wire::{Answer, NotUpgradedWhy};
 
@@ -72,7 +71,7 @@ fn status(target: &Target, answer: &Answer, server: &str, about: &str) -> Findin
         403 if says("is not this gateway's") => {
             let named =
                 body.split("--allow-host ").nth(1).and_then(|rest| rest.split_whitespace().next());
-            let name = PeerText(named.unwrap_or(target.url.host())).to_string();
+            let name = pasted(named.unwrap_or(target.url.host()));
             return finding(
                 ids::GATEWAY_HOST_REFUSED,
                 &format!("moorline serve --allow-host {name}"),
@@ -122,7 +121,7 @@ fn status(target: &Target, answer: &Answer, server: &str, about: &str) -> Findin
                 return finding(ids::PROXY_LOGIN_PAGE, LOGIN_FIX);
             }
             let there = location.replacen("http", "ws", 1);
-            let fix = format!("moorline doctor {}", PeerText(&there));
+            let fix = format!("moorline doctor {}", pasted(&there));
             finding(ids::PROXY_REDIRECT, &fix)
         }
         401 | 407 => finding(ids::PROXY_LOGIN_PAGE, LOGIN_FIX),

@@ -1,6 +1,6 @@
 //! Who comes back again and again, and why: read from the gateway's last log lines.
 
-use super::finding::Finding;
+use super::finding::{Finding, pasted};
 use super::ids::{self, Id};
 use crate::peer_text::PeerText;
 use crate::probe::{Course, Target, Wish};
@@ -91,16 +91,16 @@ fn happened(line: &Value) -> Option<Key> {
 }
 
 fn fix(id: &Id, why: &str) -> String {
-    let value = why.rsplit(' ').next().unwrap_or_default();
+    let value = pasted(why.rsplit(' ').next().unwrap_or_default());
     if id == ids::LOOPS_LOGINS {
         return "give that client a valid token: `moorline check-config` shows the fingerprints"
             .into();
     }
     if why.contains(", origin ") {
-        return format!("moorline serve --allow-origin {value}");
+        return format!("if that page is yours: moorline serve --allow-origin {value}");
     }
     if why.contains(", host ") {
-        return format!("moorline serve --allow-host {value}");
+        return format!("if that name is yours: moorline serve --allow-host {value}");
     }
     if why.contains("upgrade-required") {
         return "let the proxy pass Upgrade and Connection on (docs/proxies.md)".into();

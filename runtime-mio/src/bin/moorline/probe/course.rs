@@ -349,7 +349,7 @@ impl Course {
                     word(&server["version"]),
                     word(&hello["user_id"]),
                     word(&hello["role"]),
-                    hello["protocol"],
+                    PeerText(&hello["protocol"].to_string()),
                 );
                 let facts = json!({
                     "challenged": challenged,

@@ -225,7 +225,7 @@ impl Reloader {
         }
         let stays = self.bound.secure == identity.is_some();
         let tls = identity.filter(|_| stays).map(|identity| {
-            tls::announce(&loaded.settings, Some(&identity));
+            tls::announce(&loaded.settings, self.bound.address, Some(&identity));
             self.bound.tls.options(&loaded.settings, &identity)
         });
         self.hand_out(&config, tls.as_ref());

@@ -5,16 +5,17 @@ use moorline_mio::TlsOptions;
 use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::sign::SingleCertAndKey;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Says whose certificate is shown, or that everybody on the way can read what is said.
-pub(super) fn announce(settings: &Settings, identity: Option<&Identity>) {
+pub(super) fn announce(settings: &Settings, address: SocketAddr, identity: Option<&Identity>) {
     let Some(Identity { names, fingerprint, not_after, warnings, .. }) = identity else {
         // A proxy that is trusted to name clients is there, and may speak TLS for the gateway.
         let proxied = !settings.gateway.trusted_proxies.is_empty();
-        if !settings.host.to_canonical().is_loopback() && !proxied {
+        if !address.ip().to_canonical().is_loopback() && !proxied {
             tracing::warn!(
-                address = %settings.listen(),
+                %address,
                 "tokens and messages cross the network unencrypted: give tls.cert and tls.key, or \
                  listen on loopback behind a proxy that speaks TLS"
             );

@@ -111,7 +111,10 @@ impl Trouble {
             Self::Status { status, message: Some(message), .. } => {
                 format!("{model} answered {status}: {}", shown(message, upstream))
             }
-            Self::Malformed(why) => format!("{model} gave an answer that is none: {why}"),
+            // Why may quote it.
+            Self::Malformed(why) => {
+                format!("{model} gave an answer that is none: {}", shown(why, upstream))
+            }
             Self::TooLarge(most) => {
                 format!("{model} sent more than {most} bytes at once")
             }
@@ -147,7 +150,12 @@ fn shown(message: &str, upstream: &Upstream) -> String {
     let secrets = settings.api_key.iter().chain(settings.headers.iter().map(|(_, value)| value));
     let mut text = message.to_string();
     for secret in secrets {
-        text = text.replace(secret.expose(), "***");
+        // A header's value may be a scheme and the secret itself, which an endpoint repeats alone.
+        for part in [secret.expose(), secret.expose().rsplit(' ').next().unwrap_or_default()] {
+            if !part.is_empty() {
+                text = text.replace(part, "***");
+            }
+        }
     }
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_TOLD).collect()
 }
