@@ -236,5 +236,14 @@ fn the_unit_and_the_image_start_it_with_settings_that_there_are() {
     for variable in variables.split_whitespace() {
         check(&[], variable);
     }
-    assert_eq!(lines_of("moorline.service", "RestartPreventExitStatus="), ["78"]);
+    assert_eq!(lines_of("moorline.service", "RestartPreventExitStatus="), ["2 78"]);
+    for (argument, code) in [("--no-such-option", 2), ("--config=/no/such/file", 78)] {
+        let output = Command::new(env!("CARGO_BIN_EXE_moorline"))
+            .args(["serve", "--state-dir"])
+            .arg(&folder)
+            .arg(argument)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(code), "{argument}");
+    }
 }
