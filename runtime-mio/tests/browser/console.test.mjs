@@ -190,6 +190,7 @@ test('who has no token is shown a code, and goes on when an admin lets them in',
   await phase(page, 'pairing');
   await shows(page, '#pairing-code', /\S{4,}/);
   const code = await page.innerText('#pairing-code');
+  await shows(page, '#pairing-hint', new RegExp(`moorline devices approve ${code}"`));
   await page.reload();
   await phase(page, 'pairing');
   assert.equal(await page.innerText('#pairing-code'), code, 'the request outlives the connection');

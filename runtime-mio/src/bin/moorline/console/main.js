@@ -173,8 +173,8 @@ function showNotice(wantsLogin) {
 function showPairing() {
   setText($('pairing-code'), String(link.pairing.code));
   const left = Math.max(0, link.pairing.expiresAt - Date.now());
-  setText($('pairing-hint'), `It is good for ${duration(left)} more. This page goes on by itself once you are let in; `
-    + 'they can do it with device.pair.approve.');
+  setText($('pairing-hint'), `It is good for ${duration(left)} more. This page goes on by itself once you are let in: `
+    + `on the gateway's host with "moorline devices approve ${link.pairing.code}", elsewhere with device.pair.approve.`);
 }
 
 function showFacts() {

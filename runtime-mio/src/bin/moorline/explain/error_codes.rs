@@ -14,7 +14,9 @@ const fn error(
 const TOKEN: &str =
     "moorline doctor   (compares the tokens of configuration, state folder and environment)";
 const MESSAGE: &str = "the answer's `message` says what exactly";
-const PAIR: &str = "device.pair.list, then device.pair.approve, by an admin (docs/pairing.md)";
+const PAIR: &str = "moorline devices approve, on the gateway's host (docs/admin.md)";
+const PAIR_ELSEWHERE: &str =
+    "device.pair.list, then device.pair.approve, by an admin from anywhere (docs/pairing.md)";
 const NEW_KEY: &str = "let the client make a new device key, and pair it again";
 const UPDATE: &str = "update the client";
 
@@ -80,7 +82,7 @@ pub(super) const ERROR_CODES: &[Entry] = &[
         "NOT_PAIRED",
         "A device that nobody has let in, or no device where one is needed.",
         &["pairing is required", "the client sent no token"],
-        &[PAIR, TOKEN],
+        &[PAIR, PAIR_ELSEWHERE, TOKEN],
     ),
     error(
         "AGENT_TIMEOUT",
@@ -211,7 +213,7 @@ pub(super) const ERROR_CODES: &[Entry] = &[
         "AUTH_SCOPE_MISMATCH",
         "The device's token is for less than was asked.",
         &["the client wants more than it was let in with"],
-        &[PAIR],
+        &[PAIR, PAIR_ELSEWHERE],
     ),
     error(
         "AUTH_RATE_LIMITED",
@@ -229,7 +231,7 @@ pub(super) const ERROR_CODES: &[Entry] = &[
         "PAIRING_REQUIRED",
         "Nobody has let the device in yet, or only for less than it asks now; `details.requestId` names the request.",
         &["a new device", "another role, other scopes or another platform than before"],
-        &[PAIR],
+        &[PAIR, PAIR_ELSEWHERE],
     ),
     error(
         "AUTH_REQUIRED",

@@ -17,8 +17,8 @@ const TOKEN: &str =
     "moorline doctor   (compares the tokens of configuration, state folder and environment)";
 const AGAIN: &str = "nothing: clients come back and catch up with `resume`";
 const CLIENT: &str = "update or mend the client; it would happen again";
-const APPROVE: &str =
-    "an admin approves it: device.pair.list, then device.pair.approve (docs/pairing.md)";
+const APPROVE: &str = "moorline devices approve, on the gateway's host (docs/admin.md)";
+const APPROVE_ELSEWHERE: &str = "an admin approves it from anywhere: device.pair.list, then device.pair.approve (docs/pairing.md)";
 const DEVICE: &str =
     "let the client make a new device key (delete its identity file), and pair it again";
 
@@ -353,7 +353,7 @@ pub(super) const REASONS: &[Entry] = &[
         &[],
         "An admin removed the device.",
         &["device.pair.remove"],
-        &[APPROVE],
+        &[APPROVE, APPROVE_ELSEWHERE],
     ),
     reason(
         4001,
@@ -361,7 +361,7 @@ pub(super) const REASONS: &[Entry] = &[
         &[],
         "The token of the device, or what it may do, was changed.",
         &["device.token.rotate or .revoke, or another gateway token"],
-        &["connect anew with the new token", APPROVE],
+        &["connect anew with the new token", APPROVE, APPROVE_ELSEWHERE],
     ),
     reason(
         1008,
@@ -382,6 +382,7 @@ pub(super) const REASONS: &[Entry] = &[
         ],
         &[
             APPROVE,
+            APPROVE_ELSEWHERE,
             "on the gateway's own machine: connect once with the gateway token (gateway.auto_approve_local)",
         ],
     ),
