@@ -10,7 +10,9 @@ use std::path::PathBuf;
 /// What holds for the process, whatever the command.
 const AFTER_HELP: &str = "\
 Exit codes: 0 all went well; 1 the system or the other end failed; 2 an option or a value is unknown; 78 it \
-cannot work as it is configured, and another start would change nothing.
+cannot work as it is configured, and another start would change nothing. Of their own: doctor ends with 1 after \
+warnings and 2 after errors, probe with 10 to 16 for the stage that failed (docs/doctor.md), explain with 1 where \
+it knows nothing.
 
 Signals while it serves: SIGTERM and SIGINT drain and stop, SIGUSR2 the same for a restart that clients \
 resume across, a second one stops at once; SIGHUP reads the configuration again.";
