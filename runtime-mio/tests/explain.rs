@@ -92,6 +92,92 @@ fn every_cause_of_the_documentation_is_explained() {
 }
 
 #[test]
+fn every_tls_failure_of_the_documentation_is_explained() {
+    let text = fs::read_to_string(repository().join("docs/tls.md")).unwrap();
+    let table = text.split("| reason | what happened |").nth(1).unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let words: Vec<_> =
+        rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2)).collect();
+    assert!(words.len() >= 13, "{words:?}");
+    for word in words {
+        let is_it =
+            |entry: &Value| entry["kind"] == "TLS failure in the log" && entry["name"] == word;
+        let line = format!(
+            r#"INFO TLS handshake failed conn="0-1" peer="192.0.2.1:9" cause="tls" reason="{word}" detail="so""#
+        );
+        let json =
+            format!(r#"{{"message":"TLS handshake failed","cause":"tls","reason":"{word}"}}"#);
+        for text in [word, &line, &json] {
+            let found = explained(text);
+            assert!(found.iter().any(is_it), "{text}: {found:?}");
+        }
+        assert!(is_it(&explained(&line)[0]), "{line}");
+    }
+}
+
+#[test]
+fn what_endpoints_and_workers_do_wrong_is_explained() {
+    let folder = repository().join("runtime-mio/src/bin/moorline/jobs/agents/openai");
+    let trouble = fs::read_to_string(folder.join("trouble.rs")).unwrap();
+    let mut texts: Vec<String> = trouble
+        .split("\"{model} ")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap().into())
+        .collect();
+    assert!(texts.len() >= 7, "{texts:?}");
+    let steps = trouble.split("Step::").filter_map(|arm| arm.split_once("=> \"did not "));
+    texts.extend(
+        steps.map(|(_, rest)| format!("did not {} within 7 ms", rest.split('"').next().unwrap())),
+    );
+    assert!(texts.iter().any(|text| text.starts_with("did not begin")), "{texts:?}");
+    for text in texts {
+        let text = text.replace("{what}", "did not begin to answer").replace("{most}", "17");
+        let found = explained(&format!("run failed: the agent's model at api.example.com {text}"));
+        let name = found[0]["name"].as_str().unwrap();
+        assert!(name.starts_with("the agent's model at *"), "{text}: {found:?}");
+    }
+    let mut all = Vec::new();
+    sources(&repository().join("core/src/gateway/workers"), &mut all);
+    let mut refusals = 0;
+    for source in &all {
+        for rest in source.split("let text = ").chain(source.split("let reason = ")) {
+            let rest = rest.strip_prefix("format!(").unwrap_or(rest);
+            let Some(text) = rest.strip_prefix('"').and_then(|rest| rest.split('"').next()) else {
+                continue;
+            };
+            let text = text.replace("{waited}", ", and none came within 17 ms");
+            let found = explained(&text);
+            assert_eq!(found[0]["kind"], "client message", "{text}: {found:?}");
+            refusals += 1;
+        }
+    }
+    assert!(refusals >= 10, "{refusals} were found");
+}
+
+#[test]
+fn codes_of_the_http_api_are_explained_as_its_own() {
+    for (text, name) in [
+        ("unsupported_parameter", "unsupported_parameter"),
+        (r#"{"error":{"type":"not_found_error","code":"model_not_found"}}"#, "model_not_found"),
+        ("Error code: 401 - {'error': {'code': 'invalid_api_key'}}", "invalid_api_key"),
+        ("agent_timeout", "AGENT_TIMEOUT"),
+        (
+            "no worker of the agent is connected",
+            "no worker of the agent is connected to the gateway",
+        ),
+        (
+            "8 runs ask the agent's model at a.example already, and as many wait as may",
+            "* runs ask the agent's model at * already",
+        ),
+        ("504", "504"),
+    ] {
+        assert_eq!(explained(text)[0]["name"], name, "{text}");
+    }
+    let late = explained("504").remove(0);
+    assert!(!late.to_string().contains("does not come from the gateway"), "{late}");
+}
+
+#[test]
 fn every_violation_and_every_limit_is_explained() {
     use ProtocolError::*;
     let violations = [

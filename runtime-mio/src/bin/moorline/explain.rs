@@ -1,5 +1,7 @@
 //! `moorline explain`: what a code, a status or a message means here, and what to do.
 
+mod agent_failures;
+mod api_codes;
 mod causes;
 mod close_codes;
 mod entry;
@@ -8,6 +10,7 @@ mod lookup;
 mod messages;
 mod reasons;
 mod statuses;
+mod tls_failures;
 
 use crate::failure::Failure;
 use crate::peer_text::PeerText;

@@ -131,7 +131,7 @@ pub(super) const CLOSE_CODES: &[Entry] = &[
         &[],
         "The gateway is being restarted, or one of its loops began anew. What was missed comes on return.",
         &[
-            "SIGUSR2, as `systemctl reload` of a unit that restarts",
+            "SIGUSR2, as from `systemctl restart` or `moorline drain --restart`",
             "a node's approval was taken back",
         ],
         &["nothing: clients come back with `resume` after the time in the event `shutdown`"],

@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Message,
     /// The `cause` of a log line `closed`.
     Cause,
+    /// The `reason` of a log line `TLS handshake failed`.
+    TlsFailure,
 }
 
 impl Kind {
@@ -28,6 +30,7 @@ impl Kind {
             Self::ErrorCode => "error code",
             Self::Message => "client message",
             Self::Cause => "cause in the log",
+            Self::TlsFailure => "TLS failure in the log",
         }
     }
 }
@@ -41,7 +44,7 @@ pub(crate) struct Entry {
     /// The close code that goes with a reason; 0 for none.
     pub(crate) code: u16,
     /// Texts that mean this, wherever they stand; `*` stands for anything. The name is one of them,
-    /// unless it is a number or a cause.
+    /// unless it is a number, a cause or a TLS failure.
     pub(crate) says: &'static [&'static str],
     pub(crate) means: &'static str,
     /// The likeliest first.

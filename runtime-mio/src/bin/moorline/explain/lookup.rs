@@ -1,7 +1,8 @@
 //! Finds what a text means: a code, a word, or a message with one of them in it.
 
 use super::entry::{Entry, Kind};
-use super::{causes, close_codes, error_codes, messages, reasons, statuses};
+use super::{agent_failures, api_codes, causes, close_codes, error_codes};
+use super::{messages, reasons, statuses, tls_failures};
 
 /// As many explanations of one text are shown.
 const MOST: usize = 3;
@@ -11,8 +12,11 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Entry> {
     reasons::REASONS
         .iter()
         .chain(error_codes::ERROR_CODES)
+        .chain(api_codes::API_CODES)
         .chain(messages::MESSAGES)
+        .chain(agent_failures::AGENT_FAILURES)
         .chain(causes::CAUSES)
+        .chain(tls_failures::TLS_FAILURES)
         .chain(close_codes::CLOSE_CODES)
         .chain(statuses::STATUSES)
 }

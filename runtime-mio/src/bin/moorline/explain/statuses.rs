@@ -13,6 +13,7 @@ const fn status(
 }
 
 const BODY: &str = "read the body of the answer: moorline probe URL   shows it";
+const BODY_OF_API: &str = "read the body of the answer: error.message and error.code";
 const DOCTOR: &str = "moorline doctor URL   (tells the gateway's answers from a proxy's)";
 
 pub(super) const STATUSES: &[Entry] = &[
@@ -69,8 +70,12 @@ pub(super) const STATUSES: &[Entry] = &[
     status(
         "401",
         &["unauthorized access"],
-        "An upload without a valid token. Upgrades are never answered so by the gateway: then it is a proxy's login.",
-        &["no token or a wrong one", "a proxy wants a password"],
+        "No valid token came with an upload, a request for /metrics, or one of OpenAI's API below /v1. Upgrades are never answered so by the gateway: then it is a proxy's login.",
+        &[
+            "no token or a wrong one, or it was revoked meanwhile",
+            "/metrics is asked for from another machine (docs/metrics.md)",
+            "a proxy wants a password",
+        ],
         &["send Authorization: Bearer TOKEN", DOCTOR],
     ),
     status(
@@ -81,7 +86,9 @@ pub(super) const STATUSES: &[Entry] = &[
             "a web page of an origin that is not allowed",
             "the gateway is asked under a name that it does not know",
             "a proxy forwards to a gateway that has no token",
-            "an upload by who may only read, or a file that is too large",
+            "an upload or a completion by who may only read, or a file that is too large",
+            "a completion in somebody else's session",
+            "a user's credential for /metrics, which takes the gateway token or an API key",
         ],
         &[
             "moorline serve --allow-origin https://PAGE   (moorline doctor --origin https://PAGE says the line)",
@@ -97,8 +104,9 @@ pub(super) const STATUSES: &[Entry] = &[
             "another server answers at this port",
             "a proxy has no route for this path",
             "a path that the gateway does not have",
+            "a model that is no agent here: then the body has the code model_not_found",
         ],
-        &["use ws://HOST:PORT/ws", DOCTOR],
+        &["use ws://HOST:PORT/ws", "GET /v1/models lists the agents", DOCTOR],
     ),
     status(
         "405",
@@ -121,9 +129,12 @@ pub(super) const STATUSES: &[Entry] = &[
     status(
         "409",
         &["409 conflict"],
-        "It does not fit with what is under way or was asked before; the body says what.",
-        &["the same key came with another message", "the session is busy"],
-        &["read the body of the answer, and ask again with another key or later"],
+        "A completion came to nothing because of something that somebody did, or has to do first; the body says what.",
+        &[
+            "somebody else stopped the run (code run_cancelled)",
+            "the agent's endpoint refuses the gateway's key, or does not know its model (code failed_precondition)",
+        ],
+        &[BODY_OF_API, "mend the agent's settings (docs/agents.md)"],
     ),
     status(
         "413",
@@ -134,12 +145,16 @@ pub(super) const STATUSES: &[Entry] = &[
             "a request body is not accepted here",
             "the request body is longer than",
         ],
-        "The upload is larger than it may be, or a GET request has a body.",
+        "The upload, or the body of a completion, is larger than it may be; or a GET request has a body.",
         &[
             "`gateway.max_upload_bytes` is smaller than the file",
+            "`gateway.max_request_bytes` is smaller than the body of a completion: clients send the whole conversation",
             "the proxy's own limit (client_max_body_size of nginx is 1 MiB)",
         ],
-        &["raise gateway.max_upload_bytes and the proxy's limit"],
+        &[
+            "raise gateway.max_upload_bytes or gateway.max_request_bytes, and the proxy's limit",
+            "name a session, so that the last message suffices (docs/openai-api.md)",
+        ],
     ),
     status(
         "414",
@@ -147,6 +162,13 @@ pub(super) const STATUSES: &[Entry] = &[
         "The target is longer than 8 KiB.",
         &["a faulty client"],
         &["shorten it: nothing has to stand in the query"],
+    ),
+    status(
+        "415",
+        &["unsupported media type", "the body must be JSON, with Content-Type"],
+        "The body of a completion is not JSON by its Content-Type.",
+        &["curl -d without -H: it says application/x-www-form-urlencoded"],
+        &["send Content-Type: application/json"],
     ),
     status(
         "426",
@@ -166,11 +188,12 @@ pub(super) const STATUSES: &[Entry] = &[
     status(
         "429",
         &["too many requests"],
-        "Too much of it: wrong tokens from this address, uploads at once, or requests. Retry-After says when to come back.",
+        "Too much of it: wrong tokens from this address, uploads at once, requests, or turns that wait. Retry-After says when to come back.",
         &[
             "a client that tries a wrong token again and again",
             "more than 4 uploads of one user at once",
             "a rate limit of the gateway or of a proxy",
+            "the agent's endpoint limits the gateway, or all its workers have enough to do",
         ],
         &["wait as long as Retry-After says", "mend the token of the client that tries"],
     ),
@@ -189,9 +212,17 @@ pub(super) const STATUSES: &[Entry] = &[
     status(
         "500",
         &["internal server error"],
-        "The gateway could not write an upload to its disk or read a file; or a proxy failed.",
-        &["the disk fails, or the state folder belongs to somebody else", "a fault of the proxy"],
-        &["read the gateway's log", "moorline doctor   (state folder, disk)"],
+        "The gateway could not write an upload to its disk or read a file; an agent failed in a completion; or a proxy failed.",
+        &[
+            "of /v1: the agent failed, or gave an answer that is none, and nothing says that it may be otherwise later",
+            "the disk fails, or the state folder belongs to somebody else",
+            "a fault of the proxy",
+        ],
+        &[
+            BODY_OF_API,
+            "read the gateway's log, and the agent's",
+            "moorline doctor   (state folder, disk)",
+        ],
     ),
     status(
         "501",
@@ -222,10 +253,11 @@ pub(super) const STATUSES: &[Entry] = &[
             "no answer in time, try again later",
             "the server closes, try again later",
         ],
-        "The gateway starts, stops, or has as many connections, logins or uploads as it takes; or a proxy has no server that is up.",
+        "The gateway starts, stops, or has as many connections, logins or uploads as it takes; the agent of a completion cannot be reached; or a proxy has no server that is up.",
         &[
             "it is being restarted",
             "limits.connections or limits.pre_auth is reached",
+            "of /v1: the agent's endpoint or its workers are not there (docs/agents.md, docs/worker.md)",
             "HAProxy's health check fails",
             "/ready names the check that fails",
         ],
@@ -234,12 +266,18 @@ pub(super) const STATUSES: &[Entry] = &[
     status(
         "504",
         &["gateway timeout", "gateway time-out"],
-        "A proxy waited for the gateway in vain. It does not come from the gateway.",
+        "The agent of a completion did not finish in time, as the gateway says in JSON; or a proxy waited for the gateway in vain.",
         &[
+            "of /v1, in JSON with the code agent_timeout: the agent took longer than its total_within_ms or limits.run_within_ms",
+            "of /v1, from a proxy: an answer that does not stream took longer than proxy_read_timeout or timeout server (docs/proxies.md)",
             "the upstream's address is wrong or behind a firewall",
             "the proxy took the WebSocket for a slow page",
         ],
-        &["check the proxy's upstream and that it passes upgrades on", DOCTOR],
+        &[
+            "let the client stream, or raise the time that is over",
+            "check the proxy's upstream and that it passes upgrades on",
+            DOCTOR,
+        ],
     ),
     status(
         "507",
