@@ -163,6 +163,7 @@ mod tests {
         judge(lines.iter().map(String::as_str), &mut told);
         let names: Vec<_> = told.iter().map(|one| one.id.name).collect();
         assert_eq!(names, ["loops.refused-logins", "loops.refused-upgrades"]);
-        assert_eq!(told[1].json()["fix"], "moorline serve --allow-origin https://chat.example");
+        let fix = "if that page is yours: moorline serve --allow-origin https://chat.example";
+        assert_eq!(told[1].json()["fix"], fix);
     }
 }
