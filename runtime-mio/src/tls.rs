@@ -41,7 +41,7 @@ pub struct TlsOptions {
     pub handshake_within: Duration,
     /// Handshakes under way in each loop. Default 1,000: each holds at most the 18 KiB of one record. One
     /// more ends the oldest, which has had the most time: so whoever fills the places with sockets that
-    /// say nothing keeps nobody else out.
+    /// say nothing keeps out only those whose handshake takes longer than filling all places again.
     pub handshakes: usize,
 }
 

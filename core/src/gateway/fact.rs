@@ -39,6 +39,15 @@ pub enum Fact {
         /// The client that it named; port 0 where it told none.
         client: SocketAddr,
     },
+    /// A request says for whom it was forwarded, and its peer is none of
+    /// [`trusted_proxies`](super::GatewayConfig::trusted_proxies): a proxy that was forgotten there, whose
+    /// clients all have its address, or a client that would like to have another one.
+    NotBelieved {
+        /// The connection.
+        conn: ConnId,
+        /// Its other end.
+        peer: SocketAddr,
+    },
     /// The text of a `chat.send` was longer than
     /// [`max_message_chars`](super::GatewayConfig::max_message_chars) and was cut there.
     Truncated {

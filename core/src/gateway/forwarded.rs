@@ -107,7 +107,8 @@ pub(super) fn is_forwarded(head: &RequestHead<'_>) -> bool {
     TRACES.iter().any(|name| head.header(name).is_some())
 }
 
-fn is_trusted(ip: IpAddr, proxies: &[Cidr]) -> bool {
+/// Whether somebody at this address is believed who their client is.
+pub(super) fn is_trusted(ip: IpAddr, proxies: &[Cidr]) -> bool {
     proxies.iter().any(|proxy| proxy.contains(ip))
 }
 

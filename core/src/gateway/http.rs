@@ -233,6 +233,9 @@ impl Gateway {
         // Nobody is behind a local connection but the host itself, whatever a header says.
         let Some(conn) = self.conns.get_mut(&id).filter(|conn| !conn.local) else { return };
         let proxy = conn.peer;
+        if forwarded::is_forwarded(head) && !forwarded::is_trusted(proxy.ip(), proxies) {
+            return self.note(Fact::NotBelieved { conn: id, peer: proxy });
+        }
         let client = forwarded::client(proxy, head, proxies, header);
         if client == proxy {
             return;

@@ -442,11 +442,11 @@ static METHODS: &[Method] = &[
         handler: Handler::Authenticated(device_pair::revoke),
     },
     // --- workers -------------------------------------------------------------------------------
-    // They cost nothing: what a worker may say is bounded by its runs.
+    // Words about runs cost nothing: they are bounded by the runs.
     Method {
         name: "agent.register",
         role: Some(Role::Agent),
-        cost: 0,
+        cost: 10,
         summary: "From now on the worker is given runs of these agents; all that its credential allows if none is named.",
         params: &[
             param("agents", "list of agent ids"),
@@ -457,7 +457,7 @@ static METHODS: &[Method] = &[
     Method {
         name: "agent.drain",
         role: Some(Role::Agent),
-        cost: 0,
+        cost: 10,
         summary: "The worker is given no new runs, and ends those that it has.",
         params: &[],
         handler: Handler::Authenticated(workers::drain),

@@ -259,7 +259,13 @@ fn behind_a_trusted_proxy_the_client_counts_and_is_told() {
     assert_eq!(upgrade_from(&mut world, "10.0.0.1", &via("198.51.100.1")).1, Some(503));
     assert_eq!(upgrade_from(&mut world, "10.0.0.2", &via("1.1.1.1, 198.51.100.1")).1, Some(503));
     // What anybody else writes is not believed.
+    let told = |world: &World| {
+        let not_believed = |fact: &&Fact| matches!(fact, Fact::NotBelieved { .. });
+        world.facts.iter().filter(not_believed).count()
+    };
+    assert_eq!(told(&world), 0);
     assert_eq!(upgrade_from(&mut world, "192.0.2.1", &via("198.51.100.9")).1, None);
+    assert_eq!(told(&world), 1);
     assert_eq!(upgrade_from(&mut world, "192.0.2.1", &via("198.51.100.8")).1, Some(503));
     // The place is given back where it was taken.
     world.cut(first);

@@ -1,11 +1,13 @@
-//! Who comes back again and again, and why: read from the gateway's last log lines.
+//! Who comes back again and again, and why, and who forwards without being believed: read from the gateway's
+//! last log lines.
 
 use super::finding::{Finding, pasted};
 use super::ids::{self, Id};
 use crate::peer_text::PeerText;
 use crate::probe::{Course, Target, Wish};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 /// So often one thing must happen to one client to be told.
@@ -45,10 +47,21 @@ pub(super) fn check(target: &Target, found: &mut Vec<Finding>) {
 
 fn judge<'l>(lines: impl Iterator<Item = &'l str>, found: &mut Vec<Finding>) {
     let mut counts: BTreeMap<Key, usize> = BTreeMap::new();
+    let mut forwarders = BTreeSet::new();
     for line in lines {
-        if let Some(key) = serde_json::from_str(line).ok().as_ref().and_then(happened) {
+        let Ok(line) = serde_json::from_str(line) else { continue };
+        forwarders.extend(forwarder(&line));
+        if let Some(key) = happened(&line) {
             *counts.entry(key).or_default() += 1;
         }
+    }
+    for address in forwarders.iter().take(TOLD) {
+        let about = format!(
+            "{address} sends a forwarding header and is not believed: if it is a proxy, all its clients are \
+             one to the gateway"
+        );
+        let fix = format!("if it is yours: moorline serve --trust-proxy {address}");
+        found.push(Finding::new(ids::FORWARDED_UNCONFIGURED, about).fix(fix));
     }
     let mut often: Vec<_> = counts.into_iter().filter(|(_, count)| *count >= OFTEN).collect();
     often.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
@@ -62,6 +75,12 @@ fn judge<'l>(lines: impl Iterator<Item = &'l str>, found: &mut Vec<Finding>) {
             found.push(Finding::new(id, format!("{count} times {who}: {why}")).fix(fix(id, why)));
         }
     }
+}
+
+/// Who forwards without being believed, if a line tells of that.
+fn forwarder(line: &Value) -> Option<IpAddr> {
+    let address: SocketAddr = line["peer"].as_str()?.parse().ok()?;
+    (line["message"] == "forwarding header not believed").then(|| address.ip())
 }
 
 /// What a line tells of somebody who did not stay.
@@ -152,6 +171,18 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_that_is_not_configured_is_told_once_however_often_it_comes() {
+        let line = |port: u16| json!({"message": "forwarding header not believed", "peer": format!("10.0.0.7:{port}")});
+        let lines: Vec<_> = (1..50).map(|port| line(port).to_string()).collect();
+        let mut told = Vec::new();
+        judge(lines.iter().map(String::as_str), &mut told);
+        let names: Vec<_> = told.iter().map(|one| one.id.name).collect();
+        assert_eq!(names, ["forwarded.unconfigured", "loops.none"]);
+        let fix = "if it is yours: moorline serve --trust-proxy 10.0.0.7";
+        assert_eq!(told[0].json()["fix"], fix);
+    }
+
+    #[test]
     fn refused_logins_and_upgrades_are_loops_of_their_own() {
         let login = json!({"message": "login refused", "peer": "[::1]:5", "credential": "token",
             "source": "params"});
@@ -163,6 +194,7 @@ mod tests {
         judge(lines.iter().map(String::as_str), &mut told);
         let names: Vec<_> = told.iter().map(|one| one.id.name).collect();
         assert_eq!(names, ["loops.refused-logins", "loops.refused-upgrades"]);
-        assert_eq!(told[1].json()["fix"], "moorline serve --allow-origin https://chat.example");
+        let fix = "if that page is yours: moorline serve --allow-origin https://chat.example";
+        assert_eq!(told[1].json()["fix"], fix);
     }
 }

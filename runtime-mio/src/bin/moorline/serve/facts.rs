@@ -48,6 +48,9 @@ pub(super) fn log(node: usize, fact: &Fact) {
         Fact::SentAway { conn, by } => {
             info!(conn = name(conn), by = PeerText(by).to_string(), "sent away");
         }
+        Fact::NotBelieved { conn, peer } => {
+            info!(conn = name(conn), peer = %At(*peer), "forwarding header not believed");
+        }
         Fact::Forwarded { conn, proxy, client } => {
             debug!(conn = name(conn), %proxy, %client, "forwarded");
         }

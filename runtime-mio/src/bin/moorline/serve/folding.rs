@@ -20,6 +20,7 @@ pub(super) fn kind(fact: &Fact) -> Option<Kind> {
         Fact::Refused { why, .. } => Some(("refused", super::facts::why_word(*why))),
         Fact::AuthFailed { credential, .. } => Some(("login refused", credential.as_str())),
         Fact::Closed { user: None, cause, .. } => Some(("closed", cause)),
+        Fact::NotBelieved { .. } => Some(("forwarding header not believed", "")),
         Fact::Truncated { .. } => Some(("message cut", "")),
         Fact::StoreFailed { .. } => Some(("the store failed", "")),
         _ => None,
