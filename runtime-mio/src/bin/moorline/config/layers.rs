@@ -208,6 +208,47 @@ mod tests {
     }
 
     #[test]
+    fn what_the_example_has_in_comments_is_a_configuration_too() {
+        let folder = Folder::new();
+        let example = include_str!("../../../../../docs/moorline.json5");
+        let uncommented = |line: &str| -> Option<String> {
+            let text = line.trim_start().strip_prefix("// ")?;
+            let word = text.split([':', ' ']).find(|word| !word.is_empty())?;
+            let is_key = text.trim_start()[word.len()..].starts_with(':');
+            let is_setting = is_key || ["{", "},"].contains(&word);
+            (is_setting && text.ends_with([',', '{'])).then(|| text.to_string())
+        };
+        let mut count = 0;
+        let lines = example.lines().map(|line| match uncommented(line) {
+            Some(text) => {
+                count += 1;
+                text
+            }
+            None => line.to_string(),
+        });
+        // Variables of the process are nothing for a test.
+        let text = lines.collect::<Vec<_>>().join("\n").replace("{ env:", "{ file:");
+        assert!(count >= 12, "{text}");
+        let secret = "0123456789abcdef0123456789abcdef";
+        for (at, name) in
+            ["new-token", "OLD_TOKEN", "OPENAI_API_KEY", "research.token"].iter().enumerate()
+        {
+            folder.file(name, 0o600, &format!("{at}{secret}"));
+        }
+        let jwt = text.lines().find(|line| line.contains("id.pem")).expect("a line").to_string();
+        let file = folder.file("c.json5", 0o600, &text.replace(&jwt, ""));
+        let loaded = load(Some(&file), &[], &[]).map_err(|problems| {
+            problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+        });
+        let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(row(&loaded, "tls.cert").0.ends_with("/gateway.pem\""));
+        let agents = row(&loaded, "agents").0;
+        for kind in ["echo", "openai", "worker"] {
+            assert!(agents.contains(&format!(r#""type":"{kind}""#)), "{agents}");
+        }
+    }
+
+    #[test]
     fn each_layer_overrides_those_before_it() {
         let folder = Folder::new();
         let file = folder.file(
