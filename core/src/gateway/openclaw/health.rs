@@ -147,7 +147,6 @@ impl Gateway {
                     .str("name", &known.name)
                     .bool("isDefault", id == agent);
                 object = object.object("heartbeat", no_heartbeat);
-                object = self.write_agent_link(object, &known.id);
                 sessions.write_ages(object.key("sessions"), Some(&known.id), now_ms);
                 object.end();
             });
