@@ -55,6 +55,10 @@ fn judge<'l>(lines: impl Iterator<Item = &'l str>, found: &mut Vec<Finding>) {
             *counts.entry(key).or_default() += 1;
         }
     }
+    // One that was found by a connection through it is in the log for that, too.
+    if found.iter().any(|one| one.id == ids::FORWARDED_UNCONFIGURED) {
+        forwarders.clear();
+    }
     for address in forwarders.iter().take(TOLD) {
         let about = format!(
             "{address} sends a forwarding header and is not believed: if it is a proxy, all its clients are \
