@@ -171,6 +171,12 @@ fn several_workers_share_and_take_turns() {
 
 // --- no worker -----------------------------------------------------------------------------------------
 
+/// What each loop tells its host of the agent `research`, for metrics.
+fn told_to_host(world: &World) -> Vec<AgentLink> {
+    let of = |node: &Gateway| node.agent_links().find(|(agent, _)| *agent == "research");
+    world.nodes.iter().map(|node| of(node).expect("it is configured").1).collect()
+}
+
 #[test]
 fn without_a_worker_a_run_fails_at_once_and_says_when_to_come_again() {
     for nodes in [1, 3] {
@@ -185,10 +191,13 @@ fn without_a_worker_a_run_fails_at_once_and_says_when_to_come_again() {
         assert_eq!(answer["error"]["retryAfterMs"], 5000);
         assert!(message(&answer).contains("no worker of the agent is connected"), "{answer}");
         assert_eq!(link(&mut world, ann)["state"], "down");
+        assert_eq!(told_to_host(&world), [AgentLink::Down; 3][..usize::from(nodes)]);
         let at = worker(&mut world, usize::from(nodes) - 1, 1);
         assert_eq!(link(&mut world, ann)["state"], "up");
+        assert_eq!(told_to_host(&world), [AgentLink::Up; 3][..usize::from(nodes)]);
         world.cut(at);
         assert_eq!(link(&mut world, ann)["state"], "down");
+        assert_eq!(told_to_host(&world), [AgentLink::Down; 3][..usize::from(nodes)]);
         assert_quiet(&world);
     }
 }

@@ -450,8 +450,10 @@ impl EventLoop {
                 tls: &mut self.tls,
                 now,
             };
+            // Read before the turn: what somebody has said before they stopped the loop is heard.
+            let stop = self.handle.shared.stop.load(Ordering::Acquire);
             handler.turn(now, &mut connections);
-            if !stopping && self.handle.shared.stop.load(Ordering::Acquire) {
+            if !stopping && stop {
                 stopping = true;
                 self.listener = None;
                 handler.stopping(now, &mut connections);

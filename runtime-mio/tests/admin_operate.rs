@@ -69,6 +69,45 @@ fn a_drain_that_is_not_waited_for_ends_the_gateway_all_the_same() {
 }
 
 #[test]
+fn a_gateway_with_nothing_to_do_ends_at_once_and_the_drain_says_so() {
+    for (round, flags) in [&[][..], &["--no-wait"], &["--restart"], &["--json"]]
+        .into_iter()
+        .cycle()
+        .take(8)
+        .enumerate()
+    {
+        let state = folder(&format!("admin-drain-idle-{round}"));
+        let mut gateway = Gateway::with(&state, &["--loops", "2"]);
+        let said = moorline(&state, &[&["drain"], flags].concat());
+        assert_eq!((said.code, &*said.stderr), (0, ""), "{flags:?}: {said:?}");
+        let expected = match flags {
+            ["--json"] => "\"ended\": true",
+            ["--no-wait"] => "the gateway is ending\n",
+            _ => "the gateway has ended, after ",
+        };
+        assert!(said.stdout.contains(expected), "{flags:?}: {said:?}");
+        assert_eq!(gateway.child.wait().unwrap().code(), Some(0), "{flags:?}");
+    }
+}
+
+#[test]
+fn a_drain_answers_the_close_of_the_gateway_so_that_nobody_waits_for_it() {
+    let state = folder("admin-drain-close");
+    // Longer than the command waits for the process: a Close that is not answered fails it.
+    fs::write(state.join("moorline.json5"), "{limits: {close_within_ms: 600000}}").unwrap();
+    let mut gateway = Gateway::with(&state, &["--log-level", "info"]);
+    // It follows the log, and has to go, too.
+    let mut logs = open(&state, &["logs", "--follow"]).spawn().unwrap();
+    let mut lines = BufReader::new(logs.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("serving"));
+    let said = text_of(&state, &["drain"]);
+    assert!(said.lines().last().unwrap().starts_with("the gateway has ended, after "), "{said}");
+    let status = gateway.child.try_wait().unwrap();
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
+    assert!(logs.wait().unwrap().success());
+}
+
+#[test]
 fn a_log_is_followed_until_the_gateway_ends() {
     let state = folder("admin-follow");
     let mut gateway = Gateway::with(&state, &["--log-level", "info", "--loops", "2"]);

@@ -513,7 +513,7 @@ fn text_has_no_colours_where_no_terminal_is_and_one_line_for_each_fix() {
     assert!(!text.contains('\u{1b}'), "{text}");
     assert!(text.contains("error   network.refused "), "{text}");
     assert!(text.contains("fix: moorline serve --listen "), "{text}");
-    assert!(text.trim_end().ends_with(": 1 errors, 1 warnings"), "{text}");
+    assert!(text.trim_end().ends_with(": 1 error, 1 warning"), "{text}");
 }
 
 /// A gateway with TLS by these files.

@@ -114,10 +114,11 @@ impl Gateway {
         }
     }
 
-    /// The configured agents, and whether each can be reached as far as the host has told.
+    /// The configured agents, and whether each can be reached: as far as the host has told, or, where
+    /// workers answer for it, whether one of them takes runs.
     pub fn agent_links(&self) -> impl Iterator<Item = (&str, AgentLink)> {
         let agents = self.config.raw.agents.iter();
-        agents.map(|agent| (agent.id.as_str(), self.agents.link(&agent.id)))
+        agents.map(|agent| (agent.id.as_str(), self.agent_link(&agent.id)))
     }
 
     /// Agents that cannot be reached, or are just being tried.

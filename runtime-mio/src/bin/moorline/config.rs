@@ -16,7 +16,7 @@ mod tree;
 mod worker;
 
 pub(crate) use agents::{AgentSettings, Backend};
-pub(crate) use identity::Identity;
+pub(crate) use identity::{Identity, SOON_DAYS};
 pub(crate) use jwt::NamedJwtKey;
 pub(crate) use keys::{KEYS, Key};
 pub(crate) use layers::{Loaded, Sources};

@@ -151,11 +151,16 @@ fn report(args: &DoctorArgs, target: &Target, found: &[Finding]) -> Result<ExitC
         for finding in found {
             write!(out, "{}", finding.text(coloured))?;
         }
-        writeln!(out, "{}: {errors} errors, {warnings} warnings", target.text)?;
+        let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
+        writeln!(out, "{}: {errors}, {warnings}", target.text)?;
     }
     Ok(match worst {
         Severity::Ok | Severity::Info => ExitCode::SUCCESS,
         Severity::Warning => ExitCode::from(1),
         Severity::Error => ExitCode::from(2),
     })
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

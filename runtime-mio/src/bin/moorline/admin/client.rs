@@ -221,6 +221,8 @@ impl Client {
                 _ => {}
             }
         }
+        // Now, as this may be the last turn: the gateway waits for the answer to its Close.
+        self.flush();
         Ok(())
     }
 

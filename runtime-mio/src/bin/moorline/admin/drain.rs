@@ -20,7 +20,14 @@ pub(super) fn run(args: &DrainArgs) -> Result<(), Failure> {
     // Looked up while it is there for sure.
     let gateway = client.gateway();
     let pid = gateway.as_ref().map(Process::pid);
-    let mut progress = client.call("gateway.drain", json!({"restart": args.restart}))?;
+    let mut progress = match client.ask("gateway.drain", json!({"restart": args.restart})) {
+        Ok(answer) => answer?,
+        // With nothing under way it may be gone before it has said so.
+        Err(_) if client.has_ended() => {
+            json!({"draining": true, "connections": 0, "runs": 0})
+        }
+        Err(failure) => return Err(failure),
+    };
     if args.no_wait {
         if json {
             progress["pid"] = pid.into();
@@ -42,6 +49,7 @@ pub(super) fn run(args: &DrainArgs) -> Result<(), Failure> {
             Err(failure) => return Err(failure),
         };
     }
+    drop(client);
     // Its loop is done; others may still wait for clients that do not answer a Close.
     let is_late = |gateway: &Process| !gateway.wait(EVERY);
     if gateway.as_ref().is_some_and(is_late) && !json {

@@ -12,8 +12,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Who must renew it by hand wants to know this long before.
-const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+/// Days that are left when it expires soon. Renewals that work by themselves happen a month before the end;
+/// who must renew by hand wants to know in time.
+pub(crate) const SOON_DAYS: u32 = 21;
+
+const SOON: Duration = Duration::from_secs(SOON_DAYS as u64 * 24 * 60 * 60);
 
 /// A certificate with its chain and its key.
 #[derive(Debug, Clone)]

@@ -121,11 +121,11 @@ fn a_certificate_at_the_end_of_its_time_is_a_warning() {
 
     let (cert, key) = issue(|params| params.not_after = date_time_ymd(2030, 1, 15));
     let (cert, key) = (folder.put("cert.pem", &cert), folder.put("key.pem", &key));
-    // 2030-01-01, and a day before that.
+    // 2029-12-25, and a second after that.
     let at = |secs| SystemTime::UNIX_EPOCH + Duration::from_secs(secs);
     let read = |now| Identity::read(&cert, &key, now).expect("good").warnings;
-    assert_eq!(read(at(1_893_456_000)), [""; 0], "two weeks before");
-    let soon = read(at(1_893_456_001));
+    assert_eq!(read(at(1_892_851_200)), [""; 0], "three weeks before");
+    let soon = read(at(1_892_851_201));
     assert!(soon[0].contains("expires soon (Tue, 15 Jan 2030 00:00:00 GMT)"), "{soon:?}");
 }
 

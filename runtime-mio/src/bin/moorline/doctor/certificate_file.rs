@@ -2,8 +2,7 @@
 
 use super::finding::Finding;
 use super::ids;
-use super::way::SOON_DAYS;
-use crate::config::Settings;
+use crate::config::{SOON_DAYS, Settings};
 use crate::pem;
 use crate::probe::Course;
 use crate::wire::Certificate;
@@ -22,7 +21,7 @@ pub(super) fn check(settings: &Settings, found: &mut Vec<Finding>) {
     let Some(certificate) = Certificate::parse(&der) else { return };
     let days = certificate.days_left(SystemTime::now());
     let about = format!("{path}, for {}: {days} days left", certificate.names.join(" "));
-    found.push(match days < SOON_DAYS {
+    found.push(match days < i64::from(SOON_DAYS) {
         true => Finding::new(ids::TLS_FILE_EXPIRES_SOON, about).fix(RENEW),
         false => Finding::new(ids::TLS_FILE_OK, about),
     });

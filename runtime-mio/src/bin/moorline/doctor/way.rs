@@ -2,6 +2,7 @@
 
 use super::finding::Finding;
 use super::{ids, proxy};
+use crate::config::SOON_DAYS;
 use crate::dial::TlsFailure;
 use crate::peer_text::PeerText;
 use crate::probe::{Course, Outcome, StageName, Target};
@@ -13,9 +14,6 @@ const SKEW: Duration = Duration::from_secs(60);
 
 /// A person notices.
 const SLOW_MS: f64 = 1000.0;
-
-/// Renewals that work happen a month before the end.
-pub(super) const SOON_DAYS: i64 = 21;
 
 pub(super) fn check(target: &Target, course: &Course, found: &mut Vec<Finding>) {
     network(target, course, found);
@@ -92,8 +90,10 @@ fn tls(target: &Target, course: &Course) -> Option<Finding> {
         (None, Outcome::Passed) => {
             let days = course.certificate.as_ref().map(|one| one.days_left(SystemTime::now()));
             Some(match days {
-                Some(days) if days < SOON_DAYS => Finding::new(ids::TLS_EXPIRES_SOON, about)
-                    .fix("sudo certbot renew   # then reload what holds the certificate"),
+                Some(days) if days < i64::from(SOON_DAYS) => {
+                    Finding::new(ids::TLS_EXPIRES_SOON, about)
+                        .fix("sudo certbot renew   # then reload what holds the certificate")
+                }
                 _ => Finding::new(ids::TLS_OK, about),
             })
         }

@@ -45,6 +45,10 @@ impl Operator {
             for task in tasks {
                 let outcome = self.perform(&task.work);
                 task.answer(&self.mailboxes, outcome);
+                // Behind its answer: loops with nothing under way end before they could take one.
+                if let HostWork::Drain { restart } = task.work {
+                    signals::stop(&self.handles, restart);
+                }
             }
         })?;
         Ok(())
@@ -60,7 +64,6 @@ impl Operator {
             HostWork::DropToken => reloader().drop_token(),
             HostWork::Drain { restart } => {
                 tracing::info!(by = "host", restart, "stopping");
-                signals::stop(&self.handles, restart);
                 HostOutcome::Progress(DrainProgress { draining: true, ..self.progress() })
             }
             HostWork::Progress => HostOutcome::Progress(self.progress()),
