@@ -173,8 +173,8 @@ fn several_workers_share_and_take_turns() {
 
 /// What each loop tells its host of the agent `research`, for metrics.
 fn told_to_host(world: &World) -> Vec<AgentLink> {
-    let of = |node: &Gateway| node.agent_links().find(|(agent, _)| *agent == "research");
-    world.nodes.iter().map(|node| of(node).expect("it is configured").1).collect()
+    let links = world.nodes.iter().flat_map(Gateway::agent_links);
+    links.filter(|(agent, _)| *agent == "research").map(|(_, link)| link).collect()
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod course;
 mod stage;
 mod target;
 
-pub(crate) use course::{Course, Wish};
+pub(crate) use course::{Course, USER, Wish};
 pub(crate) use stage::{Outcome, StageName};
 pub(crate) use target::{Target, TargetArgs};
 

@@ -4,7 +4,7 @@
 use super::finding::{Finding, pasted};
 use super::ids::{self, Id};
 use crate::peer_text::PeerText;
-use crate::probe::{Course, Target, Wish};
+use crate::probe::{Course, Target, USER, Wish};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -47,14 +47,20 @@ pub(super) fn check(target: &Target, found: &mut Vec<Finding>) {
 
 fn judge<'l>(lines: impl Iterator<Item = &'l str>, found: &mut Vec<Finding>) {
     let mut counts: BTreeMap<Key, usize> = BTreeMap::new();
-    let mut forwarders = BTreeSet::new();
+    let (mut forwarders, mut own) = (BTreeMap::new(), BTreeSet::new());
     for line in lines {
-        let Ok(line) = serde_json::from_str(line) else { continue };
+        let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
         forwarders.extend(forwarder(&line));
+        // This command forges a header, too, to see what comes of it.
+        if line["user"] == USER {
+            own.extend(line["conn"].as_str().map(String::from));
+        }
         if let Some(key) = happened(&line) {
             *counts.entry(key).or_default() += 1;
         }
     }
+    let mut forwarders: BTreeSet<_> =
+        forwarders.into_iter().filter(|(conn, _)| !own.contains(conn)).map(|(_, ip)| ip).collect();
     // One that was found by a connection through it is in the log for that, too.
     if found.iter().any(|one| one.id == ids::FORWARDED_UNCONFIGURED) {
         forwarders.clear();
@@ -81,10 +87,11 @@ fn judge<'l>(lines: impl Iterator<Item = &'l str>, found: &mut Vec<Finding>) {
     }
 }
 
-/// Who forwards without being believed, if a line tells of that.
-fn forwarder(line: &Value) -> Option<IpAddr> {
+/// Who forwards without being believed, and by which connection, if a line tells of that.
+fn forwarder(line: &Value) -> Option<(String, IpAddr)> {
     let address: SocketAddr = line["peer"].as_str()?.parse().ok()?;
-    (line["message"] == "forwarding header not believed").then(|| address.ip())
+    let conn = line["conn"].as_str()?.to_string();
+    (line["message"] == "forwarding header not believed").then(|| (conn, address.ip()))
 }
 
 /// What a line tells of somebody who did not stay.
@@ -176,8 +183,15 @@ mod tests {
 
     #[test]
     fn a_proxy_that_is_not_configured_is_told_once_however_often_it_comes() {
-        let line = |port: u16| json!({"message": "forwarding header not believed", "peer": format!("10.0.0.7:{port}")});
-        let lines: Vec<_> = (1..50).map(|port| line(port).to_string()).collect();
+        let line = |conn: u16, ip: &str| {
+            let peer = format!("{ip}:{conn}");
+            let message = "forwarding header not believed";
+            json!({"message": message, "peer": peer, "conn": format!("0-{conn}")}).to_string()
+        };
+        let mut lines: Vec<_> = (1..50).map(|conn| line(conn, "10.0.0.7")).collect();
+        // And this command itself.
+        lines.push(line(50, "10.0.0.8"));
+        lines.push(json!({"message": "logged in", "user": USER, "conn": "0-50"}).to_string());
         let mut told = Vec::new();
         judge(lines.iter().map(String::as_str), &mut told);
         let names: Vec<_> = told.iter().map(|one| one.id.name).collect();

@@ -13,6 +13,9 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime};
 
+/// Who it logs in as.
+pub(crate) const USER: &str = "probe";
+
 /// How long a gateway may take to send its challenge after the upgrade; another server sends none.
 const CHALLENGE: Duration = Duration::from_secs(2);
 
@@ -336,7 +339,7 @@ impl Course {
         self.tried_login = true;
         let params = json!({
             "token": token,
-            "user_id": "probe",
+            "user_id": USER,
             "client": {"id": "moorline-probe", "version": env!("CARGO_PKG_VERSION")},
         });
         match wire.call("connect", &params, until) {
