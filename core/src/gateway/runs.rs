@@ -593,8 +593,11 @@ impl Gateway {
         // What depends on others may be tried again, with the same key.
         let keep = !ending.is_passing();
         let body = ending.body(&turn.name(), session);
-        if let Some(once) = turn.once.as_ref().filter(|_| turn.queued && keep) {
-            self.idempotency.ended(&once.key, &body);
+        // Who had to wait was answered then, and the key with that answer.
+        match turn.once.as_ref().filter(|_| turn.queued) {
+            Some(once) if keep => self.idempotency.ended(&once.key, &body),
+            Some(once) if turn.key.is_none() => drop(self.idempotency.forget(&once.key)),
+            _ => {}
         }
         self.answer_turn(cx, turn, &body, keep);
         self.next_turn(cx, session);

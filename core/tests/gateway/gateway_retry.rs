@@ -223,6 +223,27 @@ fn a_turn_that_waits_is_not_begun_twice_however_little_is_remembered() {
 }
 
 #[test]
+fn a_turn_that_waited_and_failed_for_now_is_begun_again() {
+    let mut world = World::new(1);
+    let at = world.login(0, "operator", "ann");
+    let first = json!({"message": "one", "agentId": "stuck", "ack": true});
+    let session = world.call(at, "chat.send", first)["payload"]["sessionKey"].clone();
+    let params =
+        json!({"message": "two", "agentId": "echo", "sessionKey": session, "idempotencyKey": "k"});
+    let queued = world.call(at, "chat.send", params.clone());
+    assert_eq!(queued["payload"]["queued"], true);
+    let run = world.runs[0].run.clone();
+    world.call(at, "chat.abort", json!({"sessionKey": session, "runId": *run}));
+    // Its answer cannot be stored.
+    world.store_mode = StoreMode::Fails;
+    world.advance(SECOND);
+    world.store_mode = StoreMode::Works;
+    let again = world.call_slow(at, "chat.send", params);
+    assert_eq!(again["payload"]["content"], "two");
+    assert_eq!(again["payload"]["runId"], queued["payload"]["runId"]);
+}
+
+#[test]
 fn a_key_opens_nobody_elses_session_any_more() {
     let mut world = World::new(1);
     let ann = world.login(0, "operator", "ann");
