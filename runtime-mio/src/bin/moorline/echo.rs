@@ -3,7 +3,7 @@
 use crate::cli::EchoArgs;
 use crate::failure::Failure;
 use crate::peer_text::PeerText;
-use crate::{log, open_files, port_holder, signals};
+use crate::{environment, log, open_files, port_holder, signals};
 use moorline_core::{Accept, Cause, Deflate, Event, Limits, Outbox, RequestHead, Response};
 use moorline_mio::{ConnId, Handler, Peer, Server, ServerOptions};
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 pub(crate) fn run(args: &EchoArgs) -> Result<(), Failure> {
-    let level = std::env::var("MOORLINE_LOG_LEVEL").unwrap_or_else(|_| "info".into());
+    let level = environment::text("MOORLINE_LOG_LEVEL")?.unwrap_or_else(|| "info".into());
     let _log = log::init(args.log_format, &level)?;
     open_files::raise_limit();
     let options = ServerOptions {

@@ -29,6 +29,12 @@ pub(super) enum Outcome {
     Failed(String),
 }
 
+/// Who chats, and with which credential.
+pub(super) struct Login {
+    pub(super) token: Option<String>,
+    pub(super) user: String,
+}
+
 #[derive(Debug)]
 enum Link {
     /// Connect at this time.
@@ -72,7 +78,7 @@ pub(super) struct Conversation {
     tls_failure: Option<TlsFailure>,
     addresses: Vec<SocketAddr>,
     address: usize,
-    token: Option<String>,
+    login: Login,
     typed: Receiver<String>,
     handle: Handle,
     limits: Arc<Limits>,
@@ -93,7 +99,7 @@ impl Conversation {
         args: ChatArgs,
         (url, tls): (Url, Option<Secure>),
         addresses: Vec<SocketAddr>,
-        token: Option<String>,
+        login: Login,
         typed: Receiver<String>,
         handle: Handle,
     ) -> Self {
@@ -105,7 +111,7 @@ impl Conversation {
             tls_failure: None,
             addresses,
             address: 0,
-            token,
+            login,
             typed,
             handle,
             limits: Arc::new(Limits { message: MAX_MESSAGE, ..Limits::default() }),
@@ -456,7 +462,8 @@ impl Handler for Conversation {
     fn event(&mut self, now: Instant, id: ConnId, event: Event<'_>, outbox: &mut Outbox) {
         match event {
             Event::Open => {
-                let login = json!({ "token": self.token, "user_id": self.args.user });
+                let Login { token, user } = &self.login;
+                let login = json!({ "token": token, "user_id": user });
                 // The first message always has room.
                 let _ = outbox.text(&request(CONNECT, "connect", login));
             }
