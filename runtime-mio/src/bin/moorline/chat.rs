@@ -4,6 +4,7 @@ mod conversation;
 mod retry;
 
 use crate::cli::ChatArgs;
+use crate::dial::Dialer;
 use crate::failure::Failure;
 use crate::{credentials, dial};
 use conversation::{Conversation, Login, Outcome};
@@ -14,8 +15,8 @@ use std::thread;
 
 pub(crate) fn run(args: ChatArgs) -> Result<(), Failure> {
     let url = dial::url(&args.url)?;
-    let tls = if url.is_secure() { Some(dial::Secure::new(&url, &args.trust)?) } else { None };
     let addresses = dial::addresses(&url)?;
+    let dialer = Dialer::new(url, &args.trust)?;
     let token = args.credentials.read()?.token(&addresses);
     let login = Login { token, user: credentials::user(args.user.as_deref())? };
     let client = Client::new()?;
@@ -33,7 +34,7 @@ pub(crate) fn run(args: ChatArgs) -> Result<(), Failure> {
         handle.wake();
     })?;
     let mut conversation =
-        Conversation::new(args, (url, tls), addresses, login, typed, client.handle());
+        Conversation::new(args, dialer, addresses, login, typed, client.handle());
     client.run(&mut conversation)?;
     match conversation.outcome() {
         Outcome::Ended => Ok(()),

@@ -183,6 +183,12 @@ pub(crate) struct EchoArgs {
     /// Address and port to listen on. Port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:9001")]
     pub(crate) listen: SocketAddr,
+    /// Certificate of the listener with its issuers behind it, PEM: clients then speak TLS (wss://).
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// The largest message that is echoed, such as 512KiB, 64MiB or a number of bytes. Any number of
     /// fragments is accepted.
     #[arg(long, default_value = "64MiB", value_parser = parse_size)]
@@ -200,7 +206,7 @@ pub(crate) struct EchoArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ConformanceClientArgs {
-    /// The suite's fuzzing server, such as ws://127.0.0.1:9001.
+    /// The suite's fuzzing server, such as ws://127.0.0.1:9001, or wss:// where it speaks TLS.
     pub(crate) url: String,
     /// The name of this client in the suite's report.
     #[arg(long, default_value = "moorline", value_parser = parse_agent)]
@@ -215,6 +221,8 @@ pub(crate) struct ConformanceClientArgs {
     /// its own may not offer that, and the suite runs cases 13.2, 13.5 and 13.6 with no other.
     #[arg(long, requires = "deflate")]
     pub(crate) no_context_takeover: bool,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
 }
 
 #[derive(Args)]

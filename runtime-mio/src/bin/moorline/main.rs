@@ -27,6 +27,7 @@ mod percent;
 mod port_holder;
 mod probe;
 mod serve;
+mod server_tls;
 mod service_manager;
 mod shell;
 mod signals;

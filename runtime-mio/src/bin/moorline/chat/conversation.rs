@@ -2,12 +2,9 @@
 
 use super::retry::Retry;
 use crate::cli::ChatArgs;
-use crate::dial::{Secure, TlsFailure};
+use crate::dial::{Dialer, TlsFailure};
 use crate::peer_text::PeerText;
-use moorline_core::upgrade::Url;
-use moorline_core::{
-    Cause, ClientRequest, CloseCode, Entropy as _, Event, Limits, Outbox, UpgradeError,
-};
+use moorline_core::{Cause, CloseCode, Entropy as _, Event, Limits, Outbox, UpgradeError};
 use moorline_mio::{ConnId, Connections, Handle, Handler, OsEntropy, Peer};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -71,9 +68,7 @@ const HISTORY: &str = "history";
 
 pub(super) struct Conversation {
     args: ChatArgs,
-    url: Url,
-    /// Where the URL says `wss`.
-    tls: Option<Secure>,
+    dialer: Dialer,
     /// What was wrong with TLS, until the end of the connection is told.
     tls_failure: Option<TlsFailure>,
     addresses: Vec<SocketAddr>,
@@ -97,7 +92,7 @@ pub(super) struct Conversation {
 impl Conversation {
     pub(super) fn new(
         args: ChatArgs,
-        (url, tls): (Url, Option<Secure>),
+        dialer: Dialer,
         addresses: Vec<SocketAddr>,
         login: Login,
         typed: Receiver<String>,
@@ -106,8 +101,7 @@ impl Conversation {
         Self {
             session: args.session.clone(),
             args,
-            url,
-            tls,
+            dialer,
             tls_failure: None,
             addresses,
             address: 0,
@@ -132,20 +126,11 @@ impl Conversation {
     fn connect(&mut self, now: Instant, connections: &mut Connections<'_>) {
         let address = self.addresses[self.address % self.addresses.len()];
         self.address += 1;
-        let request = ClientRequest::new(self.url.authority(), self.url.target());
-        let connected = request.map_err(|error| error.to_string()).and_then(|request| {
-            let (entropy, limits) = (Box::new(OsEntropy), self.limits.clone());
-            match self.tls.clone() {
-                None => connections.connect(address, request, entropy, limits),
-                Some(Secure { name, config }) => {
-                    connections.connect_tls(address, name, config, request, entropy, limits)
-                }
-            }
-            .map_err(|error| error.to_string())
-        });
+        let target = self.dialer.url().target();
+        let connected = self.dialer.connect(connections, address, target, self.limits.clone());
         match connected {
             Ok(_) => self.link = Link::Opening,
-            Err(why) => self.lost(now, &format!("cannot connect to {address}: {why}")),
+            Err(why) => self.lost(now, &why),
         }
     }
 
@@ -185,7 +170,7 @@ impl Conversation {
                 format!("the gateway closed the connection: {code} {}", PeerText(reason))
             }
             Cause::Eof => match self.link {
-                Link::Opening => format!("nobody answers at {}", self.url.authority()),
+                Link::Opening => format!("nobody answers at {}", self.dialer.url().authority()),
                 _ => "the connection was cut without a Close (1006)".to_string(),
             },
             other => format!("the connection ended: {other}"),
