@@ -94,7 +94,7 @@ impl Gateway {
     /// The host's link to an agent is like this now. `agents.list`, `models.list`, `health` and `/ready` say
     /// so from now on. It refuses nothing by itself: the host, which knows more, fails runs that cannot
     /// work. Nothing happens for an agent that is not configured; all nodes of a process must be told.
-    pub fn set_agent_state(&mut self, now: Instant, agent: &str, mut state: AgentState) {
+    pub fn set_agent_state(&mut self, agent: &str, mut state: AgentState) {
         if self.config.agent(agent).is_none() {
             return;
         }
@@ -106,12 +106,7 @@ impl Gateway {
             id.truncate(id.floor_char_boundary(MAX_TEXT));
             provider.truncate(provider.floor_char_boundary(MAX_TEXT));
         }
-        let was = self.agents.link(agent);
-        let is = state.link;
         self.agents.0.insert(agent.into(), state);
-        if was != is {
-            self.health_changed(now);
-        }
     }
 
     /// The configured agents, and whether each can be reached: as far as the host has told, or, where

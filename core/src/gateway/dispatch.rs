@@ -178,7 +178,7 @@ impl Gateway {
         request: &Request<'_>,
         to: &mut Option<ReplyTo>,
     ) -> Result<(), Refusal> {
-        let handler = match (&method.handler, who) {
+        let (handler, who) = match (&method.handler, who) {
             (Handler::Open(handler), _) => {
                 if self.draining.is_some() && !self.is_local(id) {
                     return Err(shutting_down());
@@ -186,12 +186,17 @@ impl Gateway {
                 let params = Params::parse(request.params, method.params)?;
                 return handler(self, cx, params, to);
             }
+            (_, None) => {
+                let text = "first request must be 'connect'";
+                return Err(Refusal::new(Code::Unauthorized, text));
+            }
+            (Handler::Host(work), Some(who)) => {
+                self.may_ask_host(id, who)?;
+                let work = work(&Params::parse(request.params, method.params)?)?;
+                self.ask_host(cx, work, to);
+                return Ok(());
+            }
             (Handler::Authenticated(handler), Some(who)) => {
-                if host::find(method.name).is_some() {
-                    self.may_ask_host(id, who)?;
-                    let params = Params::parse(request.params, method.params)?;
-                    return handler(self, cx, who, params, to);
-                }
                 let needed = method.role.unwrap_or(Role::Owner);
                 if !who.role().may(needed) {
                     let name = method.name;
@@ -203,11 +208,7 @@ impl Gateway {
                 if method.cost > 0 {
                     self.hold_request(who.principal(), request, to)?;
                 }
-                handler
-            }
-            (Handler::Authenticated(_), None) => {
-                let text = "first request must be 'connect'";
-                return Err(Refusal::new(Code::Unauthorized, text));
+                (handler, who)
             }
         };
         // The host may watch the log to the end, and workers end what they have.
@@ -221,10 +222,7 @@ impl Gateway {
             return Err(Refusal::new(Code::Unavailable, text).retry_after(SOON));
         }
         let params = Params::parse(request.params, method.params)?;
-        match who {
-            Some(who) => handler(self, cx, who, params, to),
-            None => Ok(()),
-        }
+        handler(self, cx, who, params, to)
     }
 
     /// Counts what is kept of a request until it is answered, if there is room for that.

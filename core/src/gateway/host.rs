@@ -18,9 +18,6 @@ use super::send::{Cx, ReplyTo};
 use super::work::Work;
 use std::time::Duration;
 
-type Done = Result<(), Refusal>;
-type To<'t> = &'t mut Option<ReplyTo>;
-
 /// How long the host may take. A loop that is busy is waited for, by a reload.
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -46,9 +43,9 @@ const fn method(
     name: &'static str,
     summary: &'static str,
     params: &'static [Param],
-    handler: super::methods::AuthenticatedHandler,
+    work: fn(&Params<'_>) -> Result<HostWork, Refusal>,
 ) -> Method {
-    let handler = Handler::Authenticated(handler);
+    let handler = Handler::Host(work);
     Method { name, role: Some(Role::Owner), cost: 0, summary, params, handler }
 }
 
@@ -57,97 +54,38 @@ static METHODS: &[Method] = &[
         "gateway.reload",
         "Reads the configuration again, as SIGHUP does, and says what has changed or what is wrong.",
         &[],
-        reload,
+        |_| Ok(HostWork::Reload),
     ),
     method(
         "gateway.drain",
         "Ends the gateway in order, as SIGTERM does, or SIGUSR2 with `restart`.",
         &[flag("restart")],
-        drain,
+        |params| Ok(HostWork::Drain { restart: is_set(params, "restart")? }),
     ),
-    method("gateway.progress", "How far that is.", &[], progress),
+    method("gateway.progress", "How far that is.", &[], |_| Ok(HostWork::Progress)),
     method(
         "gateway.tokens",
         "The gateway tokens by their fingerprints; with `texts` those of the state folder themselves.",
         &[flag("texts")],
-        tokens,
+        |params| Ok(HostWork::Tokens { texts: is_set(params, "texts")? }),
     ),
     method(
         "gateway.token.rotate",
         "Makes a new token in the state folder. The one before is valid until it is dropped, or with \
          `now` no more.",
         &[flag("now")],
-        rotate,
+        |params| Ok(HostWork::RotateToken { now: is_set(params, "now")? }),
     ),
     method(
         "gateway.token.drop",
         "Drops the token before; who is logged in by it is closed.",
         &[],
-        drop_token,
+        |_| Ok(HostWork::DropToken),
     ),
 ];
 
-fn reload(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    _: Params<'_>,
-    to: To<'_>,
-) -> Done {
-    gateway.ask_host(cx, HostWork::Reload, to)
-}
-
-fn drain(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    params: Params<'_>,
-    to: To<'_>,
-) -> Done {
-    let restart = params.flag("restart")?.unwrap_or(false);
-    gateway.ask_host(cx, HostWork::Drain { restart }, to)
-}
-
-fn progress(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    _: Params<'_>,
-    to: To<'_>,
-) -> Done {
-    gateway.ask_host(cx, HostWork::Progress, to)
-}
-
-fn tokens(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    params: Params<'_>,
-    to: To<'_>,
-) -> Done {
-    let texts = params.flag("texts")?.unwrap_or(false);
-    gateway.ask_host(cx, HostWork::Tokens { texts }, to)
-}
-
-fn rotate(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    params: Params<'_>,
-    to: To<'_>,
-) -> Done {
-    let now = params.flag("now")?.unwrap_or(false);
-    gateway.ask_host(cx, HostWork::RotateToken { now }, to)
-}
-
-fn drop_token(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    _: Params<'_>,
-    to: To<'_>,
-) -> Done {
-    gateway.ask_host(cx, HostWork::DropToken, to)
+fn is_set(params: &Params<'_>, flag: &str) -> Result<bool, Refusal> {
+    Ok(params.flag(flag)?.unwrap_or(false))
 }
 
 impl Gateway {
@@ -161,11 +99,11 @@ impl Gateway {
         Err(Refusal::new(Code::Unauthorized, text))
     }
 
-    fn ask_host(&mut self, cx: &Cx<'_>, work: HostWork, to: To<'_>) -> Done {
+    /// Has the host do what was asked.
+    pub(super) fn ask_host(&mut self, cx: &Cx<'_>, work: HostWork, to: &mut Option<ReplyTo>) {
         if let Some(to) = to.take() {
             self.start(cx, Work::Host(work), Job::Host { to }, WITHIN);
         }
-        Ok(())
     }
 
     /// The host has done it, or not. `None`: it has not answered.

@@ -1,6 +1,7 @@
 //! The one table of methods. The list in the connect answer, the docs, the role check, the rate
 //! limit and the authorization matrix test come from it; a method that is not here does not exist.
 
+use super::host_work::HostWork;
 use super::params::{Param, Params};
 use super::principal::{Authenticated, Role};
 use super::refusal::Refusal;
@@ -28,14 +29,9 @@ pub struct Method {
     pub(super) handler: Handler,
 }
 
-/// A handler answers at once through what it takes out of `ReplyTo`, keeps it to answer later, or
-/// refuses and leaves it.
-pub(super) enum Handler {
-    Open(fn(&mut Gateway, &mut Cx<'_>, Params<'_>, &mut Option<ReplyTo>) -> Result<(), Refusal>),
-    Authenticated(AuthenticatedHandler),
-}
-
-pub(super) type AuthenticatedHandler = fn(
+type OpenHandler =
+    fn(&mut Gateway, &mut Cx<'_>, Params<'_>, &mut Option<ReplyTo>) -> Result<(), Refusal>;
+type AuthenticatedHandler = fn(
     &mut Gateway,
     &mut Cx<'_>,
     &Authenticated,
@@ -43,11 +39,21 @@ pub(super) type AuthenticatedHandler = fn(
     &mut Option<ReplyTo>,
 ) -> Result<(), Refusal>;
 
+/// A handler answers at once through what it takes out of `ReplyTo`, keeps it to answer later, or
+/// refuses and leaves it.
+pub(super) enum Handler {
+    Open(OpenHandler),
+    Authenticated(AuthenticatedHandler),
+    /// What the host is asked for; see [`host`](super::host).
+    Host(fn(&Params<'_>) -> Result<HostWork, Refusal>),
+}
+
 impl fmt::Debug for Handler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Open(_) => "open",
             Self::Authenticated(_) => "authenticated",
+            Self::Host(_) => "host",
         })
     }
 }
@@ -468,7 +474,9 @@ static METHODS: &[Method] = &[
         cost: 0,
         summary: "A piece of the answer.",
         params: &[RUN, required(param("text", "text"))],
-        handler: Handler::Authenticated(workers::delta),
+        handler: Handler::Authenticated(|gateway, cx, _, params, to| {
+            gateway.hear_worker(cx, &params, workers::delta, to)
+        }),
     },
     Method {
         name: "run.thinking",
@@ -476,7 +484,9 @@ static METHODS: &[Method] = &[
         cost: 0,
         summary: "A piece of what the agent thinks.",
         params: &[RUN, required(param("text", "text"))],
-        handler: Handler::Authenticated(workers::thinking),
+        handler: Handler::Authenticated(|gateway, cx, _, params, to| {
+            gateway.hear_worker(cx, &params, workers::thinking, to)
+        }),
     },
     Method {
         name: "run.tool",
@@ -492,7 +502,9 @@ static METHODS: &[Method] = &[
             param("result", "any value, of a result"),
             param("isError", "true or false, of a result"),
         ],
-        handler: Handler::Authenticated(workers::tool),
+        handler: Handler::Authenticated(|gateway, cx, _, params, to| {
+            gateway.hear_worker(cx, &params, workers::tool, to)
+        }),
     },
     Method {
         name: "run.complete",
@@ -505,7 +517,9 @@ static METHODS: &[Method] = &[
             param("usage", "object with `prompt_tokens` and `completion_tokens`"),
             param("stopReason", "`stop`, `length`, `content_filter` or `tool_calls`"),
         ],
-        handler: Handler::Authenticated(workers::complete),
+        handler: Handler::Authenticated(|gateway, cx, _, params, to| {
+            gateway.hear_worker(cx, &params, workers::complete, to)
+        }),
     },
     Method {
         name: "run.fail",
@@ -518,7 +532,9 @@ static METHODS: &[Method] = &[
             param("message", "text for the user"),
             param("retryAfterMs", "number"),
         ],
-        handler: Handler::Authenticated(workers::fail),
+        handler: Handler::Authenticated(|gateway, cx, _, params, to| {
+            gateway.hear_worker(cx, &params, workers::fail, to)
+        }),
     },
 ];
 

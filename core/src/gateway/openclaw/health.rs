@@ -220,14 +220,6 @@ impl Gateway {
         self.arm_health(next.min(now + AFTER));
     }
 
-    /// Something that it tells is otherwise now: everybody who is there is told.
-    pub(in crate::gateway) fn health_changed(&mut self, now: Instant) {
-        let viewers: Vec<_> = self.operators().map(|(_, viewer)| viewer).collect();
-        for viewer in viewers {
-            self.health_soon(now, viewer);
-        }
-    }
-
     /// One timer for all, and none while nobody is there.
     fn arm_health(&mut self, at: Instant) {
         if self.openclaw.pulse.timer.is_some_and(|armed| armed <= at) {

@@ -154,7 +154,7 @@ impl Gateway {
             given.held.set(ENTRY + given.pending.len());
             return Ok(());
         }
-        if given.on_the_way >= MOST_ON_THE_WAY && !said.is_end() {
+        if given.on_the_way >= MOST_ON_THE_WAY && said.end().is_none() {
             let text = "the agent says more pieces at once than the gateway can pass on";
             let failure = RunFailure::new(Code::ResourceExhausted, text).retry_after(SOON);
             self.send_home_said(run, Said::Outcome(Outcome::Failed(failure)));

@@ -117,11 +117,8 @@ impl Gateway {
     /// A worker of this loop is like this now.
     fn worker_there(&mut self, cx: &mut Cx<'_>, conn: ConnId, worker: Worker) {
         let (from, agents) = (self.node.id(), worker.agents.clone());
-        let before = self.workers.roster.get((from, conn)).map(|worker| worker.agents.clone());
         self.workers.roster.learn((from, conn), worker.clone());
         self.publish_worker(WorkerNews::There { from, conn, worker });
-        self.agents_changed(cx.now, before.as_deref().unwrap_or_default());
-        self.agents_changed(cx.now, &agents);
         self.serve_waiting(cx, &agents);
     }
 
@@ -137,9 +134,6 @@ impl Gateway {
         let Some(before) = self.workers.roster.get(at).cloned() else { return };
         let Some(worker) = self.workers.roster.change(at, change) else { return };
         self.publish_worker(WorkerNews::There { from, conn, worker: worker.clone() });
-        if worker.draining != before.draining {
-            self.agents_changed(cx.now, &worker.agents);
-        }
         if worker.has_room() && (worker.active < before.active || !before.has_room()) {
             self.serve_waiting(cx, &worker.agents);
         }
@@ -160,8 +154,7 @@ impl Gateway {
 
     /// A worker of any loop is gone: this loop's runs that it had are lost.
     pub(super) fn worker_gone(&mut self, cx: &mut Cx<'_>, at: WorkerAt) {
-        if let Some(worker) = self.workers.roster.forget(at) {
-            self.agents_changed(cx.now, &worker.agents);
+        if self.workers.roster.forget(at).is_some() {
             self.workers_lost(cx, |lost| lost == at);
         }
     }

@@ -49,15 +49,13 @@ use super::work::JobId;
 use given::{Ended, Given};
 use handing::Handed;
 use roster::Roster;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// What a node knows of workers.
 #[derive(Debug, Default)]
 pub(super) struct Workers {
     roster: Roster,
-    /// Agents that had a worker when that was looked at last.
-    reachable: BTreeSet<Arc<str>>,
     /// Runs of this node that workers answer.
     handed: BTreeMap<JobId, Handed>,
     /// Those of them that wait for a worker, by the agents' ids, the first one first.

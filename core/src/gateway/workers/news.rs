@@ -96,7 +96,6 @@ impl Gateway {
             WorkerNews::There { from, conn, worker } => {
                 let agents = worker.agents.clone();
                 self.workers.roster.learn((from, conn), worker);
-                self.agents_changed(cx.now, &agents);
                 self.serve_waiting(cx, &agents);
             }
             WorkerNews::Gone { from, conn } => self.worker_gone(cx, (from, conn)),
@@ -127,9 +126,8 @@ impl Gateway {
     pub(in crate::gateway) fn tell_workers(&mut self, cx: &mut Cx<'_>, to: NodeId) {
         let own = self.node.id();
         self.cancel_given_of(cx, to);
-        for (at, worker) in self.workers.roster.of_node(to) {
+        for (at, _) in self.workers.roster.of_node(to) {
             self.workers.roster.forget(at);
-            self.agents_changed(cx.now, &worker.agents);
         }
         self.workers_lost(cx, |(node, _)| node == to);
         for ((_, conn), worker) in self.workers.roster.of_node(own) {

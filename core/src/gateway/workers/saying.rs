@@ -5,16 +5,15 @@ use super::super::Gateway;
 use super::super::agent_work::{Progress, RunFailure, StopReason, ToolCall, ToolResult};
 use super::super::intake::text_of;
 use super::super::params::{Param, Params};
-use super::super::principal::Authenticated;
 use super::super::refusal::{Code, Refusal, cut};
 use super::super::send::{Cx, ReplyTo};
 use super::super::work::{Outcome, Usage};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::Duration;
 
-type Done = Result<(), Refusal>;
+/// What a request says of its run: nothing, if it is an empty piece.
+pub(in crate::gateway) type Words = Result<Option<Said>, Refusal>;
 
 /// Something that a worker says of a run.
 #[derive(Debug, Clone)]
@@ -33,8 +32,13 @@ pub enum Said {
 }
 
 impl Said {
-    pub(super) fn is_end(&self) -> bool {
-        !matches!(self, Self::Outcome(Outcome::Chunk(_) | Outcome::Progress(_)))
+    /// How the run ends by this, if it does.
+    pub(super) fn end(&self) -> Option<&'static str> {
+        match self {
+            Self::Outcome(Outcome::Chunk(_) | Outcome::Progress(_)) => None,
+            Self::Outcome(_) => Some("failed"),
+            Self::Complete { .. } => Some("completed"),
+        }
     }
 }
 
@@ -65,45 +69,15 @@ const MOST_RETRY_MS: u64 = 24 * 60 * 60 * 1000;
 /// Bytes of a failure's text.
 const MAX_ERROR: usize = 4096;
 
-pub(in crate::gateway) fn delta(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    params: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Done {
-    let run = run(gateway, &params, to)?;
-    match text(&params)? {
-        Some(text) => gateway.go_on(cx, &run, Said::Outcome(Outcome::Chunk(text)), to),
-        None => gateway.taken_by(cx, to),
-    }
+pub(in crate::gateway) fn delta(params: &Params<'_>) -> Words {
+    Ok(text(params)?.map(|text| Said::Outcome(Outcome::Chunk(text))))
 }
 
-pub(in crate::gateway) fn thinking(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    params: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Done {
-    let run = run(gateway, &params, to)?;
-    match text(&params)? {
-        Some(text) => {
-            let progress = Progress::Thinking(text);
-            gateway.go_on(cx, &run, Said::Outcome(Outcome::Progress(progress)), to)
-        }
-        None => gateway.taken_by(cx, to),
-    }
+pub(in crate::gateway) fn thinking(params: &Params<'_>) -> Words {
+    Ok(text(params)?.map(|text| Said::Outcome(Outcome::Progress(Progress::Thinking(text)))))
 }
 
-pub(in crate::gateway) fn tool(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    params: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Done {
-    let run = run(gateway, &params, to)?;
+pub(in crate::gateway) fn tool(params: &Params<'_>) -> Words {
     let (id, name) = (params.required("id")?.into_owned(), params.required("name")?.into_owned());
     let progress = match &*params.required("phase")? {
         "call" => {
@@ -120,17 +94,10 @@ pub(in crate::gateway) fn tool(
         }
         _ => return Err(Refusal::invalid("phase must be call or result")),
     };
-    gateway.go_on(cx, &run, Said::Outcome(Outcome::Progress(progress)), to)
+    Ok(Some(Said::Outcome(Outcome::Progress(progress))))
 }
 
-pub(in crate::gateway) fn complete(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    params: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Done {
-    let run = run(gateway, &params, to)?;
+pub(in crate::gateway) fn complete(params: &Params<'_>) -> Words {
     let content = match params.json("content").map(text_of) {
         // An answer may be empty.
         Some(Some(text)) => Some(text.into_owned()),
@@ -150,17 +117,10 @@ pub(in crate::gateway) fn complete(
             Refusal::invalid("stopReason must be stop, length, content_filter or tool_calls")
         })?,
     };
-    gateway.end_given(cx, &run, Said::Complete { content, usage, stop }, "completed", to)
+    Ok(Some(Said::Complete { content, usage, stop }))
 }
 
-pub(in crate::gateway) fn fail(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    params: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Done {
-    let run = run(gateway, &params, to)?;
+pub(in crate::gateway) fn fail(params: &Params<'_>) -> Words {
     let code = params.text("code")?;
     let code = CODES.into_iter().find(|known| Some(known.as_str()) == code.as_deref());
     let text = params.text("message")?;
@@ -171,12 +131,7 @@ pub(in crate::gateway) fn fail(
         error: cut(error, MAX_ERROR).into(),
         retry_after: retry_after.map(Duration::from_millis),
     };
-    gateway.end_given(cx, &run, Said::Outcome(Outcome::Failed(failure)), "failed", to)
-}
-
-/// The run that a request is about, which the worker must have.
-fn run(gateway: &Gateway, params: &Params<'_>, to: &Option<ReplyTo>) -> Result<Arc<str>, Refusal> {
-    gateway.given_to(to.as_ref(), &params.required("runId")?)
+    Ok(Some(Said::Outcome(Outcome::Failed(failure))))
 }
 
 /// A piece, unless it is empty, which says nothing.
@@ -193,34 +148,30 @@ fn stop_reason(word: &str) -> Option<StopReason> {
 }
 
 impl Gateway {
-    fn go_on(
+    /// A worker says something of a run, which it must have.
+    pub(in crate::gateway) fn hear_worker(
         &mut self,
         cx: &mut Cx<'_>,
-        run: &Arc<str>,
-        said: Said,
+        params: &Params<'_>,
+        words: fn(&Params<'_>) -> Words,
         to: &mut Option<ReplyTo>,
-    ) -> Done {
-        self.pass_on(cx, run, said)?;
-        self.taken_by(cx, to)
-    }
-
-    fn end_given(
-        &mut self,
-        cx: &mut Cx<'_>,
-        run: &Arc<str>,
-        said: Said,
-        how: &'static str,
-        to: &mut Option<ReplyTo>,
-    ) -> Done {
-        self.pass_on(cx, run, said)?;
-        self.taken_by(cx, to)?;
-        self.given_over(cx, run, how);
+    ) -> Result<(), Refusal> {
+        let run = self.given_to(to.as_ref(), &params.required("runId")?)?;
+        let said = words(params)?;
+        let end = said.as_ref().and_then(Said::end);
+        if let Some(said) = said {
+            self.pass_on(cx, &run, said)?;
+        }
+        self.taken_by(cx, to);
+        if let Some(how) = end {
+            self.given_over(cx, &run, how);
+        }
         Ok(())
     }
 
     /// Answers what was taken, if it has an id to be answered by: what is said without one is answered
     /// only when it is refused.
-    fn taken_by(&mut self, cx: &mut Cx<'_>, to: &mut Option<ReplyTo>) -> Done {
+    fn taken_by(&mut self, cx: &mut Cx<'_>, to: &mut Option<ReplyTo>) {
         match to.take() {
             Some(ReplyTo::Local { conn, id, method, since, .. }) if id.is_empty() => {
                 self.called(cx, conn, (method, since), None);
@@ -228,6 +179,5 @@ impl Gateway {
             Some(to) => self.reply_ok(cx, to, |_, out| out.push_str("{}")),
             None => {}
         }
-        Ok(())
     }
 }

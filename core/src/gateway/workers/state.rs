@@ -4,8 +4,6 @@ use super::super::Gateway;
 use super::super::agent_state::AgentLink;
 use super::super::conn::ConnId;
 use super::super::json::Object;
-use std::sync::Arc;
-use std::time::Instant;
 
 impl Gateway {
     /// Whether this connection is one that runs are given to, or may be.
@@ -40,21 +38,5 @@ impl Gateway {
                     .num("waiting", waiting as u64)
             })
         })
-    }
-
-    /// A worker of these agents has come, gone or begun to drain: who looks at agents is told when one can
-    /// be reached again, or no more.
-    pub(super) fn agents_changed(&mut self, now: Instant, agents: &[Arc<str>]) {
-        let mut changed = false;
-        for agent in agents {
-            let is_there = self.workers.roster.count(agent).ready > 0;
-            changed |= match is_there {
-                true => self.workers.reachable.insert(agent.clone()),
-                false => self.workers.reachable.remove(agent),
-            };
-        }
-        if changed {
-            self.health_changed(now);
-        }
     }
 }

@@ -173,7 +173,7 @@ impl GatewayNode {
         match incoming {
             Incoming::Outcome(job, outcome) => self.gateway.handle_result(now, job, outcome),
             Incoming::Bus(message) => self.gateway.handle_message(now, message),
-            Incoming::Agent(agent, state) => self.gateway.set_agent_state(now, &agent, state),
+            Incoming::Agent(agent, state) => self.gateway.set_agent_state(&agent, state),
         }
     }
 
