@@ -1,11 +1,16 @@
 //! `moorline conformance-client` before a small suite of our own, and before what is none.
 
+#[path = "tls/certificates.rs"]
+mod certificates;
 mod support;
 
+use certificates::Authority;
 use moorline_core::{Accept, CloseCode, Deflate, Event, Limits, Outbox, Response};
-use moorline_mio::{ConnId, Handler, ServerOptions};
+use moorline_mio::{ConnId, Handler, ServerOptions, TlsOptions};
 use std::collections::HashMap;
+use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Instant;
 use support::Running;
@@ -25,7 +30,7 @@ fn large() -> Vec<u8> {
 }
 
 impl Suite {
-    fn start() -> (Running, Receiver<String>) {
+    fn start(tls: Option<TlsOptions>) -> (Running, Receiver<String>) {
         let (told, heard) = mpsc::channel();
         let limits = Limits {
             message: 2 * LARGE as u32,
@@ -33,7 +38,7 @@ impl Suite {
             deflate: Some(Deflate::default()),
             ..Limits::default()
         };
-        let options = ServerOptions { limits, ..ServerOptions::default() };
+        let options = ServerOptions { limits, tls, ..ServerOptions::default() };
         let server =
             Running::start(options, move || Self { targets: HashMap::new(), told: told.clone() });
         (server, heard)
@@ -96,11 +101,14 @@ fn failure(arguments: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
-/// What the suite hears of a client with these options, each request with this offer.
+/// What a suite hears of a client with these options, each request with this offer.
 fn assert_runs(options: &[&str], offer: &str) {
-    let (server, heard) = Suite::start();
-    let url = format!("ws://{}/", server.address);
-    let mut arguments = vec![url.as_str(), "--agent", "me"];
+    let (server, heard) = Suite::start(None);
+    assert_hears(&heard, &format!("ws://{}/", server.address), options, offer);
+}
+
+fn assert_hears(heard: &Receiver<String>, url: &str, options: &[&str], offer: &str) {
+    let mut arguments = vec![url, "--agent", "me"];
     arguments.extend(options);
     let output = client(&arguments);
     let said = String::from_utf8(output.stdout).unwrap();
@@ -134,6 +142,29 @@ fn compression_is_offered_with_and_without_a_context() {
         "permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
          client_max_window_bits",
     );
+}
+
+#[test]
+fn a_suite_behind_tls_is_run_once_its_authority_is_believed() {
+    let authority = Authority::new();
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance-client-ca.pem");
+    std::fs::write(&file, authority.pem()).unwrap();
+    let tls = TlsOptions::new(Arc::new(authority.issue().server()));
+    let (server, heard) = Suite::start(Some(tls));
+    let url = format!("wss://localhost:{}/", server.address.port());
+    let (code, said) = failure(&[&url]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("asking for the number of cases: the certificate is of an"), "{said}");
+    let options = ["--ca", file.to_str().unwrap(), "--deflate"];
+    assert_hears(&heard, &url, &options, "permessage-deflate; client_max_window_bits");
+}
+
+#[test]
+fn a_suite_that_does_not_speak_tls_is_said_to_be_none_of_wss() {
+    let (server, _) = Suite::start(None);
+    let (code, said) = failure(&[&format!("wss://{}/", server.address)]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("does not speak TLS here: is it ws:// instead?"), "{said}");
 }
 
 /// A server that answers requests for cases with this status, or whose count is this text.
@@ -179,7 +210,7 @@ fn a_suite_that_is_not_there_is_exit_1() {
 
 #[test]
 fn a_url_that_cannot_be_dialled_is_exit_78_and_a_wrong_option_exit_2() {
-    for url in ["http://127.0.0.1", "ws://", "ws://127.0.0.1:9001/?case=1"] {
+    for url in ["http://127.0.0.1", "ws://", "wss://", "ws://127.0.0.1:9001/?case=1"] {
         let (code, said) = failure(&[url]);
         assert_eq!(code, 78, "{said}");
         assert!(said.contains(url), "{said}");

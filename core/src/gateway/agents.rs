@@ -1,36 +1,24 @@
 //! The methods about agents: which there are, who they are, and when one is done.
 
 use super::Gateway;
-use super::chat::{MAX_KEY, key, route};
+use super::call::{Call, Done};
+use super::chat::{MAX_KEY, key};
 use super::json::{self, Object};
-use super::params::Params;
-use super::principal::Authenticated;
 use super::refusal::Refusal;
-use super::send::{Cx, ReplyTo};
+use super::send::Cx;
 use super::session::{Op, agent_of};
 use std::sync::Arc;
 use std::time::Duration;
 
-type Done = Result<(), Refusal>;
-
 /// How long `agent.wait` waits unless the caller says: as most clients wait for an answer.
 const WAIT_MS: u64 = 30_000;
 
-pub(super) fn list(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    _: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Done {
-    if let Some(to) = to.take() {
-        gateway.reply_ok(cx, to, |gateway, out| {
-            let mut object = Object::new(out);
-            write_list(object.key("agents"), gateway);
-            object.end();
-        });
-    }
-    Ok(())
+pub(super) fn list(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    call.answer(gateway, cx, |gateway, out| {
+        let mut object = Object::new(out);
+        write_list(object.key("agents"), gateway);
+        object.end();
+    })
 }
 
 /// Appends the agents as clients see them.
@@ -46,15 +34,9 @@ pub(super) fn write_list(out: &mut String, gateway: &Gateway) {
 }
 
 /// A session key names its agent; whose session it is does not matter for that.
-pub(super) fn identity(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    params: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Done {
-    let session = key(&params, "sessionKey", MAX_KEY)?;
-    let named = match (key(&params, "agentId", MAX_KEY)?, session.as_deref()) {
+pub(super) fn identity(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let session = key(&call.params, "sessionKey", MAX_KEY)?;
+    let named = match (key(&call.params, "agentId", MAX_KEY)?, session.as_deref()) {
         (Some(agent), _) => Some(agent),
         (None, None) => None,
         (None, Some(session)) => match agent_of(session) {
@@ -66,45 +48,26 @@ pub(super) fn identity(
         },
     };
     let id = gateway.agent(named.as_deref())?;
-    if let Some(to) = to.take() {
-        gateway.reply_ok(cx, to, |gateway, out| {
-            let name = gateway.config.agent(&id).map_or(&*id, |agent| &agent.name);
-            Object::new(out).str("agentId", &id).str("name", name).end();
-        });
-    }
-    Ok(())
+    call.answer(gateway, cx, |gateway, out| {
+        let name = gateway.config.agent(&id).map_or(&*id, |agent| &agent.name);
+        Object::new(out).str("agentId", &id).str("name", name).end();
+    })
 }
 
-pub(super) fn wait(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    who: &Authenticated,
-    params: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Done {
-    let run = key(&params, "runId", MAX_KEY)?;
+pub(super) fn wait(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let run = key(&call.params, "runId", MAX_KEY)?;
     let run = run.ok_or_else(|| {
         Refusal::invalid("runId is required: chat.send with ack answers with one")
     })?;
-    let within = Duration::from_millis(params.number("timeoutMs")?.unwrap_or(WAIT_MS));
+    let within = Duration::from_millis(call.params.number("timeoutMs")?.unwrap_or(WAIT_MS));
     let within = within.min(gateway.config.bounds().run_within);
-    route(gateway, cx, who, Op::Wait { run, within }, to)
+    call.route(gateway, cx, Op::Wait { run, within })
 }
 
-/// The built-in agent repeats what it is told: there is no model behind it, and so none to name.
-pub(super) fn models(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    _: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Done {
-    if let Some(to) = to.take() {
-        gateway.reply_ok(cx, to, |gateway, out| {
-            let mut object = Object::new(out);
-            gateway.write_agent_models(object.key("models"));
-            object.end();
-        });
-    }
-    Ok(())
+pub(super) fn models(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    call.answer(gateway, cx, |gateway, out| {
+        let mut object = Object::new(out);
+        gateway.write_agent_models(object.key("models"));
+        object.end();
+    })
 }

@@ -9,11 +9,11 @@
 //! is slow on purpose would protect nothing: nobody guesses 256 bits.
 
 use super::bus::{BusMessage, Route};
+use super::call::{Call, Done};
 use super::config::Secret;
 use super::jobs::Job;
 use super::json::{self, Object};
-use super::params::Params;
-use super::principal::{Authenticated, Role};
+use super::principal::Role;
 use super::record::{Record, RecordKind};
 use super::refusal::{Code, Refusal, cut};
 use super::send::{Cx, ReplyTo};
@@ -190,33 +190,27 @@ impl ApiKeys {
 }
 
 /// `api_keys.create`.
-pub(super) fn create(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    who: &Authenticated,
-    params: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Result<(), Refusal> {
-    let name = params.required("name")?;
+pub(super) fn create(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let name = call.params.required("name")?;
     if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
         return Err(Refusal::invalid(
             "name must have at most 100 characters, none of them a control character",
         ));
     }
-    let role = params.required("role")?;
+    let role = call.params.required("role")?;
     let role = parse_role(&role)
         .ok_or_else(|| Refusal::invalid("role must be viewer, operator, admin or agent"))?;
-    if role > who.role() {
+    if role > call.who.role() {
         return Err(Refusal::new(Code::Forbidden, "a key cannot do more than who makes it"));
     }
-    let user = params.text("user")?;
+    let user = call.params.text("user")?;
     if let Some(user) = &user {
         authenticate::check_user(user, "user")?;
     }
-    let agents = params.texts("agents", "id")?;
+    let agents = call.params.texts("agents", "id")?;
     check_agents(gateway, role, user.is_some(), &agents)?;
     let at = gateway.ms(cx.now);
-    let expires = match params.number("expiresInMs")? {
+    let expires = match call.params.number("expiresInMs")? {
         None => None,
         Some(life @ 1..=MAX_LIFE_MS) => Some(at + life),
         Some(_) => return Err(Refusal::invalid("expiresInMs must be from 1 to ten years")),
@@ -242,10 +236,10 @@ pub(super) fn create(
         user: user.map(Into::into),
         agents: agents.into_iter().map(Into::into).collect(),
         created: at,
-        by: who.user().clone(),
+        by: call.who.user().clone(),
         expires,
     };
-    if let Some(to) = to.take() {
+    if let Some(to) = call.to.take() {
         let work = StoreWork::Put { records: vec![key.record()], at };
         gateway.start_store(cx, work, Job::MakeKey { key, text, to });
     }
@@ -276,34 +270,19 @@ fn check_agents(
 }
 
 /// `api_keys.list`.
-pub(super) fn list(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    _: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Result<(), Refusal> {
+pub(super) fn list(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
     let at = gateway.ms(cx.now);
     gateway.api_keys.expire(at);
-    if let Some(to) = to.take() {
-        gateway.reply_ok(cx, to, |gateway, out| {
-            let keys = gateway.api_keys.keys.values();
-            Object::new(out).list("keys", keys, |out, key| key.write(Object::new(out))).end();
-        });
-    }
-    Ok(())
+    call.answer(gateway, cx, |gateway, out| {
+        let keys = gateway.api_keys.keys.values();
+        Object::new(out).list("keys", keys, |out, key| key.write(Object::new(out))).end();
+    })
 }
 
 /// `api_keys.revoke`: in force everywhere before it is durable.
-pub(super) fn revoke(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    params: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Result<(), Refusal> {
-    let id: Arc<str> = params.required("id")?.into();
-    if let Some(to) = to.take() {
+pub(super) fn revoke(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let id: Arc<str> = call.params.required("id")?.into();
+    if let Some(to) = call.to.take() {
         let at = gateway.ms(cx.now);
         let known = gateway.api_keys.keys.contains_key(&id);
         // Asked of the store even when no node knows it: an earlier try may have failed there.

@@ -1,6 +1,7 @@
 //! The `chat.*` methods: parameters in, one request about a session out.
 
 use super::Gateway;
+use super::call::{Call, Done};
 use super::fact::Fact;
 use super::jobs::Job;
 use super::media_name;
@@ -28,39 +29,30 @@ pub(super) const MAX_PAGE: u64 = 200;
 /// Files of one message.
 const MAX_MEDIA: usize = 16;
 
-type Done = Result<(), Refusal>;
-type To<'t> = &'t mut Option<ReplyTo>;
-
-pub(super) fn send(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    who: &Authenticated,
-    params: Params<'_>,
-    to: To<'_>,
-) -> Done {
-    let media = own_media(who, params.texts("media", "path")?)?;
-    let message = params.required("message")?;
-    let text: Arc<str> = Arc::from(gateway.cut_message(who, &message));
-    let idempotency = key(&params, "idempotencyKey", MAX_IDEMPOTENCY_KEY)?;
+pub(super) fn send(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let media = own_media(call.who, call.params.texts("media", "path")?)?;
+    let message = call.params.required("message")?;
+    let text: Arc<str> = Arc::from(gateway.cut_message(call.who, &message));
+    let idempotency = key(&call.params, "idempotencyKey", MAX_IDEMPOTENCY_KEY)?;
     let op = Op::Send(Send {
-        session: key(&params, "sessionKey", MAX_KEY)?,
-        agent: key(&params, "agentId", MAX_KEY)?,
+        session: key(&call.params, "sessionKey", MAX_KEY)?,
+        agent: key(&call.params, "agentId", MAX_KEY)?,
         print: idempotency.is_some().then(|| Fingerprint::of_all(&text, &media)),
         key: idempotency,
         text,
         media: media.clone(),
-        ack: params.flag("ack")?.unwrap_or(false),
+        ack: call.params.flag("ack")?.unwrap_or(false),
         create: false,
         latest: false,
         instructions: None,
         apart: None,
     });
     if media.is_empty() {
-        return route(gateway, cx, who, op, to);
+        return call.route(gateway, cx, op);
     }
-    if let Some(to) = to.take() {
+    if let Some(to) = call.to.take() {
         // They are looked for first: an agent is not given what is not there any more.
-        let job = Job::FindMedia { who: who.principal().clone(), op, to };
+        let job = Job::FindMedia { who: call.who.principal().clone(), op, to };
         gateway.start_media(cx, MediaWork::Find { paths: media }, job);
     }
     Ok(())
@@ -82,73 +74,49 @@ fn no_media(path: &str) -> Refusal {
     Refusal::new(Code::NotFound, format!("file not found: {}", cut(path, 256)))
 }
 
-pub(super) fn history(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    who: &Authenticated,
-    params: Params<'_>,
-    to: To<'_>,
-) -> Done {
-    let before = match params.text("before") {
+pub(super) fn history(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let before = match call.params.text("before") {
         Ok(None) => None,
         Ok(Some(id)) => {
             let id = id.parse();
             Some(id.map_err(|_| Refusal::invalid("before must be a message id"))?)
         }
         // Ids are numbers in quotes; without quotes they are as clear.
-        Err(_) => params.number("before")?,
+        Err(_) => call.params.number("before")?,
     };
     let op = Op::History {
-        session: session(&params)?,
-        limit: params.number("limit")?.unwrap_or(50).clamp(1, MAX_PAGE) as usize,
+        session: session(&call.params)?,
+        limit: call.params.number("limit")?.unwrap_or(50).clamp(1, MAX_PAGE) as usize,
         before,
     };
-    route(gateway, cx, who, op, to)
+    call.route(gateway, cx, op)
 }
 
-pub(super) fn abort(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    who: &Authenticated,
-    params: Params<'_>,
-    to: To<'_>,
-) -> Done {
-    let session = key(&params, "sessionKey", MAX_KEY)?;
-    let run = key(&params, "runId", MAX_KEY)?;
-    if session.is_none() && (run.is_none() || !who.role().sees_all()) {
+pub(super) fn abort(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let session = key(&call.params, "sessionKey", MAX_KEY)?;
+    let run = key(&call.params, "runId", MAX_KEY)?;
+    if session.is_none() && (run.is_none() || !call.who.role().sees_all()) {
         return Err(Refusal::invalid("sessionKey is required"));
     }
-    route(gateway, cx, who, Op::Abort { session, run }, to)
+    call.route(gateway, cx, Op::Abort { session, run })
 }
 
-pub(super) fn inject(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    who: &Authenticated,
-    params: Params<'_>,
-    to: To<'_>,
-) -> Done {
-    let label = params.text("label")?;
+pub(super) fn inject(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let label = call.params.text("label")?;
     if label.as_ref().is_some_and(|label| label.chars().count() > MAX_LABEL) {
         return Err(Refusal::invalid("label is longer than 100 characters"));
     }
     let op = Op::Inject {
-        session: session(&params)?,
-        text: Arc::from(&*params.required("message")?),
+        session: session(&call.params)?,
+        text: Arc::from(&*call.params.required("message")?),
         label: label.map(Into::into),
     };
-    route(gateway, cx, who, op, to)
+    call.route(gateway, cx, op)
 }
 
-pub(super) fn session_status(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    who: &Authenticated,
-    params: Params<'_>,
-    to: To<'_>,
-) -> Done {
-    let op = Op::Status { session: session(&params)? };
-    route(gateway, cx, who, op, to)
+pub(super) fn session_status(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let op = Op::Status { session: session(&call.params)? };
+    call.route(gateway, cx, op)
 }
 
 impl Gateway {
@@ -179,20 +147,6 @@ impl Gateway {
         self.note(Fact::Truncated { user: who.user().clone(), chars, kept });
         &message[..end]
     }
-}
-
-/// Hands a request about a session to the node of the session.
-pub(super) fn route(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    who: &Authenticated,
-    op: Op,
-    to: To<'_>,
-) -> Done {
-    if let Some(to) = to.take() {
-        gateway.route(cx, who.principal(), op, to);
-    }
-    Ok(())
 }
 
 /// The session that a request must name.

@@ -2,36 +2,28 @@
 
 use super::Gateway;
 use super::bus::NodeId;
-use super::chat::{MAX_KEY, MAX_PAGE, key, route};
+use super::call::{Call, Done};
+use super::chat::{MAX_KEY, MAX_PAGE, key};
 use super::conn::ConnId;
 use super::fact::Fact;
 use super::json::Object;
-use super::params::Params;
 use super::presence::conn_name;
-use super::principal::{Authenticated, Principal};
+use super::principal::Principal;
 use super::refusal::{Code, Refusal, cut};
 use super::send::{Cx, ReplyTo};
 use super::session::Op;
 use crate::frame::CloseCode;
 
-type Done = Result<(), Refusal>;
-
 /// Bytes of a Close's reason (RFC 6455 section 5.5: a control frame has 125, and two are the code).
 const MAX_REASON: usize = 123;
 
 /// Those who are logged in, at every node: each knows of the others within a second.
-pub(super) fn list(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    params: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Done {
-    let user = key(&params, "userId", MAX_KEY)?;
-    let limit = params.number("limit")?.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE) as usize;
-    let offset = params.number("offset")?.unwrap_or(0).min(1_000_000) as usize;
+pub(super) fn list(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let user = key(&call.params, "userId", MAX_KEY)?;
+    let limit = call.params.number("limit")?.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE) as usize;
+    let offset = call.params.number("offset")?.unwrap_or(0).min(1_000_000) as usize;
     let now = gateway.ms(cx.now);
-    let Some(to) = to.take() else { return Ok(()) };
+    let Some(to) = call.to.take() else { return Ok(()) };
     let own = match &to {
         ReplyTo::Local { conn, .. } => Some((gateway.node.id(), *conn)),
         ReplyTo::Remote { .. } | ReplyTo::Api { .. } | ReplyTo::Nobody => None,
@@ -58,17 +50,11 @@ pub(super) fn list(
     Ok(())
 }
 
-pub(super) fn close(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    who: &Authenticated,
-    params: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Done {
-    let name = params.text("connId")?.ok_or_else(|| {
+pub(super) fn close(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let name = call.params.text("connId")?.ok_or_else(|| {
         Refusal::invalid("connId is required: connections.list has those of all connections")
     })?;
-    let reason = params.text("reason")?;
+    let reason = call.params.text("reason")?;
     let fits = |reason: &str| reason.len() <= MAX_REASON && !reason.chars().any(char::is_control);
     if reason.as_ref().is_some_and(|reason| !fits(reason)) {
         return Err(Refusal::invalid(
@@ -80,7 +66,7 @@ pub(super) fn close(
         return Err(not_there(&name));
     };
     let reason = reason.as_deref().unwrap_or("closed by an administrator").into();
-    route(gateway, cx, who, Op::Disconnect { node, conn, reason }, to)
+    call.route(gateway, cx, Op::Disconnect { node, conn, reason })
 }
 
 impl Gateway {

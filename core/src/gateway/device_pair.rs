@@ -2,13 +2,13 @@
 
 use super::Gateway;
 use super::bus::{BusMessage, Route};
-use super::chat::route;
+use super::call::{Call, Done};
 use super::config::Secret;
 use super::jobs::Job;
 use super::json::Object;
 use super::pairing::{CHANNEL, Sender, is_sender_id};
 use super::params::Params;
-use super::principal::{Authenticated, Principal};
+use super::principal::Principal;
 use super::record::RecordKind;
 use super::refusal::Refusal;
 use super::send::{Cx, ReplyTo};
@@ -17,8 +17,6 @@ use super::waiting::{Asked, PairAction, no_code};
 use super::work::StoreWork;
 use std::sync::Arc;
 use std::time::Duration;
-
-type Done = Result<(), Refusal>;
 
 /// `browser.pairing.status`: the one question of who waits.
 pub(super) fn status(
@@ -50,20 +48,14 @@ pub(super) fn status(
 }
 
 /// `device.pair.request`: for another device of the caller's.
-pub(super) fn request(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    who: &Authenticated,
-    params: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Done {
-    if params.text("channel")?.is_some_and(|channel| channel != CHANNEL) {
+pub(super) fn request(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    if call.params.text("channel")?.is_some_and(|channel| channel != CHANNEL) {
         return Err(Refusal::invalid("the only channel is browser"));
     }
-    let Some(ReplyTo::Local { conn, .. }) = to else { return Ok(()) };
+    let Some(ReplyTo::Local { conn, .. }) = call.to else { return Ok(()) };
     let peer = gateway.conns.get(conn).map(|conn| conn.peer.ip());
     let Some(peer) = peer else { return Ok(()) };
-    let sender_id = match params.text("senderId")? {
+    let sender_id = match call.params.text("senderId")? {
         None => gateway.sender_id(),
         Some(text) if is_sender_id(&text) => Secret::new(&text),
         Some(_) => {
@@ -80,35 +72,26 @@ pub(super) fn request(
     {
         return Err(Refusal::invalid("this senderId is pending or paired"));
     }
-    let request = gateway.make_request(sender, who.user().clone(), peer, at)?;
-    if let Some(to) = to.take() {
+    let request = gateway.make_request(sender, call.who.user().clone(), peer, at)?;
+    if let Some(to) = call.to.take() {
         gateway.keep_request(cx, &request, Asked { sender_id, waits: None, to });
     }
     Ok(())
 }
 
 /// `device.pair.list`.
-pub(super) fn list(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    _: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Done {
+pub(super) fn list(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
     let at = gateway.ms(cx.now);
     gateway.pairings.expire_devices(at);
-    if let Some(to) = to.take() {
-        gateway.reply_ok(cx, to, |gateway, out| {
-            let requests = gateway.pairings.requests().filter(|request| request.expires > at);
-            Object::new(out)
-                .list("pending", requests, |out, request| request.write(Object::new(out)).end())
-                .list("paired", gateway.pairings.devices(), |out, device| {
-                    device.write(Object::new(out)).end();
-                })
-                .end();
-        });
-    }
-    Ok(())
+    call.answer(gateway, cx, |gateway, out| {
+        let requests = gateway.pairings.requests().filter(|request| request.expires > at);
+        Object::new(out)
+            .list("pending", requests, |out, request| request.write(Object::new(out)).end())
+            .list("paired", gateway.pairings.devices(), |out, device| {
+                device.write(Object::new(out)).end();
+            })
+            .end();
+    })
 }
 
 /// What an admin decides about a device.
@@ -124,44 +107,26 @@ pub enum Decision {
 }
 
 /// `device.pair.approve`.
-pub(super) fn approve(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    who: &Authenticated,
-    params: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Done {
-    let device = by_code(gateway, cx, &params)?;
-    route(gateway, cx, who, Op::Device { device, decision: Decision::Approve }, to)
+pub(super) fn approve(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let device = by_code(gateway, cx, &call.params)?;
+    call.route(gateway, cx, Op::Device { device, decision: Decision::Approve })
 }
 
 /// `device.pair.deny`.
-pub(super) fn deny(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    who: &Authenticated,
-    params: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Done {
-    let device = by_code(gateway, cx, &params)?;
-    route(gateway, cx, who, Op::Device { device, decision: Decision::Deny }, to)
+pub(super) fn deny(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let device = by_code(gateway, cx, &call.params)?;
+    call.route(gateway, cx, Op::Device { device, decision: Decision::Deny })
 }
 
 /// `device.pair.revoke`: in force everywhere before it is durable.
-pub(super) fn revoke(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    who: &Authenticated,
-    params: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Done {
-    let id = params.required("senderId")?;
+pub(super) fn revoke(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let id = call.params.required("senderId")?;
     // Its name, or what only the device should have.
     let device: Arc<str> = match gateway.pairings.device_named(&id) {
         None if !id.starts_with("d-") => Sender::of(&Secret::new(&id)).name,
         _ => id.into(),
     };
-    route(gateway, cx, who, Op::Device { device, decision: Decision::Revoke }, to)
+    call.route(gateway, cx, Op::Device { device, decision: Decision::Revoke })
 }
 
 fn by_code(gateway: &Gateway, cx: &Cx<'_>, params: &Params<'_>) -> Result<Arc<str>, Refusal> {

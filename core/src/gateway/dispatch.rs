@@ -2,6 +2,7 @@
 
 use super::Gateway;
 use super::bus::{BusMessage, Route, shutting_down};
+use super::call::Call;
 use super::conn::ConnId;
 use super::fact::Fact;
 use super::host;
@@ -222,7 +223,7 @@ impl Gateway {
             return Err(Refusal::new(Code::Unavailable, text).retry_after(SOON));
         }
         let params = Params::parse(request.params, method.params)?;
-        handler(self, cx, who, params, to)
+        handler(self, cx, &mut Call { who, params, to })
     }
 
     /// Counts what is kept of a request until it is answered, if there is room for that.

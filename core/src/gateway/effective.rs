@@ -1,14 +1,12 @@
 //! `config.get`: the configuration that holds, as an admin may see it. No secret gets in here.
 
 use super::Gateway;
+use super::call::{Call, Done};
 use super::config::{Agent, Bounds, GatewayConfig, Token};
 use super::forwarded::ForwardedHeader;
 use super::json::{self, Object};
 use super::jwt::JwtKey;
-use super::params::Params;
-use super::principal::Authenticated;
-use super::refusal::Refusal;
-use super::send::{Cx, ReplyTo};
+use super::send::Cx;
 use super::workers::WorkerBackend;
 #[cfg(feature = "deflate")]
 use crate::limits::Deflate;
@@ -18,21 +16,12 @@ use std::time::Duration;
 /// What stands in the place of a secret.
 const MASK: &str = "***";
 
-pub(super) fn get(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    _: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Result<(), Refusal> {
-    if let Some(to) = to.take() {
-        gateway.reply_ok(cx, to, |gateway, out| {
-            let mut object = Object::new(out);
-            write(object.key("config"), &gateway.config.raw, MASK);
-            object.end();
-        });
-    }
-    Ok(())
+pub(super) fn get(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    call.answer(gateway, cx, |gateway, out| {
+        let mut object = Object::new(out);
+        write(object.key("config"), &gateway.config.raw, MASK);
+        object.end();
+    })
 }
 
 /// The names are those of the configuration file where it has one for this. Every member is named here

@@ -10,13 +10,13 @@
 //! to new ones, and their number is told. Nothing here is logged for lines that are sent, so a tail never
 //! feeds itself.
 
+use super::call::{Call, Done};
 use super::chat::MAX_KEY;
 use super::conn::ConnId;
 use super::jobs::Job;
 use super::json::{self, Object};
 use super::log_ring::{LogLevel, LogPage, LogQuery};
-use super::params::Params;
-use super::principal::{Authenticated, Role};
+use super::principal::Role;
 use super::refusal::{Code, Refusal, SOON, cut};
 use super::send::{Cx, ReplyTo};
 use super::{Gateway, Timer};
@@ -61,25 +61,19 @@ pub(super) struct Tails {
     due: Option<Instant>,
 }
 
-pub(super) fn tail(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    params: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Result<(), Refusal> {
-    let Some(ReplyTo::Local { conn, .. }) = to else { return Ok(()) };
+pub(super) fn tail(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let Some(ReplyTo::Local { conn, .. }) = call.to else { return Ok(()) };
     let conn = *conn;
-    match params.text("action")?.as_deref() {
+    match call.params.text("action")?.as_deref() {
         None => {
-            let (limit, bytes) = (params.number("limit")?, params.number("maxBytes")?);
-            let query = query(params.number("cursor")?, limit, bytes);
-            if let Some(to) = to.take() {
+            let (limit, bytes) = (call.params.number("limit")?, call.params.number("maxBytes")?);
+            let query = query(call.params.number("cursor")?, limit, bytes);
+            if let Some(to) = call.to.take() {
                 gateway.start_logs(cx, query, Job::LogPage { to });
             }
         }
         Some("start") => {
-            let level = match params.text("level")? {
+            let level = match call.params.text("level")? {
                 None => LogLevel::Info,
                 Some(text) => LogLevel::parse(&text).ok_or_else(|| {
                     Refusal::invalid("level must be error, warn, info, debug or trace")
@@ -90,7 +84,7 @@ pub(super) fn tail(
                 return Err(Refusal::exhausted("too many connections tail the log", SOON));
             }
             tails.insert(conn, Tail { level, cursor: None, next: None, asking: false });
-            if let Some(to) = to.take() {
+            if let Some(to) = call.to.take() {
                 gateway.reply_ok(cx, to, |_, out| {
                     Object::new(out).str("status", "started").str("level", level.as_str()).end();
                 });
@@ -100,7 +94,7 @@ pub(super) fn tail(
         }
         Some("stop") => {
             gateway.tails.by_conn.remove(&conn);
-            if let Some(to) = to.take() {
+            if let Some(to) = call.to.take() {
                 gateway.reply_ok(cx, to, |_, out| Object::new(out).str("status", "stopped").end());
             }
         }

@@ -1,9 +1,10 @@
 //! The one table of methods. The list in the connect answer, the docs, the role check, the rate
 //! limit and the authorization matrix test come from it; a method that is not here does not exist.
 
+use super::call::{Call, Done};
 use super::host_work::HostWork;
 use super::params::{Param, Params};
-use super::principal::{Authenticated, Role};
+use super::principal::Role;
 use super::refusal::Refusal;
 use super::send::{Cx, ReplyTo};
 use super::{
@@ -29,21 +30,13 @@ pub struct Method {
     pub(super) handler: Handler,
 }
 
-type OpenHandler =
-    fn(&mut Gateway, &mut Cx<'_>, Params<'_>, &mut Option<ReplyTo>) -> Result<(), Refusal>;
-type AuthenticatedHandler = fn(
-    &mut Gateway,
-    &mut Cx<'_>,
-    &Authenticated,
-    Params<'_>,
-    &mut Option<ReplyTo>,
-) -> Result<(), Refusal>;
+type OpenHandler = fn(&mut Gateway, &mut Cx<'_>, Params<'_>, &mut Option<ReplyTo>) -> Done;
 
 /// A handler answers at once through what it takes out of `ReplyTo`, keeps it to answer later, or
 /// refuses and leaves it.
 pub(super) enum Handler {
     Open(OpenHandler),
-    Authenticated(AuthenticatedHandler),
+    Authenticated(fn(&mut Gateway, &mut Cx<'_>, &mut Call<'_>) -> Done),
     /// What the host is asked for; see [`host`](super::host).
     Host(fn(&Params<'_>) -> Result<HostWork, Refusal>),
 }
@@ -474,8 +467,8 @@ static METHODS: &[Method] = &[
         cost: 0,
         summary: "A piece of the answer.",
         params: &[RUN, required(param("text", "text"))],
-        handler: Handler::Authenticated(|gateway, cx, _, params, to| {
-            gateway.hear_worker(cx, &params, workers::delta, to)
+        handler: Handler::Authenticated(|gateway, cx, call| {
+            gateway.hear_worker(cx, call, workers::delta)
         }),
     },
     Method {
@@ -484,8 +477,8 @@ static METHODS: &[Method] = &[
         cost: 0,
         summary: "A piece of what the agent thinks.",
         params: &[RUN, required(param("text", "text"))],
-        handler: Handler::Authenticated(|gateway, cx, _, params, to| {
-            gateway.hear_worker(cx, &params, workers::thinking, to)
+        handler: Handler::Authenticated(|gateway, cx, call| {
+            gateway.hear_worker(cx, call, workers::thinking)
         }),
     },
     Method {
@@ -502,8 +495,8 @@ static METHODS: &[Method] = &[
             param("result", "any value, of a result"),
             param("isError", "true or false, of a result"),
         ],
-        handler: Handler::Authenticated(|gateway, cx, _, params, to| {
-            gateway.hear_worker(cx, &params, workers::tool, to)
+        handler: Handler::Authenticated(|gateway, cx, call| {
+            gateway.hear_worker(cx, call, workers::tool)
         }),
     },
     Method {
@@ -517,8 +510,8 @@ static METHODS: &[Method] = &[
             param("usage", "object with `prompt_tokens` and `completion_tokens`"),
             param("stopReason", "`stop`, `length`, `content_filter` or `tool_calls`"),
         ],
-        handler: Handler::Authenticated(|gateway, cx, _, params, to| {
-            gateway.hear_worker(cx, &params, workers::complete, to)
+        handler: Handler::Authenticated(|gateway, cx, call| {
+            gateway.hear_worker(cx, call, workers::complete)
         }),
     },
     Method {
@@ -532,8 +525,8 @@ static METHODS: &[Method] = &[
             param("message", "text for the user"),
             param("retryAfterMs", "number"),
         ],
-        handler: Handler::Authenticated(|gateway, cx, _, params, to| {
-            gateway.hear_worker(cx, &params, workers::fail, to)
+        handler: Handler::Authenticated(|gateway, cx, call| {
+            gateway.hear_worker(cx, call, workers::fail)
         }),
     },
 ];

@@ -118,6 +118,7 @@ mod bounded;
 mod breaker;
 mod budget;
 mod bus;
+mod call;
 mod change;
 mod chat;
 mod client;

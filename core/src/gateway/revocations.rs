@@ -1,10 +1,9 @@
 //! `tokens.revoke`: credentials that the configuration or another service still thinks valid.
 
 use super::bus::{BusMessage, Route};
+use super::call::{Call, Done};
 use super::jobs::Job;
 use super::json::Object;
-use super::params::Params;
-use super::principal::Authenticated;
 use super::record::{Record, RecordKind};
 use super::refusal::{Code, Refusal};
 use super::send::{Cx, ReplyTo};
@@ -103,15 +102,13 @@ impl Revocations {
 }
 
 /// `tokens.revoke`: in force everywhere before it is durable.
-pub(super) fn revoke(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    params: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Result<(), Refusal> {
+pub(super) fn revoke(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
     let at = gateway.ms(cx.now);
-    let what = match (params.text("token")?, params.text("jti")?, params.text("subject")?) {
+    let what = match (
+        call.params.text("token")?,
+        call.params.text("jti")?,
+        call.params.text("subject")?,
+    ) {
         (Some(print), None, None) => {
             let print = print.strip_prefix("sha256:").unwrap_or(&print).to_ascii_lowercase();
             let config = &gateway.config.raw;
@@ -139,7 +136,7 @@ pub(super) fn revoke(
         let text = "there are too many revocations: change the keys that sign, or the tokens";
         return Err(Refusal::exhausted(text, Duration::from_secs(60)));
     }
-    if let Some(to) = to.take() {
+    if let Some(to) = call.to.take() {
         let work = StoreWork::Put { records: vec![what.record()], at };
         gateway.start_store(cx, work, Job::Revoke { to });
         gateway.publish(Route::Others, BusMessage::Revoked { what: what.clone() });

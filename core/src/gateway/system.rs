@@ -2,38 +2,28 @@
 
 use super::Gateway;
 use super::agents;
+use super::call::{Call, Done};
 use super::jobs::Job;
 use super::json::Object;
-use super::params::Params;
 use super::presence::conn_name;
-use super::principal::Authenticated;
-use super::refusal::Refusal;
 use super::send::{Cx, ReplyTo};
 use super::work::{SessionFilter, StoreWork};
 use std::time::Instant;
 
-type Done = Result<(), Refusal>;
-
 /// As in the base dialect, but other users' connections are shown to admins only.
-pub(super) fn health(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    who: &Authenticated,
-    _: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Done {
+pub(super) fn health(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
     let now = cx.now;
-    let Some(to) = to.take() else { return Ok(()) };
+    let Some(to) = call.to.take() else { return Ok(()) };
     let current = match &to {
         ReplyTo::Local { conn, .. } => conn_name(gateway.node.id(), *conn),
         ReplyTo::Remote { .. } | ReplyTo::Api { .. } | ReplyTo::Nobody => String::new(),
     };
-    let all = who.role().sees_all();
+    let all = call.who.role().sees_all();
     gateway.reply_ok(cx, to, |gateway, out| {
         let shown = gateway
             .presence
             .iter()
-            .filter(|(_, entry)| all || entry.user == *who.user())
+            .filter(|(_, entry)| all || entry.user == *call.who.user())
             .take(gateway.config.bounds().presence_listed);
         gateway
             .health_object(out, now)
@@ -54,15 +44,9 @@ pub(super) fn health(
 }
 
 /// The count of sessions is the caller's own, or everybody's for an admin.
-pub(super) fn status(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    who: &Authenticated,
-    _: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Done {
-    let owner = (!who.role().sees_all()).then(|| who.user().clone());
-    if let Some(to) = to.take() {
+pub(super) fn status(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
+    let owner = (!call.who.role().sees_all()).then(|| call.who.user().clone());
+    if let Some(to) = call.to.take() {
         let filter = SessionFilter { owner, ..SessionFilter::default() };
         let work = StoreWork::List { filter, texts: false, limit: 0, offset: 0 };
         gateway.start_store(cx, work, Job::Status { to });
@@ -70,24 +54,15 @@ pub(super) fn status(
     Ok(())
 }
 
-pub(super) fn presence_list(
-    gateway: &mut Gateway,
-    cx: &mut Cx<'_>,
-    _: &Authenticated,
-    _: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Done {
+pub(super) fn presence_list(gateway: &mut Gateway, cx: &mut Cx<'_>, call: &mut Call<'_>) -> Done {
     let ms = gateway.ms(cx.now);
-    if let Some(to) = to.take() {
-        gateway.reply_ok(cx, to, |gateway, out| {
-            let limit = gateway.config.bounds().presence_listed;
-            let total = gateway.presence.len();
-            let mut object = Object::new(out);
-            gateway.presence.write_list(object.key("presence"), ms, limit);
-            object.num("total", total as u64).bool("complete", total <= limit).end();
-        });
-    }
-    Ok(())
+    call.answer(gateway, cx, |gateway, out| {
+        let limit = gateway.config.bounds().presence_listed;
+        let total = gateway.presence.len();
+        let mut object = Object::new(out);
+        gateway.presence.write_list(object.key("presence"), ms, limit);
+        object.num("total", total as u64).bool("complete", total <= limit).end();
+    })
 }
 
 impl Gateway {

@@ -20,7 +20,7 @@ impl Process {
     pub fn ready(mut child: Child) -> Self {
         let mut ready = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        let url = ready.trim().rsplit_once("ws://").expect(&ready).1;
+        let url = ready.trim().rsplit_once("://").expect(&ready).1;
         let address = url.split('/').next().unwrap().parse().unwrap();
         Self { child, address }
     }

@@ -2,6 +2,7 @@
 
 use super::super::Gateway;
 use super::super::bus::shutting_down;
+pub(in crate::gateway) use super::super::call::Done;
 use super::super::conn::ConnId;
 use super::super::fact::Fact;
 use super::super::intake::Request;
@@ -35,8 +36,6 @@ impl Call<'_> {
         self.to.take().map(|to| to.then(then))
     }
 }
-
-pub(in crate::gateway) type Done = Result<(), Refusal>;
 
 /// Calls beyond its scopes after which a connection is closed: a client that does not learn.
 const MAX_REFUSED: u32 = 10;

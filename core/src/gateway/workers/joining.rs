@@ -1,9 +1,8 @@
 //! `agent.register` and `agent.drain`: a worker comes, changes and goes.
 
+use super::super::call::{Call, Done};
 use super::super::conn::ConnId;
 use super::super::json::{self, Object};
-use super::super::params::Params;
-use super::super::principal::Authenticated;
 use super::super::refusal::{Code, Refusal, cut};
 use super::super::send::{Cx, ReplyTo};
 use super::super::{Fact, Gateway};
@@ -22,17 +21,15 @@ const MOST_CONCURRENCY: u64 = 1000;
 pub(in crate::gateway) fn register(
     gateway: &mut Gateway,
     cx: &mut Cx<'_>,
-    who: &Authenticated,
-    params: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Result<(), Refusal> {
+    call: &mut Call<'_>,
+) -> Done {
     if gateway.draining.is_some() {
         return Err(super::super::bus::shutting_down());
     }
-    let Some(ReplyTo::Local { conn, .. }) = to else { return Ok(()) };
+    let Some(ReplyTo::Local { conn, .. }) = call.to else { return Ok(()) };
     let conn = *conn;
-    let allowed = gateway.agents_of(&who.principal().proof);
-    let wanted = params.texts("agents", "id")?;
+    let allowed = gateway.agents_of(&call.who.principal().proof);
+    let wanted = call.params.texts("agents", "id")?;
     let mut agents: Vec<Arc<str>> = Vec::new();
     for id in &wanted {
         let Some(agent) = allowed.iter().find(|agent| ***agent == **id) else {
@@ -49,7 +46,7 @@ pub(in crate::gateway) fn register(
         let text = "there is no agent that this credential may answer for: see agents[].backend";
         return Err(Refusal::new(Code::FailedPrecondition, text));
     }
-    let concurrency = params.number("concurrency")?.unwrap_or(CONCURRENCY);
+    let concurrency = call.params.number("concurrency")?.unwrap_or(CONCURRENCY);
     if !(1..=MOST_CONCURRENCY).contains(&concurrency) {
         let text = format!("concurrency must be from 1 to {MOST_CONCURRENCY}");
         return Err(Refusal::invalid(text));
@@ -64,7 +61,7 @@ pub(in crate::gateway) fn register(
         draining: false,
         blocked,
     };
-    if let Some(to) = to.take() {
+    if let Some(to) = call.to.take() {
         gateway.reply_ok(cx, to, |_, out| {
             Object::new(out)
                 .list("agents", &*worker.agents, |out, agent| json::string(out, agent))
@@ -83,11 +80,9 @@ pub(in crate::gateway) fn register(
 pub(in crate::gateway) fn drain(
     gateway: &mut Gateway,
     cx: &mut Cx<'_>,
-    _: &Authenticated,
-    _: Params<'_>,
-    to: &mut Option<ReplyTo>,
-) -> Result<(), Refusal> {
-    let Some(ReplyTo::Local { conn, .. }) = to else { return Ok(()) };
+    call: &mut Call<'_>,
+) -> Done {
+    let Some(ReplyTo::Local { conn, .. }) = call.to else { return Ok(()) };
     let conn = *conn;
     let at = (gateway.node.id(), conn);
     let active = gateway.workers.roster.get(at).map(|worker| worker.active);
@@ -96,10 +91,7 @@ pub(in crate::gateway) fn drain(
         return Err(Refusal::new(Code::FailedPrecondition, text));
     };
     gateway.change_worker(cx, conn, |worker| worker.draining = true);
-    if let Some(to) = to.take() {
-        gateway.reply_ok(cx, to, |_, out| Object::new(out).num("active", active as u64).end());
-    }
-    Ok(())
+    call.answer(gateway, cx, |_, out| Object::new(out).num("active", active as u64).end())
 }
 
 impl Gateway {

@@ -3,6 +3,7 @@
 
 use super::super::Gateway;
 use super::super::agent_work::{Progress, RunFailure, StopReason, ToolCall, ToolResult};
+use super::super::call::{Call, Done};
 use super::super::intake::text_of;
 use super::super::params::{Param, Params};
 use super::super::refusal::{Code, Refusal, cut};
@@ -152,17 +153,16 @@ impl Gateway {
     pub(in crate::gateway) fn hear_worker(
         &mut self,
         cx: &mut Cx<'_>,
-        params: &Params<'_>,
+        call: &mut Call<'_>,
         words: fn(&Params<'_>) -> Words,
-        to: &mut Option<ReplyTo>,
-    ) -> Result<(), Refusal> {
-        let run = self.given_to(to.as_ref(), &params.required("runId")?)?;
-        let said = words(params)?;
+    ) -> Done {
+        let run = self.given_to(call.to.as_ref(), &call.params.required("runId")?)?;
+        let said = words(&call.params)?;
         let end = said.as_ref().and_then(Said::end);
         if let Some(said) = said {
             self.pass_on(cx, &run, said)?;
         }
-        self.taken_by(cx, to);
+        self.taken_by(cx, call.to);
         if let Some(how) = end {
             self.given_over(cx, &run, how);
         }

@@ -4,9 +4,10 @@ mod conversation;
 mod retry;
 
 use crate::cli::ChatArgs;
+use crate::dial::Dialer;
 use crate::failure::Failure;
-use crate::{dial, state_dir};
-use conversation::{Conversation, Outcome};
+use crate::{credentials, dial};
+use conversation::{Conversation, Login, Outcome};
 use moorline_mio::Client;
 use std::io::BufRead as _;
 use std::sync::mpsc;
@@ -14,10 +15,10 @@ use std::thread;
 
 pub(crate) fn run(args: ChatArgs) -> Result<(), Failure> {
     let url = dial::url(&args.url)?;
-    let tls = if url.is_secure() { Some(dial::Secure::new(&url, &args.trust)?) } else { None };
     let addresses = dial::addresses(&url)?;
-    let stored = || state_dir::local_token(args.state_dir.clone(), &addresses);
-    let token = args.token.clone().or_else(stored);
+    let dialer = Dialer::new(url, &args.trust)?;
+    let token = args.credentials.read()?.token(&addresses);
+    let login = Login { token, user: credentials::user(args.user.as_deref())? };
     let client = Client::new()?;
     let handle = client.handle();
     let (lines, typed) = mpsc::channel();
@@ -33,7 +34,7 @@ pub(crate) fn run(args: ChatArgs) -> Result<(), Failure> {
         handle.wake();
     })?;
     let mut conversation =
-        Conversation::new(args, (url, tls), addresses, token, typed, client.handle());
+        Conversation::new(args, dialer, addresses, login, typed, client.handle());
     client.run(&mut conversation)?;
     match conversation.outcome() {
         Outcome::Ended => Ok(()),

@@ -2,7 +2,9 @@
 #![allow(rustdoc::bare_urls)]
 
 use crate::admin::AdminCommand;
+use crate::credentials::CredentialArgs;
 use crate::dial::TrustArgs;
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -181,6 +183,12 @@ pub(crate) struct EchoArgs {
     /// Address and port to listen on. Port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:9001")]
     pub(crate) listen: SocketAddr,
+    /// Certificate of the listener with its issuers behind it, PEM: clients then speak TLS (wss://).
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// The largest message that is echoed, such as 512KiB, 64MiB or a number of bytes. Any number of
     /// fragments is accepted.
     #[arg(long, default_value = "64MiB", value_parser = parse_size)]
@@ -198,7 +206,7 @@ pub(crate) struct EchoArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ConformanceClientArgs {
-    /// The suite's fuzzing server, such as ws://127.0.0.1:9001.
+    /// The suite's fuzzing server, such as ws://127.0.0.1:9001, or wss:// where it speaks TLS.
     pub(crate) url: String,
     /// The name of this client in the suite's report.
     #[arg(long, default_value = "moorline", value_parser = parse_agent)]
@@ -213,6 +221,8 @@ pub(crate) struct ConformanceClientArgs {
     /// its own may not offer that, and the suite runs cases 13.2, 13.5 and 13.6 with no other.
     #[arg(long, requires = "deflate")]
     pub(crate) no_context_takeover: bool,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
 }
 
 #[derive(Args)]
@@ -220,21 +230,17 @@ pub(crate) struct ChatArgs {
     /// The gateway, such as ws://127.0.0.1:18790/ws, or wss:// where it speaks TLS.
     #[arg(default_value = "ws://127.0.0.1:18790/ws")]
     pub(crate) url: String,
-    /// The gateway's token [default: the one in the local state folder].
-    #[arg(long, env = "MOORLINE_TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
-    /// Whom to chat as.
-    #[arg(long, env = "USER", default_value = "me")]
-    pub(crate) user: String,
+    #[command(flatten)]
+    pub(crate) credentials: CredentialArgs,
+    /// Whom to chat as [default: USER, then me].
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) user: Option<String>,
     /// The agent to talk to [default: the gateway's first].
     #[arg(long)]
     pub(crate) agent: Option<String>,
     /// A session to go on with [default: a new one].
     #[arg(long)]
     pub(crate) session: Option<String>,
-    /// Where the local gateway keeps its token.
-    #[arg(long, env = "MOORLINE_STATE_DIR")]
-    pub(crate) state_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) trust: TrustArgs,
 }
@@ -247,21 +253,17 @@ pub(crate) struct UploadArgs {
     /// The gateway, such as wss://chat.example.com/ws.
     #[arg(long, default_value = "ws://127.0.0.1:18790/ws")]
     pub(crate) url: String,
-    /// The gateway's token [default: the one in the local state folder].
-    #[arg(long, env = "MOORLINE_TOKEN", hide_env_values = true, value_parser = parse_header)]
-    pub(crate) token: Option<String>,
-    /// Whose the files are.
-    #[arg(long, env = "USER", default_value = "me", value_parser = parse_header)]
-    pub(crate) user: String,
+    #[command(flatten)]
+    pub(crate) credentials: CredentialArgs,
+    /// Whose the files are [default: USER, then me].
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) user: Option<String>,
     /// What the files are, such as image/png.
     #[arg(long = "type", value_name = "TYPE", value_parser = parse_header)]
     pub(crate) content_type: Option<String>,
     /// Print what the gateway answers, a JSON object for each file.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Where the local gateway keeps its token.
-    #[arg(long, env = "MOORLINE_STATE_DIR")]
-    pub(crate) state_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) trust: TrustArgs,
 }
@@ -305,7 +307,7 @@ fn parse_size(text: &str) -> Result<u32, String> {
 }
 
 /// It stands in a header line (RFC 9110 section 5.5).
-fn parse_header(text: &str) -> Result<String, String> {
+pub(crate) fn parse_header(text: &str) -> Result<String, String> {
     match text.chars().all(|c| c.is_ascii_graphic() || c == ' ') {
         true => Ok(text.into()),
         false => Err("printable ASCII only".into()),

@@ -4,12 +4,12 @@
 //! one of them, `/updateReports?agent=NAME` writes the reports. One connection at a time.
 
 use crate::cli::ConformanceClientArgs;
+use crate::dial::{Dialer, TlsFailure};
 use crate::failure::Failure;
 use crate::peer_text::PeerText;
 use crate::{dial, echo};
-use moorline_core::upgrade::Url;
-use moorline_core::{Cause, ClientRequest, CloseCode, Event, Limits, Outbox};
-use moorline_mio::{Client, ConnId, Connections, Handle, Handler, OsEntropy};
+use moorline_core::{Cause, CloseCode, Event, Limits, Outbox};
+use moorline_mio::{Client, ConnId, Connections, Handle, Handler, Peer};
 use std::fmt;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(args: &ConformanceClientArgs) -> Result<(), Failure> {
-    let url = dial::plain_url(&args.url)?;
+    let url = dial::url(&args.url)?;
     if url.target().contains('?') {
         return Err(Failure::Config(format!("{}: leave the query out", args.url)));
     }
@@ -31,7 +31,9 @@ pub(crate) fn run(args: &ConformanceClientArgs) -> Result<(), Failure> {
     if let Some(deflate) = &mut limits.deflate {
         deflate.no_context_takeover = args.no_context_takeover;
     }
-    let mut run = Run::new(Suite { url, agent: args.agent.clone() }, addresses, limits, &client);
+    let dialer = Dialer::new(url, &args.trust)?;
+    let suite = Suite { dialer, agent: args.agent.clone() };
+    let mut run = Run::new(suite, addresses, limits, &client);
     client.run(&mut run)?;
     let cases = run.outcome.unwrap_or(Ok(0)).map_err(Failure::Runtime)?;
     // The verdicts are the suite's; that it was asked for them is all there is to say.
@@ -42,13 +44,13 @@ pub(crate) fn run(args: &ConformanceClientArgs) -> Result<(), Failure> {
 /// Where the suite is, and what this client is called there.
 #[derive(Debug)]
 struct Suite {
-    url: Url,
+    dialer: Dialer,
     agent: String,
 }
 
 impl Suite {
     fn target(&self, step: Step) -> String {
-        let (base, agent) = (self.url.target().trim_end_matches('/'), &self.agent);
+        let (base, agent) = (self.dialer.url().target().trim_end_matches('/'), &self.agent);
         match step {
             Step::Count => format!("{base}/getCaseCount"),
             Step::Case(case) => format!("{base}/runCase?case={case}&agent={agent}"),
@@ -107,6 +109,8 @@ struct Run {
     handle: Handle,
     step: Step,
     link: Link,
+    /// What was wrong with TLS, until the end of the connection is told.
+    tls_failure: Option<TlsFailure>,
     /// What the suite said.
     cases: Option<u32>,
     /// Set once, at the end: the cases that were run, or what went wrong.
@@ -122,6 +126,7 @@ impl Run {
             handle: client.handle(),
             step: Step::Count,
             link: Link::Due,
+            tls_failure: None,
             cases: None,
             outcome: None,
         }
@@ -136,12 +141,8 @@ impl Run {
 
     fn connect(&mut self, connections: &mut Connections<'_>) {
         let target = self.suite.target(self.step);
-        let request = ClientRequest::new(self.suite.url.authority(), &target);
-        let connected = request.map_err(|error| error.to_string()).and_then(|request| {
-            connections
-                .connect(self.addresses[0], request, Box::new(OsEntropy), self.limits.clone())
-                .map_err(|error| format!("cannot connect to {}: {error}", self.addresses[0]))
-        });
+        let (dialer, limits) = (&self.suite.dialer, self.limits.clone());
+        let connected = dialer.connect(connections, self.addresses[0], &target, limits);
         match connected {
             Ok(_) => self.link = Link::Opening,
             Err(why) => self.end(Err(why)),
@@ -165,6 +166,9 @@ impl Run {
 
     /// The connection ended before it opened.
     fn unanswered(&mut self, cause: Cause<'_>) {
+        if let Some(failure) = self.tls_failure.take() {
+            return self.end(Err(failure.to_string()));
+        }
         match cause {
             Cause::Eof if self.step == Step::Count && self.addresses.len() > 1 => {
                 self.addresses.remove(0);
@@ -225,6 +229,16 @@ impl Handler for Run {
         }
     }
 
+    fn handshake_failed(
+        &mut self,
+        _: Instant,
+        _: ConnId,
+        _: Option<Peer>,
+        failure: &moorline_mio::TlsFailure,
+    ) {
+        self.tls_failure = TlsFailure::of_session(failure);
+    }
+
     fn turn(&mut self, now: Instant, connections: &mut Connections<'_>) {
         self.expire(now);
         if self.outcome.is_none() && self.link == Link::Due {
@@ -240,9 +254,11 @@ impl Handler for Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dial::TrustArgs;
 
     fn suite(url: &str) -> Suite {
-        Suite { url: Url::parse(url).unwrap(), agent: "me".into() }
+        let url = dial::url(url).unwrap();
+        Suite { dialer: Dialer::new(url, &TrustArgs::default()).unwrap(), agent: "me".into() }
     }
 
     fn run(addresses: &[&str]) -> Run {

@@ -1,31 +1,22 @@
 //! What a client command of this binary is told to connect to, and how it gets there.
 
+mod dialer;
 mod failure;
 mod stream;
 mod trust;
 
 use crate::failure::Failure;
+pub(crate) use dialer::Dialer;
 pub(crate) use failure::TlsFailure;
 use moorline_core::upgrade::Url;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::sync::Arc;
 pub(crate) use stream::{Dialed, connect, secure};
 pub(crate) use trust::{TrustArgs, roots_of_machine};
 
 /// Reads the URL of a command line, `ws` or `wss`.
 pub(crate) fn url(text: &str) -> Result<Url, Failure> {
     Url::parse(text).map_err(|error| Failure::Config(format!("{text}: {error}")))
-}
-
-/// Reads the URL of a command that does not speak TLS.
-pub(crate) fn plain_url(text: &str) -> Result<Url, Failure> {
-    let url = url(text)?;
-    if url.is_secure() {
-        return Err(Failure::Config(format!("{text}: this command speaks ws:// only")));
-    }
-    Ok(url)
 }
 
 /// Looks up the host; there is at least one address.
@@ -38,23 +29,6 @@ pub(crate) fn addresses(url: &Url) -> Result<Vec<SocketAddr>, Failure> {
         return Err(Failure::Runtime(format!("{host}: has no address")));
     }
     Ok(found)
-}
-
-/// What a connection by TLS is made with.
-#[derive(Debug, Clone)]
-pub(crate) struct Secure {
-    /// Whom the server's certificate must be for.
-    pub(crate) name: ServerName<'static>,
-    pub(crate) config: Arc<ClientConfig>,
-}
-
-impl Secure {
-    /// # Errors
-    /// The URL's host is no name, or the file of authorities is none.
-    pub(crate) fn new(url: &Url, trust: &TrustArgs) -> Result<Self, Failure> {
-        let name = server_name(url).map_err(|error| Failure::Config(error.to_string()))?;
-        Ok(Self { name, config: trust.config()? })
-    }
 }
 
 /// The name that the server's certificate must be for: the host of the URL, a name or an address.

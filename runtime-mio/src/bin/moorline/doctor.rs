@@ -32,7 +32,8 @@ use std::time::Duration;
 ///
 /// The exit code is 0 if nothing is worse than info, 1 with warnings, 2 with errors; 78 for a URL or file
 /// that cannot be used. Nothing is changed, and no token is shown.
-#[derive(Debug, clap::Args)]
+// No `Debug`: there is a token.
+#[derive(clap::Args)]
 pub(crate) struct DoctorArgs {
     /// The gateway as its clients see it, such as wss://chat.example.com/ws [default: the one that this
     /// machine's configuration describes].
@@ -85,7 +86,8 @@ fn look_around(
     found: &mut Vec<Finding>,
 ) -> Result<(Target, Option<Settings>), Failure> {
     let mut flags: Vec<PathBuf> = vec!["moorline".into()];
-    for (flag, path) in [("--config", &args.config), ("--state-dir", &args.target.state_dir)] {
+    let state_dir = &args.target.credentials.state_dir;
+    for (flag, path) in [("--config", &args.config), ("--state-dir", state_dir)] {
         flags.extend(path.iter().flat_map(|path| [flag.into(), path.clone()]));
     }
     // The configuration is that of a gateway that is started like this.
@@ -110,7 +112,7 @@ fn look_around(
     let pid = local::port(target.url.port(), found);
     let state = match &loaded {
         Ok(loaded) => loaded.settings.state_dir.clone(),
-        Err(_) => args.target.state_dir.clone().or_else(crate::state_dir::default_path),
+        Err(_) => target.credentials.state_dir.clone().or_else(crate::state_dir::default_path),
     };
     if let Some(state) = &state {
         let file = loaded.as_ref().ok().and_then(|loaded| loaded.file.as_deref());
@@ -126,7 +128,7 @@ fn look_around(
             local::tokens(loaded, state, found);
         }
     }
-    target.state_dir = target.state_dir.or(state);
+    target.credentials.state_dir = target.credentials.state_dir.or(state);
     Ok((target, loaded.is_ok().then_some(settings)))
 }
 

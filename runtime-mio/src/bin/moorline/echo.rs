@@ -1,31 +1,40 @@
 //! `moorline echo`: a bare WebSocket echo server.
 
 use crate::cli::EchoArgs;
+use crate::config::Identity;
 use crate::failure::Failure;
 use crate::peer_text::PeerText;
-use crate::{log, open_files, port_holder, signals};
+use crate::server_tls::{self, ServerTls};
+use crate::{environment, log, open_files, port_holder, signals};
 use moorline_core::{Accept, Cause, Deflate, Event, Limits, Outbox, RequestHead, Response};
 use moorline_mio::{ConnId, Handler, Peer, Server, ServerOptions};
 use std::collections::HashMap;
 use std::io;
 use std::io::Write as _;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) fn run(args: &EchoArgs) -> Result<(), Failure> {
-    let level = std::env::var("MOORLINE_LOG_LEVEL").unwrap_or_else(|_| "info".into());
+    let level = environment::text("MOORLINE_LOG_LEVEL")?.unwrap_or_else(|| "info".into());
     let _log = log::init(args.log_format, &level)?;
+    let identity = identity(args)?;
+    let tls = identity.as_ref().map(|identity| Ok(ServerTls::new()?.options(identity)));
+    let tls = tls.transpose();
+    let tls = tls.map_err(|error: rustls::Error| Failure::Runtime(format!("TLS: {error}")))?;
     open_files::raise_limit();
     let options = ServerOptions {
         loops: usize::from(args.loops),
         limits: limits(args.max_message, args.deflate),
+        tls,
         ..ServerOptions::default()
     };
     let server = Server::bind(args.listen, options)
         .map_err(|error| port_holder::explain_bind(args.listen, &error))?;
     signals::stop_on_signal(server.handles())?;
+    identity.iter().for_each(server_tls::announce);
     let mut out = io::stdout();
     // A closed stdout is no reason not to serve.
-    let _ = writeln!(out, "moorline echo listening on ws://{}/", server.local_addr());
+    let scheme = if identity.is_some() { "wss" } else { "ws" };
+    let _ = writeln!(out, "moorline echo listening on {scheme}://{}/", server.local_addr());
     let _ = out.flush();
     let counters = server.handles();
     server.run(|_, _| Echo::default())?;
@@ -37,6 +46,13 @@ pub(crate) fn run(args: &EchoArgs) -> Result<(), Failure> {
         });
     tracing::info!(reads, writes, "stopped");
     Ok(())
+}
+
+/// Who the server is to its clients, where it speaks TLS.
+fn identity(args: &EchoArgs) -> Result<Option<Identity>, Failure> {
+    let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) else { return Ok(None) };
+    let read = Identity::read(cert, key, SystemTime::now());
+    read.map(Some).map_err(|what| Failure::Config(format!("tls: {what}")))
 }
 
 /// Conformance suites send megabytes in tiny pieces for minutes; only the message size is a limit.

@@ -20,7 +20,8 @@ use std::time::Instant;
 /// The exit code names the first stage that failed: 10 lookup, 11 tcp, 12 tls, 13 upgrade, 14 connect,
 /// 15 ping, 16 close; 0 if none did, 78 for a URL or file that cannot be used. As a container's health
 /// check: moorline probe --quiet
-#[derive(Debug, clap::Args)]
+// No `Debug`: there is a token.
+#[derive(clap::Args)]
 pub(crate) struct ProbeArgs {
     /// The gateway, such as wss://chat.example.com/ws.
     #[arg(default_value = "ws://127.0.0.1:18790/ws")]

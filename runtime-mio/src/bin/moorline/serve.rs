@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::jobs::{Jobs, Mailbox, MediaDir, Store};
 use crate::metrics::Metrics;
 use crate::percent::escaped;
+use crate::server_tls::ServerTls;
 use crate::state_dir::StateDir;
 use crate::{log, open_files, port_holder, service_manager, signals, state_dir};
 use kept_tokens::KeptTokens;
@@ -28,7 +29,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-use tls::Tls;
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let sources = Sources::of_process(args);
@@ -40,13 +40,13 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     }
     settings.check_folders()?;
     let identity = settings.identity()?;
-    let tls = Tls::new().map_err(|error| Failure::Runtime(format!("TLS: {error}")))?;
+    let tls = ServerTls::new().map_err(|error| Failure::Runtime(format!("TLS: {error}")))?;
     let open_files = open_files::raise_limit();
     // The address first: it takes a moment, and nothing was touched when somebody else has it.
     let options = ServerOptions {
         loops: usize::from(settings.loops),
         limits: settings.limits(),
-        tls: identity.as_ref().map(|identity| tls.options(settings, identity)),
+        tls: identity.as_ref().map(|identity| tls::options(&tls, settings, identity)),
         ..ServerOptions::default()
     };
     let mut server = match service_manager::listener()? {

@@ -2,11 +2,11 @@
 
 mod progress;
 
-use crate::cli::UploadArgs;
+use crate::cli::{UploadArgs, parse_header};
 use crate::failure::Failure;
 use crate::peer_text::PeerText;
 use crate::percent::escaped;
-use crate::{dial, state_dir};
+use crate::{credentials, dial};
 use dial::Dialed;
 use moorline_core::upgrade::Url;
 use progress::Progress;
@@ -37,9 +37,13 @@ const ANSWER: usize = 64 << 10;
 pub(crate) fn run(args: &UploadArgs) -> Result<(), Failure> {
     let url = dial::url(&args.url)?;
     let addresses = dial::addresses(&url)?;
-    let stored = || state_dir::local_token(args.state_dir.clone(), &addresses);
-    let token = args.token.clone().or_else(stored);
-    let gateway = Gateway { tls: args.trust.config()?, url, addresses, token };
+    let token = args.credentials.read()?.token(&addresses);
+    let user = credentials::user(args.user.as_deref())?;
+    for (what, text) in [("token", token.as_ref()), ("user", Some(&user))] {
+        let wrong = |why| Failure::Config(format!("the {what} cannot stand in a header: {why}"));
+        text.map(|text| parse_header(text)).transpose().map_err(wrong)?;
+    }
+    let gateway = Gateway { tls: args.trust.config()?, url, addresses, token, user };
     let mut all_went_well = true;
     // Those that can be sent are, whatever the others are.
     for path in &args.files {
@@ -64,6 +68,7 @@ struct Gateway {
     addresses: Vec<SocketAddr>,
     tls: Arc<ClientConfig>,
     token: Option<String>,
+    user: String,
 }
 
 impl Gateway {
@@ -90,7 +95,7 @@ impl Gateway {
              X-GoClaw-User-Id: {}\r\n",
             escaped(name),
             self.url.authority(),
-            args.user,
+            self.user,
         );
         if let Some(token) = &self.token {
             head += &format!("Authorization: Bearer {token}\r\n");

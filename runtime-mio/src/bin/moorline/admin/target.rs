@@ -1,10 +1,9 @@
 //! Which gateway a command is for: the one that has a state folder.
 
 use super::args::Common;
-use crate::admin_socket;
 use crate::config::Sources;
 use crate::failure::Failure;
-use crate::state_dir;
+use crate::{admin_socket, credentials, state_dir};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -20,8 +19,7 @@ pub(super) struct Target {
 impl Target {
     /// The folder that the command line names, or else the one that a gateway would take here.
     pub(super) fn of(common: &Common) -> Result<Self, Failure> {
-        let variable = std::env::var_os("MOORLINE_STATE_DIR").filter(|path| !path.is_empty());
-        let named = common.state_dir.clone().or(variable.map(PathBuf::from));
+        let named = credentials::named_state_dir(common.state_dir.clone());
         // A configuration that cannot be read is no reason not to reach who runs by an earlier one.
         let configured = || {
             let sources = Sources::of_environment(common.config.clone(), Vec::new());

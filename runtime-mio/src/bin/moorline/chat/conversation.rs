@@ -2,12 +2,9 @@
 
 use super::retry::Retry;
 use crate::cli::ChatArgs;
-use crate::dial::{Secure, TlsFailure};
+use crate::dial::{Dialer, TlsFailure};
 use crate::peer_text::PeerText;
-use moorline_core::upgrade::Url;
-use moorline_core::{
-    Cause, ClientRequest, CloseCode, Entropy as _, Event, Limits, Outbox, UpgradeError,
-};
+use moorline_core::{Cause, CloseCode, Entropy as _, Event, Limits, Outbox, UpgradeError};
 use moorline_mio::{ConnId, Connections, Handle, Handler, OsEntropy, Peer};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -27,6 +24,12 @@ const HELD: Duration = Duration::from_secs(10);
 pub(super) enum Outcome {
     Ended,
     Failed(String),
+}
+
+/// Who chats, and with which credential.
+pub(super) struct Login {
+    pub(super) token: Option<String>,
+    pub(super) user: String,
 }
 
 #[derive(Debug)]
@@ -65,14 +68,12 @@ const HISTORY: &str = "history";
 
 pub(super) struct Conversation {
     args: ChatArgs,
-    url: Url,
-    /// Where the URL says `wss`.
-    tls: Option<Secure>,
+    dialer: Dialer,
     /// What was wrong with TLS, until the end of the connection is told.
     tls_failure: Option<TlsFailure>,
     addresses: Vec<SocketAddr>,
     address: usize,
-    token: Option<String>,
+    login: Login,
     typed: Receiver<String>,
     handle: Handle,
     limits: Arc<Limits>,
@@ -91,21 +92,20 @@ pub(super) struct Conversation {
 impl Conversation {
     pub(super) fn new(
         args: ChatArgs,
-        (url, tls): (Url, Option<Secure>),
+        dialer: Dialer,
         addresses: Vec<SocketAddr>,
-        token: Option<String>,
+        login: Login,
         typed: Receiver<String>,
         handle: Handle,
     ) -> Self {
         Self {
             session: args.session.clone(),
             args,
-            url,
-            tls,
+            dialer,
             tls_failure: None,
             addresses,
             address: 0,
-            token,
+            login,
             typed,
             handle,
             limits: Arc::new(Limits { message: MAX_MESSAGE, ..Limits::default() }),
@@ -126,20 +126,11 @@ impl Conversation {
     fn connect(&mut self, now: Instant, connections: &mut Connections<'_>) {
         let address = self.addresses[self.address % self.addresses.len()];
         self.address += 1;
-        let request = ClientRequest::new(self.url.authority(), self.url.target());
-        let connected = request.map_err(|error| error.to_string()).and_then(|request| {
-            let (entropy, limits) = (Box::new(OsEntropy), self.limits.clone());
-            match self.tls.clone() {
-                None => connections.connect(address, request, entropy, limits),
-                Some(Secure { name, config }) => {
-                    connections.connect_tls(address, name, config, request, entropy, limits)
-                }
-            }
-            .map_err(|error| error.to_string())
-        });
+        let target = self.dialer.url().target();
+        let connected = self.dialer.connect(connections, address, target, self.limits.clone());
         match connected {
             Ok(_) => self.link = Link::Opening,
-            Err(why) => self.lost(now, &format!("cannot connect to {address}: {why}")),
+            Err(why) => self.lost(now, &why),
         }
     }
 
@@ -179,7 +170,7 @@ impl Conversation {
                 format!("the gateway closed the connection: {code} {}", PeerText(reason))
             }
             Cause::Eof => match self.link {
-                Link::Opening => format!("nobody answers at {}", self.url.authority()),
+                Link::Opening => format!("nobody answers at {}", self.dialer.url().authority()),
                 _ => "the connection was cut without a Close (1006)".to_string(),
             },
             other => format!("the connection ended: {other}"),
@@ -456,7 +447,8 @@ impl Handler for Conversation {
     fn event(&mut self, now: Instant, id: ConnId, event: Event<'_>, outbox: &mut Outbox) {
         match event {
             Event::Open => {
-                let login = json!({ "token": self.token, "user_id": self.args.user });
+                let Login { token, user } = &self.login;
+                let login = json!({ "token": token, "user_id": user });
                 // The first message always has room.
                 let _ = outbox.text(&request(CONNECT, "connect", login));
             }

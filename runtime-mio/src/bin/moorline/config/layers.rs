@@ -5,6 +5,7 @@ use super::keys::Key;
 use super::origin::{Origin, Problem};
 use super::reading::{PREFIX, Reading};
 use crate::cli::ServeArgs;
+use crate::environment::Variables;
 use crate::state_dir;
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,7 +24,7 @@ pub(crate) struct Sources {
     /// `--config`, or `MOORLINE_CONFIG`.
     pub(crate) file: Option<PathBuf>,
     /// All `MOORLINE_*` variables.
-    pub(crate) variables: BTreeMap<String, String>,
+    pub(crate) variables: Variables,
     /// Flags with the paths of their settings and their values.
     pub(crate) flags: Vec<(&'static str, &'static str, Vec<String>)>,
 }
@@ -49,14 +50,9 @@ impl Sources {
         file: Option<PathBuf>,
         flags: Vec<(&'static str, &'static str, Vec<String>)>,
     ) -> Self {
-        let variables = std::env::vars_os().filter_map(|(name, value)| {
-            let name = name.into_string().ok().filter(|name| name.starts_with(PREFIX))?;
-            Some((name, value.to_string_lossy().into_owned()))
-        });
-        let variables: BTreeMap<_, _> = variables.collect();
-        // An empty variable is one that somebody took away.
-        let variable = variables.get("MOORLINE_CONFIG").filter(|path| !path.is_empty());
-        Self { file: file.or_else(|| variable.map(PathBuf::from)), variables, flags }
+        let variables = Variables::of_process(PREFIX);
+        let file = file.or_else(|| variables.get("MOORLINE_CONFIG").map(PathBuf::from));
+        Self { file, variables, flags }
     }
 
     /// Reads everything. What is wrong is told together.
@@ -94,8 +90,8 @@ impl Sources {
             };
         }
         let flag = self.flags.iter().find(|(_, path, _)| *path == "state_dir");
-        let flag = flag.and_then(|(_, _, words)| words.last());
-        let variable = self.variables.get("MOORLINE_STATE_DIR").filter(|path| !path.is_empty());
+        let flag = flag.and_then(|(_, _, words)| words.last()).map(String::as_str);
+        let variable = self.variables.get("MOORLINE_STATE_DIR");
         let folder = flag.or(variable).map(PathBuf::from).or_else(state_dir::default_path)?;
         let path = folder.join(FILE_NAME);
         match read(&path) {

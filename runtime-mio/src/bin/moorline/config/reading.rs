@@ -8,6 +8,7 @@ use super::origin::{Origin, Problem};
 use super::slot::Context;
 use super::tree::{self, Member, Node, Position, Value};
 use super::{Settings, secret};
+use crate::environment::Variables;
 use crate::peer_text::PeerText;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -136,20 +137,16 @@ impl Reading {
         }
     }
 
-    pub(super) fn variables(&mut self, variables: &BTreeMap<String, String>) {
+    pub(super) fn variables(&mut self, variables: &Variables) {
         for key in KEYS {
             let name = key.variable();
-            // An empty variable is one that somebody took away.
-            let Some(value) = variables.get(&name).filter(|value| !value.is_empty()) else {
-                continue;
-            };
+            let Some(value) = variables.get(&name) else { continue };
             let words: Vec<_> = value.split(',').map(|word| word.trim().to_string()).collect();
-            let words = if key.is_list() { words } else { vec![value.clone()] };
+            let words = if key.is_list() { words } else { vec![value.to_string()] };
             self.words(&name, key, &words, Origin::Variable(name.clone()));
         }
-        let unknown = variables.keys().filter(|name| {
-            !OTHER_VARIABLES.contains(&name.as_str())
-                && KEYS.iter().all(|key| key.variable() != **name)
+        let unknown = variables.names().filter(|name| {
+            !OTHER_VARIABLES.contains(name) && KEYS.iter().all(|key| key.variable() != **name)
         });
         for name in unknown {
             // What all have in common says nothing.

@@ -4,7 +4,7 @@ use super::finding::Finding;
 use super::ids;
 use crate::config::{Loaded, NamedSecret, Problem};
 use crate::peer_text::PeerText;
-use crate::{port_holder, state_dir};
+use crate::{environment, port_holder, state_dir};
 use moorline_core::gateway::Code;
 use rustix::process::{Resource, getrlimit};
 use std::fs;
@@ -82,7 +82,7 @@ pub(super) fn tokens(loaded: &Loaded, state: &Path, found: &mut Vec<Finding>) {
         compare(&path.display().to_string(), &kept.shown(), fix);
     }
     for name in ["MOORLINE_TOKEN", "OPENCLAW_GATEWAY_TOKEN"] {
-        if let Some(text) = std::env::var(name).ok().filter(|text| !text.is_empty()) {
+        if let Ok(Some(text)) = environment::text(name) {
             let shown = NamedSecret::new(&text).shown();
             compare(&format!("the variable {name}"), &shown, format!("unset {name}"));
         }

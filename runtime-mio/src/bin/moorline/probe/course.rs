@@ -4,7 +4,6 @@ use super::stage::{Outcome, Stage, StageName};
 use super::target::Target;
 use crate::dial::{self, Dialed, TlsFailure};
 use crate::peer_text::PeerText;
-use crate::state_dir;
 use crate::wire::{Answer, Certificate, NotUpgraded, NotUpgradedWhy, Wire, WireFailure};
 use moorline_core::ClientRequest;
 use rustls::ProtocolVersion;
@@ -326,8 +325,7 @@ impl Course {
             true => format!("challenge after {took:.1} ms"),
             false => "no challenge came: is it another server?".into(),
         };
-        let stored = || state_dir::local_token(target.state_dir.clone(), &self.addresses);
-        let token = target.token.clone().or_else(stored).filter(|_| !wish.anonymous);
+        let token = target.credentials.token(&self.addresses).filter(|_| !wish.anonymous);
         let Some(token) = token else {
             let about = match wish.anonymous {
                 true => came,

@@ -1,22 +1,18 @@
 //! What is probed, and with which credential.
 
+use crate::credentials::{CredentialArgs, Credentials};
 use crate::dial::{self, TrustArgs};
 use crate::failure::Failure;
 use moorline_core::upgrade::Url;
 use rustls::ClientConfig;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Flags of the commands that try a gateway out.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Clone, clap::Args)]
 pub(crate) struct TargetArgs {
-    /// The gateway's token [default: the one in the local state folder, for a gateway on this machine].
-    #[arg(long, env = "MOORLINE_TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
-    /// Where the local gateway keeps its token.
-    #[arg(long, env = "MOORLINE_STATE_DIR")]
-    pub(crate) state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) credentials: CredentialArgs,
     #[command(flatten)]
     pub(crate) trust: TrustArgs,
     /// Seconds that all stages together may take.
@@ -30,8 +26,7 @@ pub(crate) struct Target {
     pub(crate) text: String,
     pub(crate) url: Url,
     pub(crate) tls: Arc<ClientConfig>,
-    pub(crate) token: Option<String>,
-    pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) credentials: Credentials,
     pub(crate) timeout: Duration,
 }
 
@@ -41,8 +36,7 @@ impl Target {
             text: text.into(),
             url: dial::url(text)?,
             tls: args.trust.config()?,
-            token: args.token.clone().filter(|token| !token.is_empty()),
-            state_dir: args.state_dir.clone(),
+            credentials: args.credentials.read()?,
             timeout: args.timeout,
         })
     }

@@ -3,12 +3,13 @@
 
 use super::kept_tokens::{KeptTokens, new_token};
 use super::serving;
-use super::tls::{self, Tls};
+use super::tls;
 use crate::config::{Identity, KEYS, Key, Loaded, NamedSecret, Problem, Settings, Sources};
 use crate::failure::Failure;
 use crate::jobs::Agents;
 use crate::log::LogLevel;
 use crate::peer_text::PeerText;
+use crate::server_tls::ServerTls;
 use crate::service_manager;
 use crate::state_dir::StateDir;
 use moorline_core::Limits;
@@ -63,7 +64,7 @@ pub(super) struct Bound {
     pub(super) address: SocketAddr,
     /// It speaks TLS.
     pub(super) secure: bool,
-    pub(super) tls: Tls,
+    pub(super) tls: ServerTls,
 }
 
 /// What was read, and is good as a whole.
@@ -226,7 +227,7 @@ impl Reloader {
         let stays = self.bound.secure == identity.is_some();
         let tls = identity.filter(|_| stays).map(|identity| {
             tls::announce(&loaded.settings, self.bound.address, Some(&identity));
-            self.bound.tls.options(&loaded.settings, &identity)
+            tls::options(&self.bound.tls, &loaded.settings, &identity)
         });
         self.hand_out(&config, tls.as_ref());
         // And after: of those that they do not know yet they are told nothing.

@@ -1,0 +1,69 @@
+//! What client commands log in with: what the command line says, then what variables say, then what the
+//! gateway of this machine keeps.
+
+use crate::environment;
+use crate::failure::Failure;
+use crate::state_dir;
+use clap::builder::NonEmptyStringValueParser;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Flags of every command that logs in. It has no `Debug`: there is a token among them.
+#[derive(Clone, clap::Args)]
+pub(crate) struct CredentialArgs {
+    /// The gateway's token [default: MOORLINE_TOKEN, then the one in the local state folder, for a gateway
+    /// on this machine].
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    token: Option<String>,
+    /// Where the local gateway keeps its token [default: MOORLINE_STATE_DIR, then
+    /// $XDG_STATE_HOME/moorline or ~/.local/state/moorline].
+    #[arg(long)]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+/// What was said of a credential. It has no `Debug`, either.
+#[derive(Clone)]
+pub(crate) struct Credentials {
+    token: Option<String>,
+    /// The state folder that was named.
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+impl CredentialArgs {
+    /// The flags, with the variables behind them.
+    ///
+    /// # Errors
+    /// A variable that is needed is no text.
+    pub(crate) fn read(&self) -> Result<Credentials, Failure> {
+        let token = match &self.token {
+            Some(token) => Some(token.clone()),
+            None => environment::text("MOORLINE_TOKEN")?,
+        };
+        Ok(Credentials { token, state_dir: named_state_dir(self.state_dir.clone()) })
+    }
+}
+
+impl Credentials {
+    /// The token for a gateway at these addresses: the one that was given, or the one that the state folder
+    /// has, which is for gateways of this machine only.
+    pub(crate) fn token(&self, addresses: &[SocketAddr]) -> Option<String> {
+        let stored = || state_dir::local_token(self.state_dir.clone(), addresses);
+        self.token.clone().or_else(stored)
+    }
+}
+
+/// The state folder that a command line names, or else the variable.
+pub(crate) fn named_state_dir(flag: Option<PathBuf>) -> Option<PathBuf> {
+    flag.or_else(|| environment::variable("MOORLINE_STATE_DIR").map(PathBuf::from))
+}
+
+/// Whom a command is for: who its flag names, or else who this process belongs to.
+///
+/// # Errors
+/// The variable is needed and no text.
+pub(crate) fn user(flag: Option<&str>) -> Result<String, Failure> {
+    match flag {
+        Some(user) => Ok(user.into()),
+        None => Ok(environment::text("USER")?.unwrap_or_else(|| "me".into())),
+    }
+}
