@@ -260,10 +260,7 @@ fn a_failed_handshake_has_a_line_with_its_reason() {
     assert!(began.elapsed() >= Duration::from_millis(300));
     assert_eq!(silent.read(&mut [0; 8]).unwrap_or(0), 0);
 
-    let mut stream = shake(address, &Arc::new(authority.client())).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    let mut told = String::new();
-    stream.read_to_string(&mut told).unwrap();
+    let told = scrape(address, &Arc::new(authority.client()));
     let counted: Vec<_> =
         told.lines().filter_map(|line| line.strip_prefix(FAILURES)).map(String::from).collect();
     let reasons = [
@@ -276,6 +273,36 @@ fn a_failed_handshake_has_a_line_with_its_reason() {
         "version",
     ];
     assert_eq!(counted, reasons.map(|reason| format!("{{reason=\"{reason}\"}} 1")), "{told}");
+}
+
+/// What `/metrics` answers.
+fn scrape(address: SocketAddr, config: &Arc<ClientConfig>) -> String {
+    let mut stream = shake(address, config).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut told = String::new();
+    stream.read_to_string(&mut told).unwrap();
+    told
+}
+
+#[test]
+fn connections_in_their_handshake_are_a_phase_of_the_metrics() {
+    let authority = Authority::new();
+    let gateway = Gateway::start("phase", &authority.issue(), &["--loops", "1"]);
+    let config = Arc::new(authority.client());
+    let told = |count: u32| {
+        let told = scrape(gateway.address, &config);
+        let line = format!("moorline_connections{{phase=\"tls\"}} {count}.0\n");
+        assert!(told.contains(&line), "{line} in\n{told}");
+    };
+    told(0);
+    // They are accepted before who scrapes.
+    let silent: Vec<_> = (0..3).map(|_| tcp(gateway.address)).collect();
+    told(3);
+    drop(silent);
+    for _ in 0..3 {
+        assert_eq!(gateway.failed(), "left");
+    }
+    told(0);
 }
 
 const FAILURES: &str = "moorline_tls_handshake_failures_total";
