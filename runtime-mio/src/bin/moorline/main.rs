@@ -6,6 +6,7 @@ mod admin_socket;
 mod chat;
 mod check_config;
 mod cli;
+mod colours;
 mod config;
 mod conformance_client;
 mod console;
