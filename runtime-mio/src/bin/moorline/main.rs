@@ -17,6 +17,7 @@ mod echo;
 mod environment;
 mod explain;
 mod failure;
+mod hex;
 mod http_answer;
 mod jobs;
 mod log;
