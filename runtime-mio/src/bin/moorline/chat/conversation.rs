@@ -3,9 +3,10 @@
 use super::retry::Retry;
 use crate::cli::ChatArgs;
 use crate::dial::{Dialer, TlsFailure};
+use crate::hex;
 use crate::peer_text::PeerText;
-use moorline_core::{Cause, CloseCode, Entropy as _, Event, Limits, Outbox, UpgradeError};
-use moorline_mio::{ConnId, Connections, Handle, Handler, OsEntropy, Peer};
+use moorline_core::{Cause, CloseCode, Event, Limits, Outbox, UpgradeError};
+use moorline_mio::{ConnId, Connections, Handle, Handler, Peer};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::io::{IsTerminal as _, Write as _};
@@ -275,7 +276,7 @@ impl Conversation {
                 && self.session.take().is_some()
             {
                 say("the gateway does not know this conversation any more, a new one begins");
-                message.key = random_key();
+                message.key = hex::random::<16>();
                 self.sent = false;
                 return;
             }
@@ -465,7 +466,7 @@ impl Conversation {
                     }
                     "/abort" => self.abort(connections),
                     text => self.queue.push_back(Message {
-                        key: random_key(),
+                        key: hex::random::<16>(),
                         text: text.to_string(),
                         run: None,
                         shown: 0,
@@ -546,12 +547,6 @@ fn request(id: &str, method: &str, mut params: Value) -> String {
         params.retain(|_, value| !value.is_null());
     }
     json!({ "type": "req", "id": id, "method": method, "params": params }).to_string()
-}
-
-fn random_key() -> String {
-    let mut bytes = [0; 16];
-    OsEntropy.fill(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn error_of(frame: &Value) -> String {
