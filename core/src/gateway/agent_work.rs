@@ -17,6 +17,22 @@ pub enum Progress {
     Retrying(Retrying),
 }
 
+impl Progress {
+    /// What there is of it, for whoever counts what agents tell.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Thinking(text) => text.len(),
+            Self::ToolCall(ToolCall { id, name, arguments }) => {
+                id.len() + name.len() + arguments.len()
+            }
+            Self::ToolResult(ToolResult { id, name, result, .. }) => {
+                id.len() + name.len() + result.len()
+            }
+            Self::Retrying(retrying) => retrying.error.len(),
+        }
+    }
+}
+
 /// What an agent has a tool do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolCall {

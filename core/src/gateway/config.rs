@@ -242,10 +242,11 @@ pub struct Bounds {
     /// Bytes of an agent's answer. Default 8 MiB. More fail the run.
     pub answer_bytes: usize,
     /// Bytes that are kept in memory for one user, over all their connections: requests without an
-    /// answer, turns that wait or run, answers of runs, what is queued for connections, and events of
-    /// links, which have half of it. Default 64 MiB: twice what a user of 32 connections that each wait
-    /// for something large needs. More requests and logins are refused, and a run that goes on talking
-    /// fails; a higher bound lets one user take more of [`held_bytes`](Self::held_bytes).
+    /// answer, turns that wait or run, answers of runs and what of them another node has not taken yet,
+    /// what is queued for connections, and events of links, which have half of it. Default 64 MiB: twice
+    /// what a user of 32 connections that each wait for something large needs. More requests and logins
+    /// are refused, and a run that goes on talking fails; a higher bound lets one user take more of
+    /// [`held_bytes`](Self::held_bytes).
     pub user_bytes: usize,
     /// The same of all users. Default 512 MiB. More upgrades are refused, too.
     pub held_bytes: usize,

@@ -41,6 +41,17 @@ impl Said {
             Self::Complete { .. } => Some("completed"),
         }
     }
+
+    /// What it takes to keep what is said, besides the entry that it is kept in.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Outcome(Outcome::Chunk(text)) => text.len(),
+            Self::Outcome(Outcome::Progress(progress)) => progress.bytes(),
+            Self::Outcome(Outcome::Failed(failure)) => failure.error.len(),
+            Self::Outcome(_) => 0,
+            Self::Complete { content, .. } => content.as_ref().map_or(0, String::len),
+        }
+    }
 }
 
 /// The members of `usage`.
