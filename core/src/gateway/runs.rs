@@ -181,13 +181,7 @@ enum Stage {
 
 /// How a run ended.
 enum Ending {
-    /// `stop`: unless it was forgotten.
-    Completed {
-        content: String,
-        usage: Usage,
-        stop: Option<StopReason>,
-        message: u64,
-    },
+    Completed { content: String, usage: Usage, stop: StopReason, message: u64 },
     Failed(RunFailure),
     Cancelled,
 }
@@ -242,6 +236,7 @@ impl Gateway {
             text: turn.text.clone(),
             media: turn.media.clone(),
             label: None,
+            stop: StopReason::Stop,
             at: self.ms(cx.now),
             mark,
         };
@@ -518,6 +513,7 @@ impl Gateway {
             text: content.as_str().into(),
             media: Vec::new(),
             label: None,
+            stop,
             at: self.ms(cx.now),
             mark,
         };
@@ -539,9 +535,7 @@ impl Gateway {
         message: Option<u64>,
     ) {
         let ending = match message {
-            Some(message) => {
-                Ending::Completed { content: content.into(), usage, stop: Some(stop), message }
-            }
+            Some(message) => Ending::Completed { content: content.into(), usage, stop, message },
             None => {
                 let error = "the answer could not be stored";
                 Ending::Failed(RunFailure::new(Code::Unavailable, error))
@@ -562,7 +556,7 @@ impl Gateway {
                 .str("content", content)
                 .object("usage", |o| write_usage(o, *usage))
                 .str("messageId", &message.to_string())
-                .maybe_str("stopReason", stop.map(StopReason::as_str))
+                .str("stopReason", stop.as_str())
                 .end(),
             Ending::Failed(failure) => {
                 let object = Object::new(&mut payload).str("error", &failure.error);

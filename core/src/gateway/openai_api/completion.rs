@@ -4,6 +4,7 @@
 //! its client keeps is of no use to anybody else, and is cancelled, unless an `Idempotency-Key` says that
 //! the client may ask again.
 
+use super::super::agent_work::StopReason;
 use super::super::conn::ConnId;
 use super::super::fact::{Fact, Why};
 use super::super::http::{HttpAnswer, Refused, bearer};
@@ -274,6 +275,7 @@ impl Gateway {
                 text,
                 media: Vec::new(),
                 label: None,
+                stop: StopReason::Stop,
                 at,
                 key: None,
             };

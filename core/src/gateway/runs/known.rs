@@ -2,7 +2,7 @@
 //! is answered as it was, or its run is begun again for the message that is stored already.
 
 use super::super::Gateway;
-use super::super::agent_work::{RunFailure, StopReason};
+use super::super::agent_work::RunFailure;
 use super::super::bus::{BusMessage, NodeId, Route};
 use super::super::idempotency::{Key, Once, other_session};
 use super::super::jobs::Job;
@@ -162,8 +162,8 @@ impl Gateway {
 impl From<RunEnd> for Ending {
     fn from(end: RunEnd) -> Self {
         match end {
-            RunEnd::Completed { message, content, usage } => {
-                Self::Completed { content: content.as_ref().into(), usage, stop: None, message }
+            RunEnd::Completed { message, content, usage, stop } => {
+                Self::Completed { content: content.as_ref().into(), usage, stop, message }
             }
             RunEnd::Failed { timeout, error } => {
                 let code = if timeout { Code::AgentTimeout } else { Code::Internal };
@@ -179,14 +179,12 @@ impl Ending {
     pub(super) fn body(self, run: &Name<'_>, session: &str) -> Body {
         match self {
             Self::Completed { content, usage, stop, message } => Body::ok(|o| {
-                // One that was cut short says so.
-                let stop = stop.filter(|stop| *stop != StopReason::Stop);
                 run.write(o)
                     .str("sessionKey", session)
                     .str("content", &content)
                     .object("usage", |o| super::write_usage(o, usage))
                     .str("messageId", &message.to_string())
-                    .maybe_str("stopReason", stop.map(StopReason::as_str))
+                    .maybe_str("stopReason", stop.cut_short())
             }),
             Self::Failed(failure) => {
                 let text = format!("run failed: {}", failure.error);
