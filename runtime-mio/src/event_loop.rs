@@ -1,6 +1,7 @@
 //! The loop: one thread, one poll, many connections.
 
 use crate::handler::{ConnId, Handler};
+use crate::handshakes::Handshakes;
 use crate::listener::Listener;
 use crate::opening::{Opening, STEPS};
 use crate::slot::{Driven, Shared, Slot};
@@ -13,7 +14,6 @@ use moorline_core::{
 };
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -141,10 +141,8 @@ struct Table {
     listed: Vec<usize>,
     opened: u64,
     open: usize,
-    /// Those of them whose handshake is under way.
-    opening: usize,
-    /// Accepted ones, oldest first; some of them are done.
-    handshakes: VecDeque<ConnId>,
+    /// Those of them that were accepted and whose handshake is under way.
+    handshakes: Handshakes,
 }
 
 /// The connections of a loop, for a handler that wants to reach others than the one it is called for.
@@ -302,7 +300,6 @@ impl Table {
         let id = ConnId(self.opened << SLOT_BITS | index as u64);
         self.opened += 1;
         self.open += 1;
-        self.opening += usize::from(opening.is_some());
         let slot = Slot {
             id,
             stream,
@@ -314,6 +311,9 @@ impl Table {
             shut: false,
             listed: false,
         };
+        if let Some(address) = slot.handshake() {
+            self.handshakes.begin(address, id);
+        }
         match self.free.pop() {
             Some(_) => self.slots[index] = Some(slot),
             None => self.slots.push(Some(slot)),
@@ -326,28 +326,9 @@ impl Table {
         if let Some(slot) = self.slots[index].take() {
             self.free.push(index as u32);
             self.open -= 1;
-            self.opening -= usize::from(slot.opening.is_some());
-        }
-    }
-
-    fn begin_handshake(&mut self, id: ConnId) {
-        // Those that are over are forgotten here: each takes a few seconds, so that the list is no longer
-        // than what came within them.
-        self.forget_ended_handshakes();
-        self.handshakes.push_back(id);
-    }
-
-    /// The accepted connection that has been in its handshake for the longest time.
-    fn oldest_handshake(&mut self) -> Option<ConnId> {
-        self.forget_ended_handshakes();
-        self.handshakes.pop_front()
-    }
-
-    fn forget_ended_handshakes(&mut self) {
-        while let Some(id) = self.handshakes.front().copied()
-            && self.get(id).is_none_or(|slot| slot.opening.is_none())
-        {
-            self.handshakes.pop_front();
+            if let Some(address) = slot.handshake() {
+                self.handshakes.end(address, slot.id);
+            }
         }
     }
 }
@@ -508,7 +489,13 @@ impl EventLoop {
                 if event.is_writable() {
                     slot.writable = true;
                 }
-                self.drive(now, index, handler);
+                if slot.opening.is_some() {
+                    // Behind those for which there was no step left: whoever keeps the loop busy with new
+                    // handshakes does not delay them for ever.
+                    self.table.list_index(index);
+                } else {
+                    self.drive(now, index, handler);
+                }
             }
         }
     }
@@ -544,8 +531,6 @@ impl EventLoop {
                     table.list(id);
                     if is_open {
                         handler.opened(now, id, peer);
-                    } else {
-                        table.begin_handshake(id);
                     }
                 }
             };
@@ -557,14 +542,14 @@ impl EventLoop {
         self.crowd_out(now, handler);
     }
 
-    /// Ends the oldest handshakes, where there are more than there may be.
+    /// Ends handshakes, where there are more than there may be.
     fn crowd_out(&mut self, now: Instant, handler: &mut impl Handler) {
         let Some(most) = self.tls.as_ref().map(|tls| tls.handshakes) else { return };
-        while self.table.opening > most {
-            let Some(id) = self.table.oldest_handshake() else { return };
+        while self.table.handshakes.len() > most
+            && let Some(id) = self.table.handshakes.first_out()
+        {
             if let Some(slot) = self.table.get(id) {
                 slot.crowd_out(now, handler);
-                self.table.opening -= 1;
             }
             self.wheel.disarm(index(id));
             self.table.remove(index(id));
@@ -595,11 +580,11 @@ impl EventLoop {
 
     fn drive(&mut self, now: Instant, index: usize, handler: &mut impl Handler) {
         let Some(Some(slot)) = self.table.slots.get_mut(index) else { return };
-        let was_opening = slot.opening.is_some();
+        let handshake = slot.handshake();
         let driven = slot.drive(now, &mut self.shared, handler);
         let wake_at = slot.wake_at();
-        if was_opening && slot.opening.is_none() {
-            self.table.opening -= 1;
+        if let Some(address) = handshake.filter(|_| slot.opening.is_none()) {
+            self.table.handshakes.end(address, slot.id);
         }
         if driven == Driven::Done {
             self.wheel.disarm(index);

@@ -39,9 +39,10 @@ pub struct TlsOptions {
     /// mobile network. The time for the request begins after it. Longer: who only connects holds a place
     /// for longer; shorter: who is far away does not get in.
     pub handshake_within: Duration,
-    /// Handshakes under way in each loop. Default 1,000: each holds at most the 18 KiB of one record. One
-    /// more ends the oldest, which has had the most time: so whoever fills the places with sockets that
-    /// say nothing keeps out only those whose handshake takes longer than filling all places again.
+    /// Handshakes of accepted sockets under way in each loop. Default 1,000: each holds at most the 18 KiB of
+    /// one record. One more ends the oldest of the address that has most of them
+    /// ([`Address`](moorline_core::Address)): so whoever fills the places with sockets that say nothing crowds
+    /// out nobody but himself, and a proxy alone has all places.
     pub handshakes: usize,
 }
 

@@ -165,6 +165,7 @@ fn every_metric_of_the_docs_is_told_and_every_one_that_is_told_is_in_the_docs() 
         "pairings",
         "rate_limited_requests",
         "store_failures",
+        "tls_handshake_failures",
     ];
     let unseen: Vec<_> = unseen.iter().map(|name| format!("moorline_{name}_total")).collect();
     assert_eq!(without.into_iter().collect::<Vec<_>>(), unseen);

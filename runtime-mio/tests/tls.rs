@@ -259,7 +259,26 @@ fn a_failed_handshake_has_a_line_with_its_reason() {
     assert_eq!(gateway.failed(), "timeout");
     assert!(began.elapsed() >= Duration::from_millis(300));
     assert_eq!(silent.read(&mut [0; 8]).unwrap_or(0), 0);
+
+    let mut stream = shake(address, &Arc::new(authority.client())).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut told = String::new();
+    stream.read_to_string(&mut told).unwrap();
+    let counted: Vec<_> =
+        told.lines().filter_map(|line| line.strip_prefix(FAILURES)).map(String::from).collect();
+    let reasons = [
+        "application-protocol",
+        "certificate-refused",
+        "left",
+        "not-tls",
+        "oversized",
+        "timeout",
+        "version",
+    ];
+    assert_eq!(counted, reasons.map(|reason| format!("{{reason=\"{reason}\"}} 1")), "{told}");
 }
+
+const FAILURES: &str = "moorline_tls_handshake_failures_total";
 
 /// A configuration file with a deadline for handshakes, in milliseconds.
 fn config_with_deadline(millis: u32) -> String {

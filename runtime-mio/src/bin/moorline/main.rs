@@ -16,6 +16,7 @@ mod echo;
 mod environment;
 mod explain;
 mod failure;
+mod http_answer;
 mod jobs;
 mod log;
 mod log_tail;

@@ -1,13 +1,12 @@
 //! A blocking WebSocket to a gateway, for commands that ask a few things and end: the core over a
 //! [`Dialed`] stream, with a deadline for each step.
 
-mod answer;
 mod certificate;
 
-pub(crate) use answer::Answer;
 pub(crate) use certificate::Certificate;
 
 use crate::dial::Dialed;
+use crate::http_answer::Answer;
 use crate::peer_text::PeerText;
 use moorline_core::{
     Cause, ClientRequest, CloseCode, Connection, Entropy as _, Event, Limits, UpgradeError,
@@ -124,7 +123,7 @@ impl Wire {
         let (raw, heard) = (Vec::new(), now);
         let mut wire = Self { stream, connection, said, raw, open: false, heard, asked: 0 };
         let outcome = wire.step(until);
-        let answer = Answer::parse(&wire.raw);
+        let answer = Answer::begun(&wire.raw);
         let why = match outcome {
             Ok(Said::Open) => match answer {
                 Some(answer) => {

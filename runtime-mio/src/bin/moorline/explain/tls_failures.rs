@@ -88,10 +88,10 @@ pub(super) const TLS_FAILURES: &[Entry] = &[
     ),
     failure!(
         "crowded",
-        "It was the oldest of more handshakes at once than limits.tls_handshakes, and was ended for a newer one.",
+        "There were more handshakes at once than limits.tls_handshakes: it was the oldest of the address that had most of them.",
         &[
-            "somebody fills the places with sockets that say nothing",
-            "very many clients come at once, as after a restart",
+            "the address of `peer` fills the places with sockets that say nothing",
+            "very many clients come at once from one address, such as that of a proxy, as after a restart",
         ],
         &[
             "nothing: clients come back",

@@ -35,7 +35,8 @@ macro_rules! metrics {
 metrics! {
     CONNECTIONS = Gauge "moorline_connections" ["phase"] "Sockets, by how far they are: head (the request is awaited or answered), connect (a WebSocket that is not logged in), open, closing.";
     PRE_AUTH = Gauge "moorline_pre_auth_connections" [] "Places of those who are not logged in that are taken, of limits.pre_auth.";
-    ACCEPTS = Counter "moorline_accepts" [] "Sockets that were accepted.";
+    ACCEPTS = Counter "moorline_accepts" [] "Sockets that were accepted, and whose TLS handshake is done where there is one.";
+    HANDSHAKES_FAILED = Counter "moorline_tls_handshake_failures" ["reason"] "TLS handshakes that came to nothing, by the reasons of docs/tls.md.";
     ACCEPT_FAILURES = Counter "moorline_accept_failures" ["reason"] "Sockets that could not be accepted: files (no file descriptor was left), memory or other.";
     REFUSED = Counter "moorline_refused_requests" ["status", "reason"] "HTTP requests that were refused, upgrades included.";
     CLOSED = Counter "moorline_connections_closed" ["code", "cause", "initiator"] "Connections that have ended. Codes of applications are 3xxx and 4xxx, those that nobody has defined other.";

@@ -63,6 +63,7 @@ impl Exposition {
         let pre_auth = snapshots.iter().map(|(snapshot, _)| snapshot.stats.pre_auth).max();
         out.gauge(&names::PRE_AUTH, pre_auth.unwrap_or_default() as f64)?;
         out.counter_of(&names::ACCEPTS, |each| &each.accepts)?;
+        out.counters(&names::HANDSHAKES_FAILED, |each| &each.handshakes_failed)?;
         out.counters(&names::ACCEPT_FAILURES, |each| &each.accept_failures)?;
         out.counters(&names::REFUSED, |each| &each.refused)?;
         out.counters(&names::CLOSED, |each| &each.closed)?;

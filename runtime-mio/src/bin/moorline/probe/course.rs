@@ -3,8 +3,9 @@
 use super::stage::{Outcome, Stage, StageName};
 use super::target::Target;
 use crate::dial::{self, Dialed, TlsFailure};
+use crate::http_answer::Answer;
 use crate::peer_text::PeerText;
-use crate::wire::{Answer, Certificate, NotUpgraded, NotUpgradedWhy, Wire, WireFailure};
+use crate::wire::{Certificate, NotUpgraded, NotUpgradedWhy, Wire, WireFailure};
 use moorline_core::ClientRequest;
 use rustls::ProtocolVersion;
 use serde_json::{Value, json};

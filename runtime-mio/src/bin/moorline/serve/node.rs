@@ -378,10 +378,12 @@ impl Handler for GatewayNode {
         peer: Option<Peer>,
         failure: &TlsFailure,
     ) {
+        self.recorder.handshake_failed(failure.reason());
         let kind = (facts::HANDSHAKE_FAILED, failure.reason());
-        if tracing::enabled!(tracing::Level::DEBUG) || self.folding.admit(now, kind) {
-            facts::log_handshake(self.index, id, peer, failure);
+        if !tracing::enabled!(tracing::Level::DEBUG) && !self.folding.admit(now, kind) {
+            return self.recorder.folded(kind);
         }
+        facts::log_handshake(self.index, id, peer, failure);
     }
 
     fn accept_failed(&mut self, error: &io::Error) {
