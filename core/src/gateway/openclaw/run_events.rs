@@ -88,6 +88,9 @@ pub(super) struct TurnEvent<'a> {
     /// Its run had begun: that tells its end itself.
     #[serde(default)]
     pub(super) started: bool,
+    /// Why it failed.
+    #[serde(flatten, borrow)]
+    pub(super) inner: Inner<'a>,
 }
 
 impl RunName {
@@ -307,7 +310,7 @@ impl Gateway {
         }
     }
 
-    /// A turn that waited was stopped before its run began.
+    /// A turn that waited has ended before its run began.
     pub(super) fn openclaw_turn(
         &mut self,
         cx: &mut Cx<'_>,
@@ -316,7 +319,7 @@ impl Gateway {
         turn: &TurnEvent<'_>,
     ) {
         self.openclaw_named(users, &turn.run, turn.key.as_deref());
-        if turn.state != "cancelled" || turn.started {
+        if turn.started || !matches!(&*turn.state, "cancelled" | "failed") {
             return;
         }
         let name = RunName {
@@ -327,11 +330,18 @@ impl Gateway {
             key: turn.key.as_deref().map(Arc::from),
         };
         let mut payload = String::new();
-        name.write_chat(&mut payload, 1, "aborted").str("stopReason", "rpc").end();
+        match &turn.inner.error {
+            Some(error) => name
+                .write_chat(&mut payload, 1, "error")
+                .str("errorMessage", error)
+                .str("errorKind", error_kind(turn.inner.code.as_deref()))
+                .end(),
+            None => name.write_chat(&mut payload, 1, "aborted").str("stopReason", "rpc").end(),
+        }
         let name = Arc::new(name);
         let event = Event::named_of_run("chat", &name, &payload, true);
         self.tell(cx, from, users, To::Readers, &event);
-        self.end_awaited(cx, &name.run, &Inner::default());
+        self.end_awaited(cx, &name.run, &turn.inner);
     }
 
     /// Gives the second answer of `agent` to those who wait for it.
