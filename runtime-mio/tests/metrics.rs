@@ -182,7 +182,7 @@ fn what_happens_is_counted() {
         ("moorline_kept_bytes", 3.0),
         ("moorline_store_work_duration_seconds_count", 1.0),
         ("moorline_messages_total{direction=\"in\"}", 5.0),
-        ("moorline_received_frames_total", 5.0),
+        ("moorline_frames_total{direction=\"in\"}", 5.0),
         ("moorline_socket_bytes_total{direction=\"in\"}", 1000.0),
         ("moorline_loop_answered{loop=\"0\"}", 1.0),
         ("moorline_loop_answered{loop=\"1\"}", 1.0),
@@ -203,6 +203,45 @@ fn what_happens_is_counted() {
             assert!(second.value(series) >= *value, "{series}");
         }
     }
+}
+
+#[test]
+fn messages_frames_and_bytes_are_told_exactly() {
+    // One loop: what it did before a scrape is then among what it tells.
+    let gateway = Gateway::with(&folder("metrics-exact"), &["--loops", "1"]);
+    let address = gateway.address;
+    let mut ann = Client::login(address, "ann").unwrap();
+    // What her coming is told with: nothing more is said of its own accord.
+    ann.event("presence").unwrap();
+    let scraped = || {
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let answer = exchange(address, request);
+        let scrape = Scrape::parse(answer.split_once("\r\n\r\n").unwrap().1);
+        (scrape, request.len(), answer.len())
+    };
+    let (before, _, told) = scraped();
+    let ping = support::masked(9, b"there?");
+    ann.send_raw(&ping).unwrap();
+    let pong = ann.frame().unwrap();
+    assert_eq!(pong, (0x8A, b"there?".to_vec()));
+    let health = support::masked(1, br#"{"type":"req","id":"x","method":"health","params":{}}"#);
+    ann.send_raw(&health).unwrap();
+    let (first, answer) = ann.frame().unwrap();
+    assert_eq!(first, 0x81);
+    let (after, asked, _) = scraped();
+    let more = |name: &str, direction: &str| {
+        let series = format!("moorline_{name}_total{{direction=\"{direction}\"}}");
+        after.value(&series) - before.value(&series)
+    };
+    assert_eq!((more("messages", "in"), more("messages", "out")), (1.0, 1.0));
+    assert_eq!((more("frames", "in"), more("frames", "out")), (2.0, 2.0));
+    let header = if answer.len() < 126 { 2 } else { 4 };
+    let came = ping.len() + health.len() + asked;
+    let left = 2 + pong.1.len() + header + answer.len() + told;
+    assert_eq!(
+        (more("socket_bytes", "in"), more("socket_bytes", "out")),
+        (came as f64, left as f64)
+    );
 }
 
 #[test]
