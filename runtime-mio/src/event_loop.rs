@@ -5,8 +5,8 @@ use crate::handshakes::Handshakes;
 use crate::listener::Listener;
 use crate::opening::{Opening, STEPS};
 use crate::slot::{Driven, Shared, Slot};
-use crate::stream::Stream;
-use crate::tls::{TlsBuffers, TlsOptions, TlsStream};
+use crate::stream::{Stream, Streams, Traffic};
+use crate::tls::{TlsOptions, TlsStream};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use moorline_core::{
@@ -46,7 +46,8 @@ struct HandleShared {
     connections: AtomicU64,
     bytes_read: AtomicU64,
     bytes_written: AtomicU64,
-    frames: AtomicU64,
+    frames_received: AtomicU64,
+    frames_sent: AtomicU64,
     /// When the loop was made.
     start: Instant,
     /// Microseconds from then to the beginning of the present turn; 0 while it waits.
@@ -63,12 +64,15 @@ pub struct Counters {
     pub writes: u64,
     /// Connections there are now.
     pub connections: u64,
-    /// Bytes that were read from sockets.
+    /// Bytes that were read from sockets; with TLS as they were encrypted, handshakes included.
     pub bytes_read: u64,
-    /// Bytes that were written to sockets.
+    /// Bytes that were written to sockets; with TLS as above.
     pub bytes_written: u64,
     /// WebSocket frames that came, control frames included.
-    pub frames: u64,
+    pub frames_received: u64,
+    /// WebSocket frames that were written, control frames included. What was queued and then dropped is
+    /// not among them.
+    pub frames_sent: u64,
     /// Turns. A loop that was woken and has no more of them some time later is stuck.
     pub turns: u64,
 }
@@ -86,7 +90,7 @@ impl Handle {
         self.wake();
     }
 
-    /// The loop's counters, as of its latest turn.
+    /// The loop's counters, as of its latest [`Handler::turn`] at least.
     pub fn counters(&self) -> Counters {
         Counters {
             reads: self.shared.reads.load(Ordering::Relaxed),
@@ -94,7 +98,8 @@ impl Handle {
             connections: self.shared.connections.load(Ordering::Relaxed),
             bytes_read: self.shared.bytes_read.load(Ordering::Relaxed),
             bytes_written: self.shared.bytes_written.load(Ordering::Relaxed),
-            frames: self.shared.frames.load(Ordering::Relaxed),
+            frames_received: self.shared.frames_received.load(Ordering::Relaxed),
+            frames_sent: self.shared.frames_sent.load(Ordering::Relaxed),
             turns: self.shared.turns.load(Ordering::Relaxed),
         }
     }
@@ -112,6 +117,12 @@ impl HandleShared {
     fn began(&self, now: Instant) {
         let since = now.saturating_duration_since(self.start).as_micros() as u64;
         self.busy_since.store(since.max(1), Ordering::Relaxed);
+    }
+
+    /// It is over.
+    fn ended(&self) {
+        self.busy_since.store(0, Ordering::Relaxed);
+        self.turns.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -183,6 +194,11 @@ impl Connections<'_> {
     /// theirs: clients were told them.
     pub fn set_limits(&mut self, limits: Arc<Limits>) {
         *self.limits = limits;
+    }
+
+    /// TLS handshakes of accepted connections that are under way. [`Handler::opened`] was not called for them.
+    pub fn handshakes(&self) -> usize {
+        self.table.handshakes.len()
     }
 
     /// What is queued for all of them. Work in proportion to their number.
@@ -357,7 +373,8 @@ impl EventLoop {
             connections: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
-            frames: AtomicU64::new(0),
+            frames_received: AtomicU64::new(0),
+            frames_sent: AtomicU64::new(0),
             start: Instant::now(),
             busy_since: AtomicU64::new(0),
             turns: AtomicU64::new(0),
@@ -374,12 +391,9 @@ impl EventLoop {
                 read: vec![0; Connection::READ_BUFFER].into(),
                 spare: Vec::new(),
                 message: MessageSpare::default(),
-                tls: TlsBuffers::default(),
+                streams: Streams::default(),
                 handshakes: STEPS,
-                reads: 0,
-                writes: 0,
-                bytes_read: 0,
-                bytes_written: 0,
+                frames_sent: 0,
             },
             limits,
             tls,
@@ -424,6 +438,8 @@ impl EventLoop {
             self.accept(now, handler);
             self.expire(now, handler);
             self.drive_listed(now, handler);
+            // Whom the handler tells how it is may look at these next.
+            self.publish();
             let mut connections = Connections {
                 table: &mut self.table,
                 poll: &self.poll,
@@ -449,6 +465,7 @@ impl EventLoop {
             }
             self.drive_listed(now, handler);
             self.publish();
+            self.handle.shared.ended();
             handler.turned(now.elapsed());
             if closed && self.table.open == 0 {
                 return Ok(());
@@ -601,13 +618,13 @@ impl EventLoop {
 
     fn publish(&self) {
         let shared = &self.handle.shared;
-        shared.reads.store(self.shared.reads, Ordering::Relaxed);
-        shared.writes.store(self.shared.writes, Ordering::Relaxed);
+        let Traffic { reads, writes, bytes_read, bytes_written } = &self.shared.streams.traffic;
+        shared.reads.store(*reads, Ordering::Relaxed);
+        shared.writes.store(*writes, Ordering::Relaxed);
         shared.connections.store(self.table.open as u64, Ordering::Relaxed);
-        shared.bytes_read.store(self.shared.bytes_read, Ordering::Relaxed);
-        shared.bytes_written.store(self.shared.bytes_written, Ordering::Relaxed);
-        shared.frames.store(self.shared.message.frames(), Ordering::Relaxed);
-        shared.busy_since.store(0, Ordering::Relaxed);
-        shared.turns.fetch_add(1, Ordering::Relaxed);
+        shared.bytes_read.store(*bytes_read, Ordering::Relaxed);
+        shared.bytes_written.store(*bytes_written, Ordering::Relaxed);
+        shared.frames_received.store(self.shared.message.frames(), Ordering::Relaxed);
+        shared.frames_sent.store(self.shared.frames_sent, Ordering::Relaxed);
     }
 }

@@ -76,8 +76,7 @@ impl Slot {
         let mut calls = CALLS;
         loop {
             if self.writable && self.stream.has_pending() {
-                shared.writes += 1;
-                match self.stream.write_vectored(&[], &mut shared.tls) {
+                match self.stream.write_vectored(&[], &mut shared.streams) {
                     Ok(written) => self.writable = written.all,
                     Err(_) => return Some(self.fail(now, &TlsFailure::Left, shared, handler)),
                 }
@@ -102,8 +101,7 @@ impl Slot {
             }
             calls -= 1;
             shared.handshakes -= 1;
-            shared.reads += 1;
-            match self.stream.read(&mut [], &mut shared.tls) {
+            match self.stream.read(&mut [], &mut shared.streams) {
                 Received::Bytes { more, .. } | Received::Nothing { more } => {
                     self.readable = more || self.read_closed;
                 }
@@ -142,7 +140,7 @@ impl Slot {
         let is_lost = matches!(failure, TlsFailure::Left | TlsFailure::Timeout);
         if !is_lost {
             // It fails when the peer is gone, which the next read tells.
-            let _ = self.stream.shutdown_write(&mut shared.tls);
+            let _ = self.stream.shutdown_write(&mut shared.streams);
         }
         let Some(opening) = &mut self.opening else { return Driven::Done };
         let peer = opening.accepted.as_ref().map(|(peer, _)| *peer);

@@ -48,6 +48,8 @@ pub(super) struct LoopMetrics {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
     pub(crate) stats: Stats,
+    /// TLS handshakes under way.
+    pub(crate) handshakes: usize,
     /// Bytes that are queued for clients.
     pub(crate) outbox_bytes: u64,
     /// The longest time for which one of them has taken nothing.
