@@ -2,7 +2,7 @@
 
 use super::super::bus::{BusMessage, NodeId, Route};
 use super::super::conn::ConnId;
-use super::super::openclaw;
+use super::super::openclaw::{self, Audience};
 use super::super::ring::{Event, Ring};
 use super::super::send::Cx;
 use super::super::{Action, Gateway};
@@ -37,7 +37,7 @@ impl Gateway {
                 after = Some(id);
             }
         }
-        self.openclaw_event(cx, from, users, event);
+        self.openclaw_event(cx, Audience { from, users }, event);
         self.completion_event(cx, event);
     }
 
