@@ -4,10 +4,13 @@
 mod gateway;
 #[path = "support/odd_server.rs"]
 mod odd_server;
+#[path = "support/report.rs"]
+mod report;
 mod support;
 
 use gateway::{Client, Gateway, folder};
-use serde_json::{Value, json};
+use report::{diagnose, doctor, of, write};
+use serde_json::json;
 use std::fs;
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -16,76 +19,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-/// A command with no settings of the machine it runs on.
-fn doctor(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_moorline"));
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy().into_owned();
-        if name.starts_with("MOORLINE_") || name.starts_with("OPENCLAW_") {
-            command.env_remove(name);
-        }
-    }
-    command.arg("doctor").args(arguments).stdin(Stdio::null());
-    command
-}
-
-/// The findings by their ids, and the exit code.
-struct Report {
-    findings: Vec<Value>,
-    code: i32,
-}
-
-fn diagnose(arguments: &[&str]) -> Report {
-    of(doctor(arguments).arg("--json"))
-}
-
-fn of(command: &mut Command) -> Report {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    let mut report: Value = serde_json::from_slice(&stdout)
-        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&stderr)));
-    let Value::Array(findings) = report["findings"].take() else { panic!("{report}") };
-    let worst = report["worst"].as_str().unwrap();
-    let code = status.code().unwrap();
-    let expected = match worst {
-        "ok" | "info" => 0,
-        "warning" => 1,
-        _ => 2,
-    };
-    assert_eq!((code, &report["ok"]), (expected, &json!(expected == 0)));
-    for finding in &findings {
-        let is_bad = matches!(finding["severity"].as_str(), Some("warning" | "error"));
-        assert!(!is_bad || finding["fix"].is_string(), "how is it mended? {finding}");
-        let lines = finding["fix"].as_str().unwrap_or_default().lines().count();
-        assert!(lines <= 1, "{finding}");
-    }
-    Report { findings, code }
-}
-
-impl Report {
-    fn find(&self, id: &str) -> &Value {
-        let found = self.findings.iter().find(|finding| finding["id"] == id);
-        found.unwrap_or_else(|| panic!("no {id} in {:#}", json!(self.findings)))
-    }
-
-    fn has(&self, id: &str) -> bool {
-        self.findings.iter().any(|finding| finding["id"] == id)
-    }
-
-    /// The ids of what is bad.
-    fn bad(&self) -> Vec<&str> {
-        let is_bad =
-            |finding: &&Value| matches!(finding["severity"].as_str(), Some("warning" | "error"));
-        self.findings.iter().filter(is_bad).map(|finding| finding["id"].as_str().unwrap()).collect()
-    }
-}
-
 fn ws(address: SocketAddr) -> String {
     format!("ws://{address}/ws")
-}
-
-fn write(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 /// A gateway with a token of its own in the state folder.

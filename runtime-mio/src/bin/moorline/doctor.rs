@@ -18,7 +18,7 @@ use crate::config::{Settings, Sources};
 use crate::dial;
 use crate::failure::Failure;
 use crate::probe::{Course, Target, TargetArgs, Wish};
-use crate::serve;
+use crate::{running, state_dir};
 use clap::Parser as _;
 use finding::{Finding, Severity};
 use serde_json::json;
@@ -35,8 +35,8 @@ use std::time::Duration;
 // No `Debug`: there is a token.
 #[derive(clap::Args)]
 pub(crate) struct DoctorArgs {
-    /// The gateway as its clients see it, such as wss://chat.example.com/ws [default: the one that this
-    /// machine's configuration describes].
+    /// The gateway as its clients see it, such as wss://chat.example.com/ws [default: the one that runs with
+    /// the state folder, or else the one that this machine's configuration describes].
     url: Option<String>,
     #[command(flatten)]
     target: TargetArgs,
@@ -92,14 +92,16 @@ fn look_around(
     }
     // The configuration is that of a gateway that is started like this.
     let serve = Cli::parse_from(flags).serve;
-    let loaded = Sources::of_process(&serve).load();
+    let folder = running::state_folder(state_dir.clone(), args.config.as_deref());
+    let running = folder.as_deref().filter(|state| running::is_there(state));
+    // What is not set in this shell may be set where the gateway was started.
+    let sources = Sources::of_process(&serve);
+    let loaded = if running.is_some() { sources.load_elsewhere() } else { sources.load() };
     let settings = loaded.as_ref().map(|loaded| loaded.settings.clone()).unwrap_or_default();
-    let text = match &args.url {
-        Some(url) => url.clone(),
-        None => {
-            let scheme = if settings.is_secure() { "wss" } else { "ws" };
-            format!("{scheme}://{}/ws", serve::reachable(settings.listen()))
-        }
+    let text = match (&args.url, running.and_then(state_dir::noted_url)) {
+        (Some(url), _) => url.clone(),
+        (None, Some(url)) => url,
+        (None, None) => running::configured_url(&settings),
     };
     let mut target = Target::new(&text, &args.target)?;
     let addresses = dial::addresses(&target.url).unwrap_or_default();
@@ -110,11 +112,7 @@ fn look_around(
     local::config(&loaded, found);
     found.extend(local::clock());
     let pid = local::port(target.url.port(), found);
-    let state = match &loaded {
-        Ok(loaded) => loaded.settings.state_dir.clone(),
-        Err(_) => target.credentials.state_dir.clone().or_else(crate::state_dir::default_path),
-    };
-    if let Some(state) = &state {
+    if let Some(state) = &folder {
         let file = loaded.as_ref().ok().and_then(|loaded| loaded.file.as_deref());
         state_folder::check(state, file, found);
         if state.is_dir() {
@@ -124,11 +122,11 @@ fn look_around(
     if let Ok(loaded) = &loaded {
         found.extend(local::files(loaded, pid));
         certificate_file::check(&loaded.settings, found);
-        if let Some(state) = &state {
+        if let Some(state) = &folder {
             local::tokens(loaded, state, found);
         }
     }
-    target.credentials.state_dir = target.credentials.state_dir.or(state);
+    target.credentials.state_dir = target.credentials.state_dir.or(folder);
     Ok((target, loaded.is_ok().then_some(settings)))
 }
 

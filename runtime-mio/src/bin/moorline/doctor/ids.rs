@@ -25,6 +25,7 @@ ids! {
     CLOCK_SKEW "clock.skew" Warning;
     CONFIG_INVALID "config.invalid" Error;
     CONFIG_OK "config.ok" Ok;
+    CONFIG_UNSET "config.unset" Info;
     CONFIG_WARNING "config.warning" Warning;
     DATABASE_DAMAGED "database.damaged" Error;
     DATABASE_MISSING "database.missing" Info;
@@ -70,6 +71,7 @@ ids! {
     PORT_FREE "port.free" Warning;
     PORT_HELD "port.held" Info;
     PORT_HIDDEN "port.hidden" Info;
+    PORT_UNTESTED "port.untested" Info;
     PROXY_ACCEPT_KEY "proxy.accept-key" Error;
     PROXY_ANSWER "proxy.answer-headers" Error;
     PROXY_BAD_GATEWAY "proxy.bad-gateway" Error;
@@ -95,6 +97,7 @@ ids! {
     STATE_OK "state.ok" Ok;
     STATE_OPEN "state.open-to-others" Error;
     STATE_UNLOCKED "state.unlocked" Info;
+    STATE_UNTESTED "state.untested" Info;
     STATE_UNWRITABLE "state.unwritable" Error;
     TLS_EXPIRED "tls.expired" Error;
     TLS_EXPIRES_SOON "tls.expires-soon" Warning;
