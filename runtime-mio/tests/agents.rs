@@ -357,6 +357,46 @@ fn the_breaker_opens_is_seen_lets_one_try_and_closes() {
     assert_eq!(link(&mut other), json!({"state": "up", "breaker": "closed"}));
 }
 
+/// What is wrong until somebody mends it is no business of the breaker, and must be seen all the same.
+#[test]
+fn an_agent_whose_endpoint_refuses_the_key_is_seen_everywhere_until_a_run_succeeds() {
+    let endpoint = Endpoint::start();
+    let more = json!({"breaker": {"failures": 2, "calls": 2}});
+    let (gateway, _state) = gateway("agents-refused", &endpoint, &more);
+    let mut client = login(&gateway);
+    for (status, reason) in [(401, "refuses the gateway's key (status 401)"), (404, "answered 404")]
+    {
+        endpoint.will(vec![Act::Status(status, None, "{}".into()); 4]);
+        for _ in 0..4 {
+            assert_eq!(say(&mut client, "do it")["error"]["code"], "FAILED_PRECONDITION");
+        }
+        let listed = client.call("agents.list", json!({})).unwrap()["agents"][0].take();
+        let link = &listed["link"];
+        assert_eq!(
+            (&listed["status"], &link["state"], &link["breaker"]),
+            (&json!("refused"), &json!("refused"), &json!("closed"))
+        );
+        assert!(link["reason"].as_str().unwrap().contains(reason), "{link}");
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
+        assert!((now - 60_000..=now).contains(&link["sinceMs"].as_u64().unwrap()), "{link}");
+    }
+    assert_eq!(client.call("health", json!({})).unwrap()["agentsDown"], 1);
+    let ready = http(gateway.address, "/ready");
+    assert!(ready.contains(r#"{"name":"agents","ok":true,"value":1,"limit":2}"#), "{ready}");
+    let metrics = http(gateway.address, "/metrics");
+    for (state, value) in [("up", 0), ("refused", 1), ("trying", 0), ("down", 0)] {
+        let line = format!("moorline_agent_state{{agent=\"model\",state=\"{state}\"}} {value}.0\n");
+        assert!(metrics.contains(&line), "{line} {metrics}");
+    }
+    // A request that is wrong itself mends nothing, and a run that is served does.
+    endpoint.will([Act::Status(400, None, "{}".into()), Act::Say("works")]);
+    assert_eq!(say(&mut client, "do it")["error"]["code"], "INVALID_REQUEST");
+    let shown = link(&mut client);
+    assert!(shown["state"] == "refused" && shown["reason"].as_str().unwrap().contains("404"));
+    assert_eq!(say(&mut client, "now")["payload"]["content"], "works");
+    assert_eq!(link(&mut client), json!({"state": "up", "breaker": "closed"}));
+}
+
 fn http(address: std::net::SocketAddr, path: &str) -> String {
     use std::io::{Read as _, Write as _};
     let mut stream = std::net::TcpStream::connect(address).unwrap();

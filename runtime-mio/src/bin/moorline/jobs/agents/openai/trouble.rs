@@ -6,7 +6,7 @@
 //! | no connection, 408, 5xx, no byte in time | failed | before the first byte | `UNAVAILABLE` |
 //! | 429 | failed | before the first byte | `RESOURCE_EXHAUSTED` |
 //! | cut off, silent, or broken in the middle | failed | never: something was said | `UNAVAILABLE`, or `INTERNAL` for what is no answer |
-//! | 401, 403, 404, and 3xx | nothing: it works, the configuration is wrong | never | `FAILED_PRECONDITION` |
+//! | 401, 403, 404, and 3xx | nothing: it works, the configuration is wrong, which the agent's link tells | never | `FAILED_PRECONDITION` |
 //! | other 4xx | nothing: the request is wrong | never | `INVALID_REQUEST` |
 //! | more time than a run may take | nothing: it answers | never | `AGENT_TIMEOUT` |
 
@@ -69,6 +69,11 @@ impl Trouble {
         }
     }
 
+    /// Whether the endpoint refuses whatever the gateway asks for, as it is configured.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Status { status: 300..=399 | 401 | 403 | 404, .. })
+    }
+
     /// Whether the same request may work in a moment.
     pub(super) fn is_passing(&self) -> bool {
         match self {
@@ -129,7 +134,7 @@ impl Trouble {
             Self::Late(..) => Code::Unavailable,
             Self::Status { status: 429, .. } => Code::ResourceExhausted,
             Self::Status { status: 408 | 500..=599, .. } => Code::Unavailable,
-            Self::Status { status: 300..=399 | 401 | 403 | 404, .. } => Code::FailedPrecondition,
+            Self::Status { .. } if self.is_refusal() => Code::FailedPrecondition,
             Self::Status { .. } => Code::InvalidRequest,
             Self::Malformed(_) | Self::TooLarge(_) => Code::Internal,
         };
