@@ -23,7 +23,12 @@ impl Target {
             let text = "no state folder: neither --state-dir, XDG_STATE_HOME nor HOME is set";
             Failure::Config(text.into())
         })?;
-        Ok(Self { path: std::path::absolute(&path).unwrap_or(path) })
+        Ok(Self::at(&path))
+    }
+
+    /// This folder.
+    pub(super) fn at(path: &Path) -> Self {
+        Self { path: std::path::absolute(path).unwrap_or_else(|_| path.into()) }
     }
 
     /// A connection to its gateway.

@@ -20,6 +20,12 @@ macro_rules! ids {
 }
 
 ids! {
+    AGENTS_DOWN "agents.down" Error;
+    AGENTS_NO_WORKER "agents.no-worker" Error;
+    AGENTS_OK "agents.ok" Ok;
+    AGENTS_REFUSED "agents.refused" Error;
+    AGENTS_TRYING "agents.trying" Warning;
+    AGENTS_UNTESTED "agents.untested" Info;
     CLOCK_IMPLAUSIBLE "clock.implausible" Error;
     CLOCK_OK "clock.ok" Ok;
     CLOCK_SKEW "clock.skew" Warning;
