@@ -407,7 +407,7 @@ fn cutting(gateway: SocketAddr, after: Duration, speaks: bool) -> SocketAddr {
 #[test]
 fn an_idle_limit_on_the_way_is_measured_whether_it_speaks_or_not() {
     let state = folder("doctor-idle");
-    let gateway = Gateway::start(&state);
+    let gateway = Gateway::with(&state, &["--log-level", "info"]);
     let state = state.to_str().unwrap();
     for speaks in [true, false] {
         let way = cutting(gateway.address, Duration::from_millis(1500), speaks);
@@ -420,6 +420,9 @@ fn an_idle_limit_on_the_way_is_measured_whether_it_speaks_or_not() {
         let after = number(about.split("cuts after").nth(1).unwrap());
         assert!((0.9..3.0).contains(&after), "{about}");
         assert!(found["fix"].as_str().unwrap().contains("proxy_read_timeout 75s"), "{found}");
+        // What was cut for that is nobody's loop, neither now nor when it is looked for later.
+        let after = diagnose(&[&ws(gateway.address), "--token", "t", "--state-dir", state]);
+        assert!(after.has("loops.none"), "{:#}", json!(after.findings));
     }
 }
 
@@ -481,6 +484,12 @@ fn a_certificate_that_was_renewed_and_not_reloaded_is_told() {
         &format!("{{tls: {{cert: '{}', key: '{}'}}}}", at("cert.pem"), at("key.pem")),
     );
     let url = format!("wss://{}/ws", gateway.address);
+    // Without TLS its port says itself what is wrong.
+    let plain = url.replace("wss://", "ws://");
+    let report = diagnose(&[&plain, "--state-dir", state.to_str().unwrap()]);
+    let fix = &report.find("proxy.plain-to-tls")["fix"];
+    assert_eq!(fix, &format!("moorline doctor {url}"));
+    assert!(!report.has("proxy.bad-request"));
     let (ca, folder) = (at("first.pem"), state.to_str().unwrap());
     fs::copy(at("cert.pem"), &ca).unwrap();
     let arguments = [&url, "--token", "t", "--ca", &ca, "--state-dir", folder];

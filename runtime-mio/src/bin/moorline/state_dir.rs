@@ -132,12 +132,16 @@ pub(crate) fn noted_url(path: &Path) -> Option<String> {
 /// # Errors
 /// The file or procfs cannot be read: nobody knows.
 pub(crate) fn holder(path: &Path) -> io::Result<Option<String>> {
+    holder_by(Path::new("/proc"), path)
+}
+
+fn holder_by(procfs: &Path, path: &Path) -> io::Result<Option<String>> {
     let file = match fs::metadata(path.join(LOCK)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let table = fs::read_to_string("/proc/locks")?;
+    let table = fs::read_to_string(procfs.join("locks"))?;
     let inode = format!(":{}", file.ino());
     Ok(table.lines().find_map(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
@@ -240,4 +244,24 @@ fn unwritable(path: &Path, what: &str, error: &io::Error) -> Failure {
 
 fn config(path: &Path, what: &str, error: &io::Error) -> Failure {
     Failure::Config(format!("{what} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_the_folder_is_known_where_the_system_tells_and_nowhere_else() {
+        let name = format!("moorline-state-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        assert_eq!(holder(&path).expect("there is none"), None);
+        let state = StateDir::open(Some(path.clone())).expect("a folder");
+        state.note_url("ws://127.0.0.1:1/ws").expect("written");
+        assert_eq!(holder(&path).expect("procfs"), Some(std::process::id().to_string()));
+        holder_by(Path::new("/nowhere"), &path).expect_err("nobody knows");
+        drop(state);
+        assert_eq!(holder(&path).expect("procfs"), None);
+        assert_eq!(noted_url(&path).as_deref(), Some("ws://127.0.0.1:1/ws"));
+        fs::remove_dir_all(&path).expect("removed");
+    }
 }
