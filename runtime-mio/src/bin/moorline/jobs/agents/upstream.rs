@@ -140,11 +140,14 @@ impl Upstream {
 
     // --- connections ---------------------------------------------------------------------------
 
-    /// A connection, and whether it was used before.
-    pub(super) async fn connection(&self) -> io::Result<(SendRequest<Body>, bool)> {
+    /// A connection, and whether it was used before. `in_tls` is as [`Connector::connect`] has it.
+    pub(super) async fn connection(
+        &self,
+        in_tls: &AtomicBool,
+    ) -> io::Result<(SendRequest<Body>, bool)> {
         match self.pool.take(Instant::now()) {
             Some(sender) => Ok((sender, true)),
-            None => Ok((self.connector.connect().await?, false)),
+            None => Ok((self.connector.connect(in_tls).await?, false)),
         }
     }
 

@@ -41,6 +41,8 @@ pub(super) enum Trouble {
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     Connect,
+    /// The connection is there, and TLS is not.
+    Tls,
     FirstByte,
     Silence,
     Total,
@@ -100,13 +102,19 @@ impl Trouble {
             Self::Connect(why) => format!("{model} cannot be reached: {why}"),
             Self::Cut(why) => format!("{model} ended its answer in the middle: {why}"),
             Self::Late(step, within) => {
-                let what = match step {
-                    Step::Connect => "did not take a connection",
-                    Step::FirstByte => "did not begin to answer",
-                    Step::Silence => "stopped in the middle of its answer and was silent",
-                    Step::Total => "did not finish its answer",
-                };
-                format!("{model} {what} within {} ms", within.as_millis())
+                let ms = within.as_millis();
+                match step {
+                    Step::Connect => format!("{model} did not take a connection within {ms} ms"),
+                    Step::Tls => format!(
+                        "{model} took a connection and did not answer by TLS within {ms} ms: is its base_url \
+                         http://, not https://?"
+                    ),
+                    Step::FirstByte => format!("{model} did not begin to answer within {ms} ms"),
+                    Step::Silence => {
+                        format!("{model} sent nothing for {ms} ms in the middle of its answer")
+                    }
+                    Step::Total => format!("{model} did not finish its answer within {ms} ms"),
+                }
             }
             Self::Status { status: status @ (401 | 403), .. } => {
                 // Its own text may repeat a part of the key.
