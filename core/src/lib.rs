@@ -79,6 +79,7 @@
 //! transfer coding but chunked with 501.
 #![forbid(unsafe_code)]
 
+mod address;
 pub mod connection;
 pub mod error;
 mod event;
@@ -89,6 +90,7 @@ mod limits;
 pub mod upgrade;
 mod wheel;
 
+pub use address::Address;
 pub use connection::{Connection, End, Entropy, MessageSpare, Outbox, Turn, Wants};
 pub use error::{AnswerError, LimitError, ProtocolError, SendError, UpgradeError};
 pub use event::{Cause, Event, Initiator, Why};

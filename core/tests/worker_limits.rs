@@ -106,6 +106,175 @@ fn what_cannot_be_merged_is_bounded_and_ends_the_run() {
     assert_eq!(link(&mut world, ann)["workers"]["active"], 0);
 }
 
+/// A worker at the second loop with a run of the first one, which does nothing from now on.
+fn behind_a_busy_loop(config: GatewayConfig) -> (World, usize, usize, String) {
+    let (mut world, ann, at) = pair(2, config, 8);
+    let run = begin(&mut world, ann);
+    world.make_late(1, 0);
+    (world, ann, at, run)
+}
+
+/// Ways in which a worker says this much of a run.
+fn pieces(run: &str, text: &str) -> [(&'static str, serde_json::Value); 4] {
+    let params = json!({"runId": run, "text": text});
+    // What there is of it is its name, its id and its text.
+    let result = json!({"runId": run, "phase": "result", "id": "i", "name": "n",
+        "result": text.get(2..)});
+    [
+        ("run.delta", params.clone()),
+        ("run.thinking", params),
+        ("run.tool", result),
+        ("run.complete", json!({"runId": run, "content": text})),
+    ]
+}
+
+#[test]
+fn what_a_busy_loop_has_not_taken_counts_until_it_has() {
+    for which in 0..4 {
+        for ends in ["stays", "ends", "goes"] {
+            let (mut world, _, at, run) = behind_a_busy_loop(worker_config());
+            let before = retained(&world)[1];
+            let (method, params) = pieces(&run, &"x".repeat(20_000))[which].clone();
+            let times = if method == "run.complete" { 1 } else { 10 };
+            for _ in 0..times {
+                assert_eq!(code(&world.call(at, method, params.clone())), "ok");
+            }
+            match ends {
+                "ends" => drop(complete(&mut world, at, &run)),
+                "goes" => world.cut(at),
+                _ => {}
+            }
+            let counted = retained(&world)[1] - before;
+            let case = format!("{method}, the worker {ends}: {counted}");
+            assert!(counted >= times * 20_000, "{case}");
+            assert!(counted < times * 20_000 + 13 * 1024, "{case}");
+            world.bring();
+            let left = retained(&world)[1].saturating_sub(before);
+            assert!(left == 0, "{case}, {left} left");
+        }
+    }
+}
+
+#[test]
+fn what_is_on_the_way_between_loops_never_passes_a_bound_of_memory() {
+    // The last one: pieces of the answer that wait, merged.
+    for (of_user, which) in [true, false].into_iter().flat_map(|of| (0..5).map(move |n| (of, n))) {
+        for (more, fits) in [(-1, true), (0, true), (1, false)] {
+            let most = 300_000;
+            let mut config = worker_config();
+            match of_user {
+                true => config.bounds.user_bytes = most,
+                false => config.bounds.held_bytes = most,
+            }
+            // The links of clients have none of it.
+            let (mut world, ann, at, run) = behind_a_busy_loop(config);
+            let before = retained(&world)[1];
+            thought(&mut world, at, &run, 1_000);
+            let entry = retained(&world)[1] - before - 1_000;
+            thought(&mut world, at, &run, 100_000);
+            let is_merged = which == 4;
+            for _ in 0..if is_merged { 65 } else { 0 } {
+                assert_eq!(code(&delta(&mut world, at, &run, "so")), "ok");
+            }
+            let entry = if is_merged { 0 } else { entry };
+            let room = most - retained(&world)[1] - entry;
+            let text = "x".repeat(room.checked_add_signed(more).expect("a size"));
+            let (method, params) = pieces(&run, &text)[which % 4].clone();
+            let answer = world.call(at, method, params);
+            let case = format!("{of_user} {method} {more}: {answer}");
+            let counted = retained(&world)[1];
+            assert!(counted <= most, "{counted}: {case}");
+            if fits {
+                assert_eq!(code(&answer), "ok", "{case}");
+                // Where that is its end the worker has it no more.
+                let given = if method == "run.complete" { 512 } else { 0 };
+                assert_eq!(counted.checked_sub_signed(more), Some(most - given), "{case}");
+            } else {
+                assert_eq!(code(&answer), "RESOURCE_EXHAUSTED", "{case}");
+                assert!(message(&answer).contains("take too much memory"), "{case}");
+            }
+            world.bring();
+            let events = seen(&mut world, ann, &run);
+            let (kind, payload) = events.last().expect("an event");
+            if !fits {
+                assert_eq!(
+                    (kind.as_str(), &payload["code"]),
+                    ("run.failed", &json!("RESOURCE_EXHAUSTED")),
+                    "{case}"
+                );
+                assert!(payload["retryAfterMs"].is_u64(), "{case}: {payload}");
+                assert_quiet(&world);
+            }
+        }
+    }
+}
+
+fn thought(world: &mut World, at: usize, run: &str, bytes: usize) {
+    let params = json!({"runId": run, "text": "x".repeat(bytes)});
+    assert_eq!(code(&world.call(at, "run.thinking", params)), "ok");
+}
+
+#[test]
+fn a_flood_of_many_runs_to_a_busy_loop_stays_in_the_memory_of_all() {
+    let most = 2_000_000;
+    let mut config = worker_config();
+    config.bounds.held_bytes = most;
+    let (mut world, ann, at) = pair(2, config, 8);
+    let runs: Vec<_> = (0..8).map(|_| begin(&mut world, ann)).collect();
+    world.make_late(1, 0);
+    let mut said = 0;
+    for n in 0..400 {
+        // Small pieces among them, which are merged, and as the last ones: they fill the last of it.
+        let bytes = if n % 3 == 0 || said > most * 9 / 10 { 10 } else { 30_000 };
+        for (of, run) in runs.iter().enumerate() {
+            let (method, params) = pieces(run, &"x".repeat(bytes))[(n + of) % 3].clone();
+            let answer = world.call(at, method, params);
+            said += if code(&answer) == "ok" { bytes } else { 0 };
+            let counted = retained(&world)[1];
+            assert!(said <= counted && counted <= most, "{said} {counted}");
+        }
+    }
+    assert!(said > most / 2, "{said}");
+    for run in &runs {
+        assert_eq!(code(&complete(&mut world, at, run)), "FAILED_PRECONDITION");
+    }
+    world.bring();
+    assert_quiet(&world);
+    let bob = world.login(0, "operator", "bob");
+    let run = begin(&mut world, bob);
+    assert_eq!(code(&complete(&mut world, at, &run)), "ok");
+    assert_eq!(kinds(&mut world, bob, &run), ["run.started", "run.completed"]);
+}
+
+#[test]
+fn a_run_has_no_more_on_the_way_than_an_answer_may_have() {
+    // Which of two kinds of pieces come; how the run ends when they are too many.
+    for (kinds, ends) in
+        [([0, 0], "INTERNAL"), ([1, 1], "INTERNAL"), ([0, 1], "RESOURCE_EXHAUSTED")]
+    {
+        for times in 4..=7 {
+            let mut config = worker_config();
+            config.bounds.answer_bytes = 100_000;
+            let (mut world, ann, at, run) = behind_a_busy_loop(config);
+            let pieces = pieces(&run, &"x".repeat(20_000));
+            for n in 0..times {
+                let (method, params) = pieces[kinds[n % 2]].clone();
+                let answer = world.call(at, method, params);
+                // One is let through over it: it may be that which makes the answer too long.
+                let expected = if n < 6 { "ok" } else { "RESOURCE_EXHAUSTED" };
+                assert_eq!(code(&answer), expected, "{kinds:?} {n}: {answer}");
+            }
+            world.bring();
+            let (kind, payload) = seen(&mut world, ann, &run).pop().expect("an event");
+            let has_failed = times > 6 || times > 5 && ends == "INTERNAL";
+            assert_eq!(kind == "run.failed", has_failed, "{kinds:?} {times}: {kind}");
+            if has_failed {
+                assert_eq!(payload["code"], ends, "{kinds:?} {times}: {payload}");
+            }
+        }
+    }
+}
+
 #[test]
 fn whatever_is_kept_for_runs_is_given_back() {
     for nodes in [1, 3] {

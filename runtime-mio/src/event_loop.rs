@@ -1,11 +1,12 @@
 //! The loop: one thread, one poll, many connections.
 
 use crate::handler::{ConnId, Handler};
+use crate::handshakes::Handshakes;
 use crate::listener::Listener;
 use crate::opening::{Opening, STEPS};
 use crate::slot::{Driven, Shared, Slot};
-use crate::stream::Stream;
-use crate::tls::{TlsBuffers, TlsOptions, TlsStream};
+use crate::stream::{Stream, Streams, Traffic};
+use crate::tls::{TlsOptions, TlsStream};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use moorline_core::{
@@ -13,7 +14,6 @@ use moorline_core::{
 };
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -46,7 +46,8 @@ struct HandleShared {
     connections: AtomicU64,
     bytes_read: AtomicU64,
     bytes_written: AtomicU64,
-    frames: AtomicU64,
+    frames_received: AtomicU64,
+    frames_sent: AtomicU64,
     /// When the loop was made.
     start: Instant,
     /// Microseconds from then to the beginning of the present turn; 0 while it waits.
@@ -63,12 +64,15 @@ pub struct Counters {
     pub writes: u64,
     /// Connections there are now.
     pub connections: u64,
-    /// Bytes that were read from sockets.
+    /// Bytes that were read from sockets; with TLS as they were encrypted, handshakes included.
     pub bytes_read: u64,
-    /// Bytes that were written to sockets.
+    /// Bytes that were written to sockets; with TLS as above.
     pub bytes_written: u64,
     /// WebSocket frames that came, control frames included.
-    pub frames: u64,
+    pub frames_received: u64,
+    /// WebSocket frames that were written, control frames included. What was queued and then dropped is
+    /// not among them.
+    pub frames_sent: u64,
     /// Turns. A loop that was woken and has no more of them some time later is stuck.
     pub turns: u64,
 }
@@ -86,7 +90,7 @@ impl Handle {
         self.wake();
     }
 
-    /// The loop's counters, as of its latest turn.
+    /// The loop's counters, as of its latest [`Handler::turn`] at least.
     pub fn counters(&self) -> Counters {
         Counters {
             reads: self.shared.reads.load(Ordering::Relaxed),
@@ -94,7 +98,8 @@ impl Handle {
             connections: self.shared.connections.load(Ordering::Relaxed),
             bytes_read: self.shared.bytes_read.load(Ordering::Relaxed),
             bytes_written: self.shared.bytes_written.load(Ordering::Relaxed),
-            frames: self.shared.frames.load(Ordering::Relaxed),
+            frames_received: self.shared.frames_received.load(Ordering::Relaxed),
+            frames_sent: self.shared.frames_sent.load(Ordering::Relaxed),
             turns: self.shared.turns.load(Ordering::Relaxed),
         }
     }
@@ -112,6 +117,12 @@ impl HandleShared {
     fn began(&self, now: Instant) {
         let since = now.saturating_duration_since(self.start).as_micros() as u64;
         self.busy_since.store(since.max(1), Ordering::Relaxed);
+    }
+
+    /// It is over.
+    fn ended(&self) {
+        self.busy_since.store(0, Ordering::Relaxed);
+        self.turns.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -141,10 +152,8 @@ struct Table {
     listed: Vec<usize>,
     opened: u64,
     open: usize,
-    /// Those of them whose handshake is under way.
-    opening: usize,
-    /// Accepted ones, oldest first; some of them are done.
-    handshakes: VecDeque<ConnId>,
+    /// Those of them that were accepted and whose handshake is under way.
+    handshakes: Handshakes,
 }
 
 /// The connections of a loop, for a handler that wants to reach others than the one it is called for.
@@ -185,6 +194,11 @@ impl Connections<'_> {
     /// theirs: clients were told them.
     pub fn set_limits(&mut self, limits: Arc<Limits>) {
         *self.limits = limits;
+    }
+
+    /// TLS handshakes of accepted connections that are under way. [`Handler::opened`] was not called for them.
+    pub fn handshakes(&self) -> usize {
+        self.table.handshakes.len()
     }
 
     /// What is queued for all of them. Work in proportion to their number.
@@ -302,7 +316,6 @@ impl Table {
         let id = ConnId(self.opened << SLOT_BITS | index as u64);
         self.opened += 1;
         self.open += 1;
-        self.opening += usize::from(opening.is_some());
         let slot = Slot {
             id,
             stream,
@@ -314,6 +327,9 @@ impl Table {
             shut: false,
             listed: false,
         };
+        if let Some(address) = slot.handshake() {
+            self.handshakes.begin(address, id);
+        }
         match self.free.pop() {
             Some(_) => self.slots[index] = Some(slot),
             None => self.slots.push(Some(slot)),
@@ -326,28 +342,9 @@ impl Table {
         if let Some(slot) = self.slots[index].take() {
             self.free.push(index as u32);
             self.open -= 1;
-            self.opening -= usize::from(slot.opening.is_some());
-        }
-    }
-
-    fn begin_handshake(&mut self, id: ConnId) {
-        // Those that are over are forgotten here: each takes a few seconds, so that the list is no longer
-        // than what came within them.
-        self.forget_ended_handshakes();
-        self.handshakes.push_back(id);
-    }
-
-    /// The accepted connection that has been in its handshake for the longest time.
-    fn oldest_handshake(&mut self) -> Option<ConnId> {
-        self.forget_ended_handshakes();
-        self.handshakes.pop_front()
-    }
-
-    fn forget_ended_handshakes(&mut self) {
-        while let Some(id) = self.handshakes.front().copied()
-            && self.get(id).is_none_or(|slot| slot.opening.is_none())
-        {
-            self.handshakes.pop_front();
+            if let Some(address) = slot.handshake() {
+                self.handshakes.end(address, slot.id);
+            }
         }
     }
 }
@@ -376,7 +373,8 @@ impl EventLoop {
             connections: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
-            frames: AtomicU64::new(0),
+            frames_received: AtomicU64::new(0),
+            frames_sent: AtomicU64::new(0),
             start: Instant::now(),
             busy_since: AtomicU64::new(0),
             turns: AtomicU64::new(0),
@@ -393,12 +391,9 @@ impl EventLoop {
                 read: vec![0; Connection::READ_BUFFER].into(),
                 spare: Vec::new(),
                 message: MessageSpare::default(),
-                tls: TlsBuffers::default(),
+                streams: Streams::default(),
                 handshakes: STEPS,
-                reads: 0,
-                writes: 0,
-                bytes_read: 0,
-                bytes_written: 0,
+                frames_sent: 0,
             },
             limits,
             tls,
@@ -443,6 +438,8 @@ impl EventLoop {
             self.accept(now, handler);
             self.expire(now, handler);
             self.drive_listed(now, handler);
+            // Whom the handler tells how it is may look at these next.
+            self.publish();
             let mut connections = Connections {
                 table: &mut self.table,
                 poll: &self.poll,
@@ -468,6 +465,7 @@ impl EventLoop {
             }
             self.drive_listed(now, handler);
             self.publish();
+            self.handle.shared.ended();
             handler.turned(now.elapsed());
             if closed && self.table.open == 0 {
                 return Ok(());
@@ -508,7 +506,13 @@ impl EventLoop {
                 if event.is_writable() {
                     slot.writable = true;
                 }
-                self.drive(now, index, handler);
+                if slot.opening.is_some() {
+                    // Behind those for which there was no step left: whoever keeps the loop busy with new
+                    // handshakes does not delay them for ever.
+                    self.table.list_index(index);
+                } else {
+                    self.drive(now, index, handler);
+                }
             }
         }
     }
@@ -544,8 +548,6 @@ impl EventLoop {
                     table.list(id);
                     if is_open {
                         handler.opened(now, id, peer);
-                    } else {
-                        table.begin_handshake(id);
                     }
                 }
             };
@@ -557,14 +559,14 @@ impl EventLoop {
         self.crowd_out(now, handler);
     }
 
-    /// Ends the oldest handshakes, where there are more than there may be.
+    /// Ends handshakes, where there are more than there may be.
     fn crowd_out(&mut self, now: Instant, handler: &mut impl Handler) {
         let Some(most) = self.tls.as_ref().map(|tls| tls.handshakes) else { return };
-        while self.table.opening > most {
-            let Some(id) = self.table.oldest_handshake() else { return };
+        while self.table.handshakes.len() > most
+            && let Some(id) = self.table.handshakes.first_out()
+        {
             if let Some(slot) = self.table.get(id) {
                 slot.crowd_out(now, handler);
-                self.table.opening -= 1;
             }
             self.wheel.disarm(index(id));
             self.table.remove(index(id));
@@ -595,11 +597,11 @@ impl EventLoop {
 
     fn drive(&mut self, now: Instant, index: usize, handler: &mut impl Handler) {
         let Some(Some(slot)) = self.table.slots.get_mut(index) else { return };
-        let was_opening = slot.opening.is_some();
+        let handshake = slot.handshake();
         let driven = slot.drive(now, &mut self.shared, handler);
         let wake_at = slot.wake_at();
-        if was_opening && slot.opening.is_none() {
-            self.table.opening -= 1;
+        if let Some(address) = handshake.filter(|_| slot.opening.is_none()) {
+            self.table.handshakes.end(address, slot.id);
         }
         if driven == Driven::Done {
             self.wheel.disarm(index);
@@ -616,13 +618,13 @@ impl EventLoop {
 
     fn publish(&self) {
         let shared = &self.handle.shared;
-        shared.reads.store(self.shared.reads, Ordering::Relaxed);
-        shared.writes.store(self.shared.writes, Ordering::Relaxed);
+        let Traffic { reads, writes, bytes_read, bytes_written } = &self.shared.streams.traffic;
+        shared.reads.store(*reads, Ordering::Relaxed);
+        shared.writes.store(*writes, Ordering::Relaxed);
         shared.connections.store(self.table.open as u64, Ordering::Relaxed);
-        shared.bytes_read.store(self.shared.bytes_read, Ordering::Relaxed);
-        shared.bytes_written.store(self.shared.bytes_written, Ordering::Relaxed);
-        shared.frames.store(self.shared.message.frames(), Ordering::Relaxed);
-        shared.busy_since.store(0, Ordering::Relaxed);
-        shared.turns.fetch_add(1, Ordering::Relaxed);
+        shared.bytes_read.store(*bytes_read, Ordering::Relaxed);
+        shared.bytes_written.store(*bytes_written, Ordering::Relaxed);
+        shared.frames_received.store(self.shared.message.frames(), Ordering::Relaxed);
+        shared.frames_sent.store(self.shared.frames_sent, Ordering::Relaxed);
     }
 }

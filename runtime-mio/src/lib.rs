@@ -35,6 +35,7 @@ mod client;
 mod entropy;
 mod event_loop;
 mod handler;
+mod handshakes;
 mod listener;
 mod opening;
 mod server;

@@ -4,7 +4,7 @@ use crate::handler::Handler;
 use crate::slot::{CALLS, Driven, Shared, Slot};
 use crate::stream::{Peer, Received};
 use crate::tls::{TlsFailure, TlsOptions};
-use moorline_core::{Connection, Limits};
+use moorline_core::{Address, Connection, Limits};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,15 @@ impl Opening {
 }
 
 impl Slot {
+    /// Whose handshake is under way, if this was accepted.
+    pub(crate) fn handshake(&self) -> Option<Address> {
+        match self.opening.as_ref()?.accepted.as_ref()?.0 {
+            Peer::Network(peer) => Some(Address::of(peer.ip())),
+            // Its stream needs none.
+            Peer::Local => None,
+        }
+    }
+
     /// Brings the handshake on; `None` once it is done.
     pub(crate) fn open(
         &mut self,
@@ -67,8 +76,7 @@ impl Slot {
         let mut calls = CALLS;
         loop {
             if self.writable && self.stream.has_pending() {
-                shared.writes += 1;
-                match self.stream.write_vectored(&[], &mut shared.tls) {
+                match self.stream.write_vectored(&[], &mut shared.streams) {
                     Ok(written) => self.writable = written.all,
                     Err(_) => return Some(self.fail(now, &TlsFailure::Left, shared, handler)),
                 }
@@ -93,8 +101,7 @@ impl Slot {
             }
             calls -= 1;
             shared.handshakes -= 1;
-            shared.reads += 1;
-            match self.stream.read(&mut [], &mut shared.tls) {
+            match self.stream.read(&mut [], &mut shared.streams) {
                 Received::Bytes { more, .. } | Received::Nothing { more } => {
                     self.readable = more || self.read_closed;
                 }
@@ -133,7 +140,7 @@ impl Slot {
         let is_lost = matches!(failure, TlsFailure::Left | TlsFailure::Timeout);
         if !is_lost {
             // It fails when the peer is gone, which the next read tells.
-            let _ = self.stream.shutdown_write(&mut shared.tls);
+            let _ = self.stream.shutdown_write(&mut shared.streams);
         }
         let Some(opening) = &mut self.opening else { return Driven::Done };
         let peer = opening.accepted.as_ref().map(|(peer, _)| *peer);
@@ -152,9 +159,9 @@ impl Slot {
 
     /// Ends a handshake to make room for others.
     pub(crate) fn crowd_out(&mut self, now: Instant, handler: &mut impl Handler) {
-        let accepted = self.opening.take().filter(|opening| !opening.leaving);
-        if let Some((peer, _)) = accepted.and_then(|opening| opening.accepted) {
-            handler.handshake_failed(now, self.id, Some(peer), &TlsFailure::Crowded);
+        let opening = self.opening.as_ref().filter(|opening| !opening.leaving);
+        if let Some((peer, _)) = opening.and_then(|opening| opening.accepted.as_ref()) {
+            handler.handshake_failed(now, self.id, Some(*peer), &TlsFailure::Crowded);
         }
     }
 }

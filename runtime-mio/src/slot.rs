@@ -2,8 +2,7 @@
 
 use crate::handler::{ConnId, Handler};
 use crate::opening::Opening;
-use crate::stream::{Received, Stream, Written};
-use crate::tls::TlsBuffers;
+use crate::stream::{Received, Stream, Streams, Written};
 use moorline_core::{CloseCode, Connection, End, MessageSpare, Turn};
 use std::io::IoSlice;
 use std::time::Instant;
@@ -53,13 +52,11 @@ pub(crate) struct Shared {
     pub(crate) spare: Vec<u8>,
     /// Lent to the connection that collects a message.
     pub(crate) message: MessageSpare,
-    pub(crate) tls: TlsBuffers,
+    pub(crate) streams: Streams,
     /// Steps of handshakes that may still be made in this turn of the loop.
     pub(crate) handshakes: usize,
-    pub(crate) reads: u64,
-    pub(crate) writes: u64,
-    pub(crate) bytes_read: u64,
-    pub(crate) bytes_written: u64,
+    /// Frames that were sent.
+    pub(crate) frames_sent: u64,
 }
 
 impl Slot {
@@ -85,12 +82,12 @@ impl Slot {
                 End::ShutdownWrite => {
                     if !std::mem::replace(&mut self.shut, true) {
                         // It fails when the peer is gone, which the next read tells.
-                        let _ = self.stream.shutdown_write(&mut shared.tls);
+                        let _ = self.stream.shutdown_write(&mut shared.streams);
                     }
                 }
                 End::Drop => {
                     if !self.shut {
-                        self.stream.farewell(&mut shared.tls);
+                        self.stream.farewell(&mut shared.streams);
                     }
                     return Driven::Done;
                 }
@@ -144,10 +141,8 @@ impl Slot {
     }
 
     fn read(&mut self, now: Instant, shared: &mut Shared, handler: &mut impl Handler) {
-        shared.reads += 1;
-        match self.stream.read(&mut shared.read, &mut shared.tls) {
+        match self.stream.read(&mut shared.read, &mut shared.streams) {
             Received::Bytes { count, more } => {
-                shared.bytes_read += count as u64;
                 // An end of file may wait behind what emptied the kernel's buffer.
                 self.readable = more || self.read_closed;
                 handler.received(now);
@@ -170,13 +165,12 @@ impl Slot {
         {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = self.connection.outbox(now).slices(&mut slices);
-            shared.writes += 1;
-            match self.stream.write_vectored(&slices[..filled], &mut shared.tls) {
+            match self.stream.write_vectored(&slices[..filled], &mut shared.streams) {
                 Ok(Written { count, all }) => {
-                    shared.bytes_written += count as u64;
                     self.writable = all;
                     let outbox = self.connection.outbox(now);
                     if filled > 0 && (count > 0 || !all) {
+                        shared.frames_sent += outbox.frames_in(count);
                         outbox.written(now, count);
                         if outbox.is_empty() && (outbox.is_open() || outbox.wants_body()) {
                             handler.flushed(now, self.id, outbox);

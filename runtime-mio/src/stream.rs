@@ -36,6 +36,38 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream>),
 }
 
+/// What all streams of a loop share.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    pub(crate) tls: TlsBuffers,
+    pub(crate) traffic: Traffic,
+}
+
+/// What the system was asked of sockets, and what it took and gave: with TLS these are the bytes of records.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) reads: u64,
+    pub(crate) writes: u64,
+    pub(crate) bytes_read: u64,
+    pub(crate) bytes_written: u64,
+}
+
+impl Traffic {
+    /// One call to read.
+    pub(crate) fn read(&mut self, result: io::Result<usize>) -> io::Result<usize> {
+        self.reads += 1;
+        self.bytes_read += *result.as_ref().unwrap_or(&0) as u64;
+        result
+    }
+
+    /// One call to write.
+    pub(crate) fn wrote(&mut self, result: io::Result<usize>) -> io::Result<usize> {
+        self.writes += 1;
+        self.bytes_written += *result.as_ref().unwrap_or(&0) as u64;
+        result
+    }
+}
+
 /// What came of reading.
 #[derive(Debug)]
 pub(crate) enum Received {
@@ -62,10 +94,10 @@ pub(crate) struct Written {
 
 impl Stream {
     /// Before it is dropped: what can be said of the end is said, where dropping it does not.
-    pub(crate) fn farewell(&mut self, buffers: &mut TlsBuffers) {
+    pub(crate) fn farewell(&mut self, shared: &mut Streams) {
         if let Self::Tls(stream) = self {
             // The peer may be gone.
-            let _ = stream.shutdown_write(buffers);
+            let _ = stream.shutdown_write(shared);
         }
     }
 
@@ -94,13 +126,13 @@ impl Stream {
         matches!(self, Self::Tls(_))
     }
 
-    pub(crate) fn read(&mut self, room: &mut [u8], buffers: &mut TlsBuffers) -> Received {
+    pub(crate) fn read(&mut self, room: &mut [u8], shared: &mut Streams) -> Received {
         let read = match self {
             Self::Tcp(stream) => stream.read(room),
             Self::Unix(stream) => stream.read(room),
-            Self::Tls(stream) => return stream.read(room, buffers),
+            Self::Tls(stream) => return stream.read(room, shared),
         };
-        match read {
+        match shared.traffic.read(read) {
             Ok(0) => Received::End,
             // A short read has emptied the kernel's buffer.
             Ok(count) => Received::Bytes { count, more: count == room.len() },
@@ -116,17 +148,17 @@ impl Stream {
     pub(crate) fn write_vectored(
         &mut self,
         slices: &[IoSlice<'_>],
-        buffers: &mut TlsBuffers,
+        shared: &mut Streams,
     ) -> io::Result<Written> {
         let written = match (self, slices) {
-            (Self::Tls(stream), slices) => return stream.write_vectored(slices, buffers),
+            (Self::Tls(stream), slices) => return stream.write_vectored(slices, shared),
             (Self::Tcp(stream), [one]) => stream.write(one),
             (Self::Tcp(stream), many) => stream.write_vectored(many),
             (Self::Unix(stream), [one]) => stream.write(one),
             (Self::Unix(stream), many) => stream.write_vectored(many),
         };
         let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-        match written {
+        match shared.traffic.wrote(written) {
             Ok(count) => Ok(Written { count, all: count == offered }),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 Ok(Written { count: 0, all: false })
@@ -139,11 +171,11 @@ impl Stream {
     }
 
     /// Ends the write side; the peer reads to the end of what was written.
-    pub(crate) fn shutdown_write(&mut self, buffers: &mut TlsBuffers) -> io::Result<()> {
+    pub(crate) fn shutdown_write(&mut self, shared: &mut Streams) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
-            Self::Tls(stream) => stream.shutdown_write(buffers),
+            Self::Tls(stream) => stream.shutdown_write(shared),
         }
     }
 

@@ -15,7 +15,7 @@ mod session;
 
 pub use failure::TlsFailure;
 
-use crate::stream::{Received, Written};
+use crate::stream::{Received, Streams, Written};
 use mio::net::TcpStream;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
@@ -39,9 +39,10 @@ pub struct TlsOptions {
     /// mobile network. The time for the request begins after it. Longer: who only connects holds a place
     /// for longer; shorter: who is far away does not get in.
     pub handshake_within: Duration,
-    /// Handshakes under way in each loop. Default 1,000: each holds at most the 18 KiB of one record. One
-    /// more ends the oldest, which has had the most time: so whoever fills the places with sockets that
-    /// say nothing keeps out only those whose handshake takes longer than filling all places again.
+    /// Handshakes of accepted sockets under way in each loop. Default 1,000: each holds at most the 18 KiB of
+    /// one record. One more ends the oldest of the address that has most of them
+    /// ([`Address`](moorline_core::Address)): so whoever fills the places with sockets that say nothing crowds
+    /// out nobody but himself, and a proxy alone has all places.
     pub handshakes: usize,
 }
 
@@ -130,7 +131,8 @@ impl TlsStream {
 
     /// Reads once from the socket at most. `room` must hold a record's plaintext for the stream to get
     /// on; during the handshake it may be empty. After a failure what comes is thrown away.
-    pub(crate) fn read(&mut self, room: &mut [u8], buffers: &mut TlsBuffers) -> Received {
+    pub(crate) fn read(&mut self, room: &mut [u8], shared: &mut Streams) -> Received {
+        let Streams { tls: buffers, traffic } = shared;
         if !self.plain.is_empty() {
             let count = room.len().min(self.plain.len());
             room[..count].copy_from_slice(&self.plain[..count]);
@@ -156,7 +158,7 @@ impl TlsStream {
             if held == space.len() {
                 return self.fail(TlsFailure::Oversized);
             }
-            match self.socket.read(&mut space[held..]) {
+            match traffic.read(self.socket.read(&mut space[held..])) {
                 Ok(0) if self.faulty => return Received::End,
                 Ok(0) => return self.fail(TlsFailure::Left),
                 Ok(count) => {
@@ -243,12 +245,13 @@ impl TlsStream {
     pub(crate) fn write_vectored(
         &mut self,
         slices: &[IoSlice<'_>],
-        buffers: &mut TlsBuffers,
+        shared: &mut Streams,
     ) -> io::Result<Written> {
         if !slices.is_empty() && self.is_broken() {
             // Its alert was the last that the session says.
             return Err(io::ErrorKind::InvalidData.into());
         }
+        let buffers = &mut shared.tls;
         let out = &mut buffers.outgoing;
         out.clear();
         out.extend_from_slice(&self.pending);
@@ -257,12 +260,12 @@ impl TlsStream {
             let data = Seal::Data { slices, gather: &mut buffers.gather, taken: &mut count };
             self.seal(data, out)?;
         }
-        self.put(buffers).map(|all| Written { count, all })
+        self.put(shared).map(|all| Written { count, all })
     }
 
     /// Sends the close_notify (RFC 8446 section 6.1), and ends the socket's write side behind it.
-    pub(crate) fn shutdown_write(&mut self, buffers: &mut TlsBuffers) -> io::Result<()> {
-        let out = &mut buffers.outgoing;
+    pub(crate) fn shutdown_write(&mut self, shared: &mut Streams) -> io::Result<()> {
+        let out = &mut shared.tls.outgoing;
         out.clear();
         out.extend_from_slice(&self.pending);
         if !self.is_broken() && !self.is_opening() {
@@ -270,7 +273,7 @@ impl TlsStream {
             let _ = self.seal(Seal::CloseNotify, out);
         }
         self.ending = true;
-        self.put(buffers).map(drop)
+        self.put(shared).map(drop)
     }
 
     /// Encrypts behind what is in `out`.
@@ -304,9 +307,9 @@ impl TlsStream {
     }
 
     /// Gives the kernel what is in the loop's buffer; what it does not take is pending. Whether it took all.
-    fn put(&mut self, buffers: &mut TlsBuffers) -> io::Result<bool> {
-        let out = &buffers.outgoing;
-        let count = match self.socket.write(out) {
+    fn put(&mut self, shared: &mut Streams) -> io::Result<bool> {
+        let out = &shared.tls.outgoing;
+        let count = match shared.traffic.wrote(self.socket.write(out)) {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,

@@ -6,24 +6,9 @@ mod world;
 
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
+use support::{exchange, get};
 use world::{Client, Gateway, folder};
-
-/// Sends bytes; gives all that is answered.
-fn exchange(address: SocketAddr, request: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    // A peer that has said too much may be cut off.
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-fn get(address: SocketAddr, path: &str, headers: &str) -> String {
-    exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"))
-}
 
 fn scrape(address: SocketAddr) -> Scrape {
     let answer = get(address, "/metrics", "");
@@ -120,16 +105,16 @@ fn be_a_client(address: SocketAddr, odd: &str) {
         get(address, "/metrics", &headers);
         get(address, &format!("/{odd}?{odd}={odd}"), &headers);
     }
-    exchange(address, &format!("GET / HTTP/1.1\r\nHost: {odd}.example.com\r\n\r\n"));
-    exchange(address, &format!("{odd} /health HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-    exchange(address, &format!("{odd}\r\n\r\n"));
+    exchange(address, format!("GET / HTTP/1.1\r\nHost: {odd}.example.com\r\n\r\n"));
+    exchange(address, format!("{odd} /health HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    exchange(address, format!("{odd}\r\n\r\n"));
     let upload = format!(
         "POST /api/media/upload?filename={odd}.{odd} HTTP/1.1\r\nHost: localhost\r\n\
          Authorization: Bearer t\r\nX-GoClaw-User-Id: {odd}\r\nContent-Type: text/{odd}\r\n\
          Content-Length: 3\r\n\r\nabc"
     );
     exchange(address, &upload);
-    exchange(address, &upload.replace("Bearer t", "Bearer no"));
+    exchange(address, upload.replace("Bearer t", "Bearer no"));
 }
 
 #[test]
@@ -165,6 +150,7 @@ fn every_metric_of_the_docs_is_told_and_every_one_that_is_told_is_in_the_docs() 
         "pairings",
         "rate_limited_requests",
         "store_failures",
+        "tls_handshake_failures",
     ];
     let unseen: Vec<_> = unseen.iter().map(|name| format!("moorline_{name}_total")).collect();
     assert_eq!(without.into_iter().collect::<Vec<_>>(), unseen);
@@ -196,7 +182,7 @@ fn what_happens_is_counted() {
         ("moorline_kept_bytes", 3.0),
         ("moorline_store_work_duration_seconds_count", 1.0),
         ("moorline_messages_total{direction=\"in\"}", 5.0),
-        ("moorline_received_frames_total", 5.0),
+        ("moorline_frames_total{direction=\"in\"}", 5.0),
         ("moorline_socket_bytes_total{direction=\"in\"}", 1000.0),
         ("moorline_loop_answered{loop=\"0\"}", 1.0),
         ("moorline_loop_answered{loop=\"1\"}", 1.0),
@@ -217,6 +203,45 @@ fn what_happens_is_counted() {
             assert!(second.value(series) >= *value, "{series}");
         }
     }
+}
+
+#[test]
+fn messages_frames_and_bytes_are_told_exactly() {
+    // One loop: what it did before a scrape is then among what it tells.
+    let gateway = Gateway::with(&folder("metrics-exact"), &["--loops", "1"]);
+    let address = gateway.address;
+    let mut ann = Client::login(address, "ann").unwrap();
+    // What her coming is told with: nothing more is said of its own accord.
+    ann.event("presence").unwrap();
+    let scraped = || {
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let answer = exchange(address, request);
+        let scrape = Scrape::parse(answer.split_once("\r\n\r\n").unwrap().1);
+        (scrape, request.len(), answer.len())
+    };
+    let (before, _, told) = scraped();
+    let ping = support::masked(9, b"there?");
+    ann.send_raw(&ping).unwrap();
+    let pong = ann.frame().unwrap();
+    assert_eq!(pong, (0x8A, b"there?".to_vec()));
+    let health = support::masked(1, br#"{"type":"req","id":"x","method":"health","params":{}}"#);
+    ann.send_raw(&health).unwrap();
+    let (first, answer) = ann.frame().unwrap();
+    assert_eq!(first, 0x81);
+    let (after, asked, _) = scraped();
+    let more = |name: &str, direction: &str| {
+        let series = format!("moorline_{name}_total{{direction=\"{direction}\"}}");
+        after.value(&series) - before.value(&series)
+    };
+    assert_eq!((more("messages", "in"), more("messages", "out")), (1.0, 1.0));
+    assert_eq!((more("frames", "in"), more("frames", "out")), (2.0, 2.0));
+    let header = if answer.len() < 126 { 2 } else { 4 };
+    let came = ping.len() + health.len() + asked;
+    let left = 2 + pong.1.len() + header + answer.len() + told;
+    assert_eq!(
+        (more("socket_bytes", "in"), more("socket_bytes", "out")),
+        (came as f64, left as f64)
+    );
 }
 
 #[test]

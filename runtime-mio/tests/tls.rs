@@ -1,143 +1,20 @@
 //! `moorline serve` by TLS: handshakes good and bad, reloads, and what is said about them.
 
+#[path = "tls/gateway.rs"]
+mod gateway;
 #[path = "tls/support.rs"]
 mod support;
 
-use moorline_mio::rustls::pki_types::ServerName;
-use moorline_mio::rustls::{
-    self, ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, StreamOwned,
-};
+use gateway::{Gateway, Stream, head, put, scrape, shake, tcp, upgrade};
+use moorline_mio::rustls::{self, ClientConfig, HandshakeKind, ProtocolVersion};
 use rcgen::date_time_ymd;
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
-use support::certificates::{Authority, Issued};
+use support::certificates::Authority;
 use support::{PATIENCE, masked, request};
-
-/// A running gateway with certificates in its state folder.
-struct Gateway {
-    child: Child,
-    address: SocketAddr,
-    /// What it said on stdout.
-    said: String,
-    log: Receiver<Value>,
-    folder: PathBuf,
-}
-
-type Stream = StreamOwned<ClientConnection, TcpStream>;
-
-impl Gateway {
-    fn start(name: &str, issued: &Issued, more: &[&str]) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tls").join(name);
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).unwrap();
-        put(&folder, issued);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_moorline"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--token", "t", "--log-format", "json"])
-            .args(["--log-level", "debug", "--state-dir"])
-            .arg(&folder)
-            .arg("--tls-cert")
-            .arg(folder.join("cert.pem"))
-            .arg("--tls-key")
-            .arg(folder.join("key.pem"))
-            .args(more)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (sender, log) = mpsc::channel();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                let _ = sender.send(serde_json::from_str(&line).unwrap_or(Value::String(line)));
-            }
-        });
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut said = String::new();
-        while !said.contains("\ntry: ") {
-            assert_ne!(out.read_line(&mut said).unwrap(), 0, "{said}");
-        }
-        let first = said.lines().next().unwrap();
-        let address = first.rsplit_once("wss://").expect(&said).1.trim_end_matches("/ws");
-        Self { address: address.parse().unwrap(), child, said, log, folder }
-    }
-
-    /// The next line with this message.
-    fn line(&self, message: &str) -> Value {
-        loop {
-            let line = self.log.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {message:?}"));
-            if line["message"] == message {
-                return line;
-            }
-        }
-    }
-
-    fn reload(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
-    }
-
-    /// The reason of the next handshake that fails.
-    fn failed(&self) -> String {
-        let line = self.line("TLS handshake failed");
-        assert_eq!(line["cause"], "tls", "{line}");
-        line["reason"].as_str().unwrap().to_string()
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn put(folder: &Path, issued: &Issued) {
-    std::fs::write(folder.join("cert.pem"), issued.certificate_pem()).unwrap();
-    let key = folder.join("key.pem");
-    std::fs::write(&key, issued.key_pem()).unwrap();
-    std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o600)).unwrap();
-}
-
-fn tcp(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
-fn shake(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Stream> {
-    let name = ServerName::try_from("localhost").unwrap();
-    let mut session = ClientConnection::new(config.clone(), name).unwrap();
-    let mut socket = tcp(address);
-    while session.is_handshaking() {
-        session.complete_io(&mut socket)?;
-    }
-    Ok(StreamOwned::new(session, socket))
-}
-
-fn head(stream: &mut impl io::Read) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    String::from_utf8(head).unwrap()
-}
-
-fn upgrade(stream: &mut Stream) {
-    stream.write_all(&request("")).unwrap();
-    let head = head(stream);
-    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-}
 
 /// Asks something that is answered before a login, too.
 fn is_alive(stream: &mut Stream) -> bool {
@@ -259,7 +136,44 @@ fn a_failed_handshake_has_a_line_with_its_reason() {
     assert_eq!(gateway.failed(), "timeout");
     assert!(began.elapsed() >= Duration::from_millis(300));
     assert_eq!(silent.read(&mut [0; 8]).unwrap_or(0), 0);
+
+    let told = scrape(address, &Arc::new(authority.client()));
+    let counted: Vec<_> =
+        told.lines().filter_map(|line| line.strip_prefix(FAILURES)).map(String::from).collect();
+    let reasons = [
+        "application-protocol",
+        "certificate-refused",
+        "left",
+        "not-tls",
+        "oversized",
+        "timeout",
+        "version",
+    ];
+    assert_eq!(counted, reasons.map(|reason| format!("{{reason=\"{reason}\"}} 1")), "{told}");
 }
+
+#[test]
+fn connections_in_their_handshake_are_a_phase_of_the_metrics() {
+    let authority = Authority::new();
+    let gateway = Gateway::start("phase", &authority.issue(), &["--loops", "1"]);
+    let config = Arc::new(authority.client());
+    let told = |count: u32| {
+        let told = scrape(gateway.address, &config);
+        let line = format!("moorline_connections{{phase=\"tls\"}} {count}.0\n");
+        assert!(told.contains(&line), "{line} in\n{told}");
+    };
+    told(0);
+    // They are accepted before who scrapes.
+    let silent: Vec<_> = (0..3).map(|_| tcp(gateway.address)).collect();
+    told(3);
+    drop(silent);
+    for _ in 0..3 {
+        assert_eq!(gateway.failed(), "left");
+    }
+    told(0);
+}
+
+const FAILURES: &str = "moorline_tls_handshake_failures_total";
 
 /// A configuration file with a deadline for handshakes, in milliseconds.
 fn config_with_deadline(millis: u32) -> String {

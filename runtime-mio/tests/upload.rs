@@ -1,5 +1,7 @@
 //! Files that are sent to the real gateway: they end up on its disk and never in its memory.
 
+#[path = "support/odd_server.rs"]
+mod odd_server;
 mod support;
 #[path = "support/gateway.rs"]
 mod world;
@@ -287,4 +289,17 @@ fn the_command_line_says_why_a_file_was_refused() {
     let (done, _, said) = upload(nobody, &["--token", "t", file]);
     assert!(!done && said.contains(&nobody.to_string()), "{said}");
     assert!(kept(&state).is_empty());
+}
+
+#[test]
+fn the_command_line_reads_what_a_proxy_makes_of_the_answer() {
+    let state = folder("upload_command_proxy");
+    let file = state.join("file");
+    fs::write(&file, "hello").unwrap();
+    let proxy = odd_server::answering(
+        "HTTP/1.1 103 Early Hints\r\nLink: </>\r\n\r\nHTTP/1.1 200 OK\r\n\
+         Transfer-Encoding: chunked\r\n\r\n9\r\n{\"path\":\"\r\n9\r\nmedia/a\"}\r\n0\r\n\r\n",
+    );
+    let (done, path, said) = upload(proxy, &["--token", "t", file.to_str().unwrap()]);
+    assert_eq!((done, &*path), (true, "media/a\n"), "{said}");
 }

@@ -5,7 +5,7 @@
 //! control:                                    ^ Pong, Ping pass here
 //! ```
 
-use super::backlog::Segment;
+use super::backlog::{Backlog, Segment};
 use super::outbox::{Outbox, Ping};
 use crate::frame::{Expect, Frame, Header, HeaderView, MAX_HEADER, Opcode};
 use bytes::Buf as _;
@@ -34,20 +34,11 @@ impl Outbox {
             };
         };
         backlog.encode_control(&mut self.entropy);
-        let backlog = &*backlog;
-        let control = &backlog.control[backlog.control_sent..];
+        let (this, backlog) = (&*self, self.backlog.as_deref());
+        let control = backlog.map_or(&[][..], |backlog| &backlog.control[backlog.control_sent..]);
         let mut filler = Filler { slices, filled: 0 };
-        let mut before_control = (!control.is_empty()).then_some(self.rest);
-        let mut at = self.sent;
-        let covered = backlog.segments.iter().map(|segment| match segment {
-            Segment::Tail(len) => {
-                at += len;
-                &self.tail[at - len..at]
-            }
-            Segment::Shared(bytes) => &bytes[..],
-        });
-        let rest = &self.tail[self.sent + backlog.covered..];
-        for mut piece in covered.chain(std::iter::once(rest)) {
+        let mut before_control = (!control.is_empty()).then_some(this.rest);
+        for mut piece in this.data() {
             if let Some(before) = before_control {
                 let (first, second) = piece.split_at(before.min(piece.len()));
                 filler.push(first);
@@ -62,6 +53,52 @@ impl Outbox {
             filler.push(piece);
         }
         filler.filled
+    }
+
+    /// The data that has not left, in order.
+    fn data(&self) -> impl Iterator<Item = &[u8]> {
+        let backlog = self.backlog.as_deref();
+        let mut at = self.sent;
+        let covered = backlog.into_iter().flat_map(|backlog| &backlog.segments);
+        let covered = covered.map(move |segment| match segment {
+            Segment::Tail(len) => {
+                at += len;
+                &self.tail[at - len..at]
+            }
+            Segment::Shared(bytes) => &bytes[..],
+        });
+        let behind = self.sent + backlog.map_or(0, |backlog| backlog.covered);
+        covered.chain(std::iter::once(&self.tail[behind..]))
+    }
+
+    /// How many frames begin to leave when the kernel takes `count` bytes of what the latest
+    /// [`Outbox::slices`] gave, control frames included. Asked before [`Outbox::written`] of each write,
+    /// it counts every frame once, and none that was dropped before it began. The heads and bodies of
+    /// HTTP are no frames. Work in proportion to what it counts.
+    #[inline]
+    pub fn frames_in(&self, count: usize) -> u64 {
+        match &self.backlog {
+            None => begun(&self.tail[self.sent..], self.rest, count),
+            Some(backlog) => self.frames_among(backlog, count),
+        }
+    }
+
+    fn frames_among(&self, backlog: &Backlog, count: usize) -> u64 {
+        let control = &backlog.control[backlog.control_sent..];
+        let taken = control.len().min(count.saturating_sub(self.rest));
+        // Once one of them has begun, all that stand together are sure to leave.
+        let first = taken > 0 && backlog.control_sent == 0;
+        let mut frames = if first { begun(control, 0, control.len()) } else { 0 };
+        let (mut left, mut rest) = (count - taken, self.rest);
+        for piece in self.data() {
+            frames += begun(piece, rest, left.min(piece.len()));
+            rest = rest.saturating_sub(piece.len());
+            left = left.saturating_sub(piece.len());
+            if left == 0 {
+                break;
+            }
+        }
+        frames
     }
 
     /// The kernel took `count` bytes of what the latest [`Outbox::slices`] gave; 0 when it would
@@ -269,6 +306,18 @@ impl<'a> Filler<'_, 'a> {
             self.filled += 1;
         }
     }
+}
+
+/// How many of our own frames begin from `at` on, which is the beginning of one, and before `end`.
+fn begun(bytes: &[u8], mut at: usize, end: usize) -> u64 {
+    let mut frames = 0;
+    while at < end {
+        frames += 1;
+        let header = bytes.get(at..).and_then(HeaderView::new);
+        // Own frames are whole.
+        at = header.map_or(end, |header| at + header.size() + header.len() as usize);
+    }
+    frames
 }
 
 /// The first frame of our own wire bytes: its header, its payload, and what follows.

@@ -17,6 +17,22 @@ pub enum Progress {
     Retrying(Retrying),
 }
 
+impl Progress {
+    /// What there is of it, for whoever counts what agents tell.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Thinking(text) => text.len(),
+            Self::ToolCall(ToolCall { id, name, arguments }) => {
+                id.len() + name.len() + arguments.len()
+            }
+            Self::ToolResult(ToolResult { id, name, result, .. }) => {
+                id.len() + name.len() + result.len()
+            }
+            Self::Retrying(retrying) => retrying.error.len(),
+        }
+    }
+}
+
 /// What an agent has a tool do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolCall {
@@ -79,6 +95,18 @@ impl StopReason {
             Self::ContentFilter => "content_filter",
             Self::ToolCalls => "tool_calls",
         }
+    }
+
+    /// What a word stands for, if it is one of these.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Stop, Self::Length, Self::ContentFilter, Self::ToolCalls]
+            .into_iter()
+            .find(|reason| reason.as_str() == word)
+    }
+
+    /// The word for an answer that is not all there; none for one that is.
+    pub fn cut_short(self) -> Option<&'static str> {
+        (self != Self::Stop).then_some(self.as_str())
     }
 }
 

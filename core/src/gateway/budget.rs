@@ -4,24 +4,8 @@ use super::Gateway;
 use super::bus::{BusMessage, NodeId, Route};
 use super::config::Bounds;
 use super::conn::ConnId;
-use core::net::IpAddr;
+use crate::Address;
 use std::collections::BTreeMap;
-
-/// What counts as one place: an IPv4 address, or an IPv6 /64, which is what one customer has.
-#[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Address {
-    V4(u32),
-    V6(u64),
-}
-
-impl Address {
-    pub(super) fn of(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => Self::V4(ip.to_bits()),
-            IpAddr::V6(ip) => Self::V6((ip.to_bits() >> 64) as u64),
-        }
-    }
-}
 
 /// How many sockets that are not logged in a node has, in all or of one address.
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
@@ -216,14 +200,6 @@ fn limit(address: Address, bounds: &Bounds) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_ipv6_customer_and_a_mapped_ipv4_address_count_once() {
-        let of = |text: &str| Address::of(text.parse().expect("an address"));
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:0:0:2"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
-        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
-    }
 
     #[test]
     fn each_bound_holds_at_its_value() {

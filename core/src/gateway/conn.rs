@@ -1,6 +1,5 @@
 //! What the gateway knows about one connection.
 
-use super::budget::Address;
 use super::client::Client;
 use super::config::Secret;
 use super::late::Late;
@@ -10,6 +9,7 @@ use super::principal::Principal;
 use super::resume::Resuming;
 use super::retained::Held;
 use super::waiting::Waiting;
+use crate::Address;
 use crate::frame::CloseCode;
 use core::net::SocketAddr;
 use std::borrow::Cow;

@@ -1,9 +1,9 @@
 //! How often an address may be wrong: the lock-out of who guesses credentials.
 
 use super::bounded::Forgetful;
-use super::budget::Address;
 use super::config::Bounds;
 use super::fact::Credential;
+use crate::Address;
 use std::time::{Duration, Instant};
 
 /// Wrong credentials per address and kind.

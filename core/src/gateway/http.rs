@@ -5,7 +5,6 @@
 //! ```
 
 use super::authenticate::MAX_TOKEN;
-use super::budget::Address;
 use super::client::Client;
 use super::config::Secret;
 use super::conn::ConnId;
@@ -18,6 +17,7 @@ use super::send::Cx;
 use super::site::{self, Headers};
 use super::static_page::{StaticPage, is_visit};
 use super::{Gateway, PROTOCOL, cors, metrics, openai_api, upload};
+use crate::Address;
 use crate::connection::Outbox;
 use crate::upgrade::{Accept, RequestHead, Response};
 use bytes::Bytes;

@@ -10,10 +10,10 @@
 //! Everybody else knows the device by its name, which is the start of that hash.
 
 use super::api_keys::{hex, unhex};
-use super::budget::Address;
 use super::config::Secret;
 use super::json::Object;
 use super::record::{Record, RecordKind};
+use crate::Address;
 use core::net::IpAddr;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};

@@ -1,8 +1,8 @@
 //! How often a user or an address may ask.
 
 use super::bounded::Forgetful;
-use super::budget::Address;
 use super::config::Bounds;
+use crate::Address;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -4,6 +4,7 @@
 //! request without an answer ┐
 //! turn that waits or runs   ├─▶ Held ─▶ bytes of its user ─▶ `user_bytes`    what would exceed a bound is
 //! answer of a run so far    │       └─▶ bytes of all users ─▶ `held_bytes`   refused before it is kept
+//! of a run, to another loop │
 //! queued for a connection   │
 //! events of a link          ┘
 //! ```

@@ -78,7 +78,7 @@ impl Gateway {
         at: u64,
     ) -> Result<PairRequest, Refusal> {
         let bounds = self.config.bounds();
-        let (all, here) = self.pairings.crowd(super::budget::Address::of(address));
+        let (all, here) = self.pairings.crowd(crate::Address::of(address));
         if all >= bounds.pairings || here >= bounds.pairings_per_address {
             let left = self.pairings.next_end().map_or(0, |end| end.saturating_sub(at)).max(1000);
             let text = if here >= bounds.pairings_per_address {

@@ -242,6 +242,8 @@ pub struct Subject {
     pub events: Vec<Recorded>,
     /// What has left and was not looked at.
     pub output: Vec<u8>,
+    /// The frames among it, as the outbox has counted them.
+    pub output_frames: u64,
     pub app: App,
     /// The message buffer of its loop, if it has one.
     pub spare: Option<MessageSpare>,
@@ -272,7 +274,17 @@ impl Subject {
 
     fn new(connection: Connection, role: Role, now: Instant, app: App) -> Self {
         let (events, output) = (Vec::new(), Vec::new());
-        Self { connection, role, now, start: now, events, output, app, spare: None }
+        Self {
+            connection,
+            role,
+            now,
+            start: now,
+            events,
+            output,
+            output_frames: 0,
+            app,
+            spare: None,
+        }
     }
 
     /// An echoing connection after its handshake, with nothing recorded.
@@ -370,6 +382,7 @@ impl Subject {
             self.output.extend_from_slice(&slice[..taken]);
             left -= taken;
         }
+        self.output_frames += outbox.frames_in(most - left);
         outbox.written(self.now, most - left);
         self.check();
         most - left
@@ -392,6 +405,7 @@ impl Subject {
     /// Everything that left since it was last asked for.
     pub fn take_output(&mut self) -> Vec<u8> {
         self.flush();
+        self.output_frames = 0;
         std::mem::take(&mut self.output)
     }
 
@@ -401,8 +415,12 @@ impl Subject {
 
     /// As [`Subject::take_output`], as frames, which must be whole and right for this role.
     pub fn frames(&mut self) -> Vec<Wire> {
+        self.flush();
+        let counted = self.output_frames;
         let output = self.take_output();
-        parse_frames(self.role, &output)
+        let frames = parse_frames(self.role, &output);
+        assert_eq!(counted, frames.len() as u64, "what the outbox says that it sends: {frames:?}");
+        frames
     }
 
     /// A frame as the peer sends it: masked when the subject is a server.

@@ -154,7 +154,7 @@ impl Client {
     }
 
     /// The first byte and the payload of a frame.
-    fn frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
+    pub fn frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
         let mut head = [0; 2];
         self.stream.read_exact(&mut head)?;
         let len = match head[1] {

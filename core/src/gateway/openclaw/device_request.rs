@@ -1,11 +1,11 @@
 //! A device's wish to be let in, or to be let in for more, until somebody decides.
 
-use super::super::budget::Address;
 use super::super::json::{self, Object};
 use super::connect_params::PeerRole;
 use super::device_proof::DeviceKey;
 use super::paired_device::About;
 use super::scopes::Scopes;
+use crate::Address;
 use core::net::IpAddr;
 use std::sync::Arc;
 

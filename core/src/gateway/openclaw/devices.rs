@@ -12,13 +12,13 @@
 //! other on the way, so what is gone is remembered for a while.
 
 use super::super::bounded::Forgetful;
-use super::super::budget::Address;
 use super::super::json::Object;
 use super::connect_params::PeerRole;
 use super::device_request::{DeviceRequest, Wish};
 use super::device_tokens::Grant;
 use super::paired_device::{About, PairedDevice, Standing, Via};
 use super::scopes::Scopes;
+use crate::Address;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

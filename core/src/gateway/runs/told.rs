@@ -27,7 +27,7 @@ impl Gateway {
         let Some(run) = self.live.get_mut(session).and_then(|live| live.run.as_mut()) else {
             return;
         };
-        run.told_bytes += bytes(progress);
+        run.told_bytes += progress.bytes();
         if run.told_bytes > most {
             let error = format!("the agent thinks and does more than {most} bytes can tell");
             return self.cut_off(cx, session, RunFailure::new(Code::Internal, error));
@@ -60,19 +60,6 @@ impl Gateway {
         run.thought += text.len() as u64;
         let readers = run.turn.readers(owner);
         self.tell_readers(cx, &readers, &event);
-    }
-}
-
-fn bytes(progress: &Progress) -> usize {
-    match progress {
-        Progress::Thinking(text) => text.len(),
-        Progress::ToolCall(ToolCall { id, name, arguments }) => {
-            id.len() + name.len() + arguments.len()
-        }
-        Progress::ToolResult(ToolResult { id, name, result, .. }) => {
-            id.len() + name.len() + result.len()
-        }
-        Progress::Retrying(retrying) => retrying.error.len(),
     }
 }
 

@@ -8,10 +8,10 @@ use super::super::retained::{ENTRY, Held};
 use super::super::send::{Cx, ReplyTo};
 use super::super::work::{JobId, Message, Outcome, Run};
 use super::super::{Gateway, agent_work::RunFailure};
-use super::handing::WINDOW;
 use super::news::WorkerNews;
 use super::roster::Worker;
 use super::saying::Said;
+use super::transit::{self, Transit, WINDOW};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +22,9 @@ pub(super) struct Given {
     /// Where the run is, and what it is there.
     home: NodeId,
     job: JobId,
-    /// Messages that its home, another loop, has not told of.
-    on_the_way: usize,
-    /// What the answer goes on with when it has. Only while [`WINDOW`] messages are on their way.
+    /// For whom what is kept of it counts.
+    user: Arc<str>,
+    /// What the answer goes on with. Only while [`WINDOW`] messages are on their way to its home.
     pending: String,
     held: Held,
 }
@@ -34,9 +34,6 @@ pub(super) type Ended = &'static str;
 
 /// Runs that have ended, of which each worker is told so.
 const REMEMBERED: usize = 64;
-
-/// Messages that may be on their way when they cannot be merged: a run that says more fails.
-const MOST_ON_THE_WAY: usize = 4 * WINDOW;
 
 /// What comes of an offer.
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
@@ -78,7 +75,8 @@ impl Gateway {
             return Taking::Refused;
         }
         let held = self.retained.hold(&run.user, ENTRY);
-        let given = Given { conn, home, job, on_the_way: 0, pending: String::new(), held };
+        let (user, pending) = (run.user.clone(), String::new());
+        let given = Given { conn, home, job, user, pending, held };
         debug_assert!(!self.workers.given.contains_key(&run.run), "a run is given once at a time");
         self.workers.given.insert(run.run.clone(), given);
         self.send_unnumbered(cx, conn, "run.start", &payload);
@@ -141,30 +139,50 @@ impl Gateway {
     ) -> Result<(), Refusal> {
         let own = self.node.id();
         let most = self.config.bounds().answer_bytes;
-        let Some(given) = self.workers.given.get_mut(run) else { return Ok(()) };
-        let (conn, home, job) = (given.conn, given.home, given.job);
-        if home == own {
+        let Some(given) = self.workers.given.get(run) else { return Ok(()) };
+        if given.home == own {
+            let (conn, job) = (given.conn, given.job);
             self.worker_said(cx, (own, conn), (job, run), said);
             return Ok(());
         }
-        if let Said::Outcome(Outcome::Chunk(text)) = &said
-            && given.on_the_way >= WINDOW
-            // Beyond that its home ends it.
-            && given.pending.len() + text.len() <= most
+        let transit = self.workers.transit.get(run);
+        let (messages, bytes) = transit.map_or((0, 0), |t| (t.messages(), t.bytes()));
+        let more = said.bytes();
+        let merged = match &said {
+            // What makes the answer longer than it may be is its home's to see.
+            Said::Outcome(Outcome::Chunk(text))
+                if messages >= WINDOW && bytes + given.pending.len() + more <= most =>
+            {
+                Some(text)
+            }
+            _ => None,
+        };
+        let is_flood = said.end().is_none() && (messages >= transit::MOST || bytes > most);
+        let room = if merged.is_some() {
+            self.room_for(&given.user, more)
+        } else if is_flood {
+            let text = "the agent says more pieces at once than the gateway can pass on";
+            Err(Refusal::exhausted(text, SOON))
+        } else {
+            let entries = if given.pending.is_empty() { 1 } else { 2 };
+            self.room_for(&given.user, more + entries * ENTRY)
+        };
+        if let Err(refusal) = room {
+            let failure = RunFailure::new(refusal.code, refusal.message()).retry_after(SOON);
+            // It has the room that the run itself had here until now.
+            self.send_home_said(run, Said::Outcome(Outcome::Failed(failure)), 0);
+            self.given_over(cx, run, "failed");
+            return Err(refusal);
+        }
+        if let Some(text) = merged
+            && let Some(given) = self.workers.given.get_mut(run)
         {
             given.pending.push_str(text);
             given.held.set(ENTRY + given.pending.len());
             return Ok(());
         }
-        if given.on_the_way >= MOST_ON_THE_WAY && said.end().is_none() {
-            let text = "the agent says more pieces at once than the gateway can pass on";
-            let failure = RunFailure::new(Code::ResourceExhausted, text).retry_after(SOON);
-            self.send_home_said(run, Said::Outcome(Outcome::Failed(failure)));
-            self.given_over(cx, run, "failed");
-            return Err(Refusal::exhausted(text, SOON));
-        }
         self.send_pending(run);
-        self.send_home_said(run, said);
+        self.send_home_said(run, said, more);
         Ok(())
     }
 
@@ -173,24 +191,29 @@ impl Gateway {
         if !given.pending.is_empty() {
             let text = std::mem::take(&mut given.pending);
             given.held.set(ENTRY);
-            self.send_home_said(run, Said::Outcome(Outcome::Chunk(text)));
+            let bytes = text.len();
+            self.send_home_said(run, Said::Outcome(Outcome::Chunk(text)), bytes);
         }
     }
 
-    fn send_home_said(&mut self, run: &Arc<str>, said: Said) {
+    /// It counts as so many bytes until it has been taken.
+    fn send_home_said(&mut self, run: &Arc<str>, said: Said, bytes: usize) {
         let from = self.node.id();
-        let Some(given) = self.workers.given.get_mut(run) else { return };
-        given.on_the_way += 1;
-        let (conn, home, job) = (given.conn, given.home, given.job);
+        let Some(Given { conn, home, job, user, .. }) = self.workers.given.get(run) else { return };
+        let (conn, home, job) = (*conn, *home, *job);
+        let transit = self.workers.transit.entry(run.clone());
+        let transit = transit.or_insert_with(|| Transit::new(home, self.retained.hold(user, 0)));
+        transit.push(bytes);
         self.tell_loop(home, WorkerNews::Said { from, conn, job, run: run.clone(), said });
     }
 
     /// The run's home has taken so many messages.
     pub(super) fn worker_heard(&mut self, run: &Arc<str>, count: usize) {
-        if let Some(given) = self.workers.given.get_mut(run) {
-            given.on_the_way = given.on_the_way.saturating_sub(count);
-            self.send_pending(run);
+        let Some(transit) = self.workers.transit.get_mut(run) else { return };
+        if transit.take(count) {
+            self.workers.transit.remove(run);
         }
+        self.send_pending(run);
     }
 
     // --- endings -----------------------------------------------------------------------------------
@@ -227,6 +250,7 @@ impl Gateway {
 
     /// Runs of a loop that has begun anew: it does not know them.
     pub(super) fn cancel_given_of(&mut self, cx: &mut Cx<'_>, home: NodeId) {
+        self.workers.transit.retain(|_, transit| transit.home() != home);
         let given = self.workers.given.iter().filter(|(_, given)| given.home == home);
         let given: Vec<_> = given.map(|(run, given)| (run.clone(), given.conn)).collect();
         for (run, conn) in given {

@@ -12,6 +12,7 @@ use super::news::WorkerNews;
 use super::policy::{OnLost, WorkerBackend};
 use super::roster::WorkerAt;
 use super::saying::Said;
+use super::transit::Taken;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,8 +31,8 @@ pub(super) struct Handed {
     patient_until: Option<Instant>,
     /// The timer of its place.
     due: Option<Instant>,
-    /// Messages of its worker, at another loop, since the last time that loop was told of them.
-    heard: usize,
+    /// What its worker, at another loop, has said since that loop was told of it.
+    taken: Taken,
 }
 
 #[derive(Debug)]
@@ -53,11 +54,6 @@ impl Place {
     }
 }
 
-/// Messages of a worker at another loop that are answered by one, and those that may be on their way: more
-/// wait there, where they can be merged.
-pub(super) const HEARD: usize = 16;
-pub(super) const WINDOW: usize = 64;
-
 /// When to come again if there is no worker: as long as one takes to be started.
 const NO_WORKER: Duration = Duration::from_secs(5);
 
@@ -77,7 +73,7 @@ impl Gateway {
             attempt: 1,
             patient_until: None,
             due: None,
-            heard: 0,
+            taken: Taken::default(),
         };
         self.workers.handed.insert(job, handed);
         match room {
@@ -285,13 +281,16 @@ impl Gateway {
     /// A run needs no worker any more. Gives the one that has it.
     fn let_go(&mut self, job: JobId) -> Option<(Handed, Option<WorkerAt>)> {
         self.arm_handed(job, None);
-        let handed = self.workers.handed.remove(&job)?;
+        let mut handed = self.workers.handed.remove(&job)?;
         if let Place::Waiting = handed.place {
             self.stop_waiting(&handed.agent, job);
         }
         let at = handed.place.worker();
         if let Place::Offered(at) = handed.place {
             self.workers.roster.offer_over(at);
+        }
+        if let Some(((node, _), count)) = at.zip(handed.taken.rest()) {
+            self.tell_loop(node, WorkerNews::Heard { run: handed.name.clone(), count });
         }
         Some((handed, at))
     }
@@ -328,20 +327,25 @@ impl Gateway {
         (job, run): (JobId, &Arc<str>),
         said: Said,
     ) {
+        let is_elsewhere = at.0 != self.node.id();
         let has = |handed: &Handed| matches!(handed.place, Place::With(with) if with == at);
         let Some(handed) = self.workers.handed.get_mut(&job).filter(|handed| has(handed)) else {
+            if is_elsewhere {
+                self.tell_loop(at.0, WorkerNews::Heard { run: run.clone(), count: 1 });
+            }
             return;
         };
+        let heard = if is_elsewhere { handed.taken.add(said.bytes()) } else { None };
+        if let Said::Outcome(Outcome::Chunk(_) | Outcome::Progress(_)) = &said {
+            // Its user hears of it.
+            handed.run = None;
+            handed.held.set(ENTRY);
+        }
+        if let Some(count) = heard {
+            self.tell_loop(at.0, WorkerNews::Heard { run: run.clone(), count });
+        }
         match said {
             Said::Outcome(outcome @ (Outcome::Chunk(_) | Outcome::Progress(_))) => {
-                // Its user has heard of it.
-                handed.run = None;
-                handed.held.set(ENTRY);
-                handed.heard += 1;
-                if at.0 != self.node.id() && handed.heard >= HEARD {
-                    let count = std::mem::take(&mut handed.heard);
-                    self.tell_loop(at.0, WorkerNews::Heard { run: run.clone(), count });
-                }
                 self.job_result(cx, job, outcome);
             }
             Said::Outcome(outcome) => {
@@ -385,7 +389,6 @@ impl Gateway {
             return self.handed_failed(cx, job, failure);
         };
         handed.attempt += 1;
-        handed.heard = 0;
         handed.patient_until = None;
         if let Place::Offered(at) = std::mem::replace(&mut handed.place, Place::Waiting) {
             self.workers.roster.offer_over(at);

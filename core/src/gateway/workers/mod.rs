@@ -24,6 +24,7 @@
 //! | `joining` | `agent.register`, `agent.drain`, and the end of a worker |
 //! | `handing` | runs at their own loop: given, waiting, lost |
 //! | `given` | runs at the worker's loop: told to it, stopped |
+//! | `transit` | what workers say, on its way between loops |
 //! | `saying` | `run.delta` and whatever else a worker says of a run |
 //! | `news` | what loops tell each other of this |
 //! | `state` | what clients and operators see |
@@ -37,6 +38,7 @@ mod policy;
 mod roster;
 mod saying;
 mod state;
+mod transit;
 
 pub(super) use credentials::Seat;
 pub(super) use joining::{drain, register};
@@ -51,6 +53,7 @@ use handing::Handed;
 use roster::Roster;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use transit::Transit;
 
 /// What a node knows of workers.
 #[derive(Debug, Default)]
@@ -64,6 +67,8 @@ pub(super) struct Workers {
     waiting: BTreeMap<Arc<str>, VecDeque<JobId>>,
     /// Runs that workers of this node were given, by the runs' ids, whosever runs they are.
     given: BTreeMap<Arc<str>, Given>,
+    /// What is on its way to those of other nodes.
+    transit: BTreeMap<Arc<str>, Transit>,
     /// What each worker of this node has ended lately, the newest last.
     ended: BTreeMap<ConnId, VecDeque<(Arc<str>, Ended)>>,
 }

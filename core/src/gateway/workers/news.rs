@@ -71,7 +71,7 @@ pub enum WorkerNews {
         /// What it says.
         said: Said,
     },
-    /// So many of those have been taken.
+    /// So many of those have been taken, or were of a run that is over: they count no more.
     Heard {
         /// The run.
         run: Arc<str>,

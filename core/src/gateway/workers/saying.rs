@@ -41,6 +41,17 @@ impl Said {
             Self::Complete { .. } => Some("completed"),
         }
     }
+
+    /// What it takes to keep what is said, besides the entry that it is kept in.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Outcome(Outcome::Chunk(text)) => text.len(),
+            Self::Outcome(Outcome::Progress(progress)) => progress.bytes(),
+            Self::Outcome(Outcome::Failed(failure)) => failure.error.len(),
+            Self::Outcome(_) => 0,
+            Self::Complete { content, .. } => content.as_ref().map_or(0, String::len),
+        }
+    }
 }
 
 /// The members of `usage`.
@@ -114,7 +125,7 @@ pub(in crate::gateway) fn complete(params: &Params<'_>) -> Words {
     };
     let stop = match params.text("stopReason")? {
         None => StopReason::default(),
-        Some(word) => stop_reason(&word).ok_or_else(|| {
+        Some(word) => StopReason::from_word(&word).ok_or_else(|| {
             Refusal::invalid("stopReason must be stop, length, content_filter or tool_calls")
         })?,
     };
@@ -141,11 +152,6 @@ fn text(params: &Params<'_>) -> Result<Option<String>, Refusal> {
         return Err(Refusal::invalid("text is required"));
     }
     Ok(params.text("text")?.map(Cow::into_owned))
-}
-
-fn stop_reason(word: &str) -> Option<StopReason> {
-    use StopReason::{ContentFilter, Length, Stop, ToolCalls};
-    [Stop, Length, ContentFilter, ToolCalls].into_iter().find(|reason| reason.as_str() == word)
 }
 
 impl Gateway {

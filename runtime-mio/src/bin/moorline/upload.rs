@@ -4,6 +4,7 @@ mod progress;
 
 use crate::cli::{UploadArgs, parse_header};
 use crate::failure::Failure;
+use crate::http_answer::{Answer, AnswerReader};
 use crate::peer_text::PeerText;
 use crate::percent::escaped;
 use crate::{credentials, dial};
@@ -30,9 +31,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const WELCOME: Duration = Duration::from_secs(1);
 
 const PIECE: usize = 64 << 10;
-
-/// Longer answers are none of a gateway.
-const ANSWER: usize = 64 << 10;
 
 pub(crate) fn run(args: &UploadArgs) -> Result<(), Failure> {
     let url = dial::url(&args.url)?;
@@ -84,7 +82,7 @@ impl Gateway {
             .map_err(|failure| failure.to_string())?;
         let answer = send(&mut stream, &head, file, Progress::new(&name, about.len()))
             .map_err(|error| format!("{}: {error}", self.url.authority()))?;
-        answer.judge()
+        judge(&answer)
     }
 
     fn head(&self, name: &str, size: u64, args: &UploadArgs) -> String {
@@ -111,18 +109,23 @@ fn send(
     mut file: File,
     mut progress: Progress,
 ) -> io::Result<Answer> {
-    stream.socket().set_write_timeout(Some(PATIENCE))?;
-    stream.socket().set_read_timeout(Some(WELCOME))?;
+    stream.set_write_timeout(PATIENCE)?;
+    stream.set_read_timeout(WELCOME)?;
     stream.write_all(head.as_bytes())?;
     stream.flush()?;
-    let mut answers = Answers::default();
-    match answers.next(stream) {
-        Ok(answer) if answer.status != 100 => return Ok(answer),
-        Ok(_) => {}
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-        Err(error) => return Err(error),
+    let mut answers = AnswerReader::default();
+    loop {
+        match answers.next(stream) {
+            Ok(answer) if answer.status == 100 => break,
+            Ok(answer) if answer.is_interim() => {}
+            Ok(answer) => return Ok(answer),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                break;
+            }
+            Err(error) => return Err(error),
+        }
     }
-    stream.socket().set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(PATIENCE)?;
     let mut piece = vec![0; PIECE];
     let sent = loop {
         match file.read(&mut piece) {
@@ -138,85 +141,23 @@ fn send(
     // Who refuses a file on its way says so, and may not take the rest of it.
     loop {
         match answers.next(stream) {
-            Ok(answer) if answer.status == 100 => {}
+            Ok(answer) if answer.is_interim() => {}
             Ok(answer) => return Ok(answer),
             Err(error) => return Err(sent.err().unwrap_or(error)),
         }
     }
 }
 
-/// An answer to a request.
-struct Answer {
-    status: u16,
-    body: String,
-}
-
-impl Answer {
-    /// What was stored; or why nothing was.
-    fn judge(self) -> Result<Value, String> {
-        if self.status != 200 {
-            let hint = if self.status == 401 { " (--token, or --state-dir)" } else { "" };
-            let body = PeerText(self.body.trim()).to_string();
-            return Err(format!("{}: {body}{hint}", self.status));
-        }
-        let answer = serde_json::from_str::<Value>(&self.body).ok();
-        answer
-            .filter(|answer| answer["path"].is_string())
-            .ok_or_else(|| "the answer is not that of a gateway".into())
+/// What was stored; or why nothing was.
+fn judge(answer: &Answer) -> Result<Value, String> {
+    if answer.status != 200 {
+        let hint = if answer.status == 401 { " (--token, or --state-dir)" } else { "" };
+        return Err(format!("{}: {}{hint}", answer.status, answer.said()));
     }
-}
-
-/// Reads answers one after the other.
-#[derive(Default)]
-struct Answers {
-    bytes: Vec<u8>,
-}
-
-impl Answers {
-    fn next(&mut self, stream: &mut Dialed) -> io::Result<Answer> {
-        loop {
-            if let Some(answer) = self.take(false)? {
-                return Ok(answer);
-            }
-            let mut more = [0; 4096];
-            match stream.read(&mut more)? {
-                0 => {
-                    return self.take(true)?.ok_or_else(|| ErrorKind::UnexpectedEof.into());
-                }
-                count if self.bytes.len() + count <= ANSWER => {
-                    self.bytes.extend_from_slice(&more[..count]);
-                }
-                _ => return Err(io::Error::other("the answer is too long")),
-            }
-        }
-    }
-
-    /// The next answer that is there whole; with `ended`, one without a length ends here.
-    fn take(&mut self, ended: bool) -> io::Result<Option<Answer>> {
-        let mut headers = [httparse::EMPTY_HEADER; 64];
-        let mut response = httparse::Response::new(&mut headers);
-        let parsed = response.parse(&self.bytes);
-        let head = match parsed.map_err(|_| io::Error::other("the answer is not HTTP"))? {
-            httparse::Status::Partial => return Ok(None),
-            httparse::Status::Complete(head) => head,
-        };
-        let status = response.code.unwrap_or_default();
-        let length = response
-            .headers
-            .iter()
-            .find(|header| header.name.eq_ignore_ascii_case("content-length"))
-            .and_then(|header| std::str::from_utf8(header.value).ok()?.trim().parse().ok());
-        let end = match length {
-            _ if status == 100 => head,
-            Some(length) => head.saturating_add(length),
-            None if ended => self.bytes.len(),
-            None => return Ok(None),
-        };
-        let Some(body) = self.bytes.get(head..end) else { return Ok(None) };
-        let body = String::from_utf8_lossy(body).into_owned();
-        self.bytes.drain(..end);
-        Ok(Some(Answer { status, body }))
-    }
+    let stored = serde_json::from_str::<Value>(&answer.body).ok();
+    stored
+        .filter(|stored| stored["path"].is_string())
+        .ok_or_else(|| "the answer is not that of a gateway".into())
 }
 
 #[cfg(test)]
@@ -224,29 +165,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_read_whole_and_one_after_the_other_however_they_are_cut() {
-        let text = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge";
-        let mut answers = Answers::default();
-        let mut found = Vec::new();
-        for byte in text {
-            answers.bytes.push(*byte);
-            found.extend(answers.take(false).unwrap());
-        }
-        let found: Vec<_> = found.iter().map(|answer| (answer.status, &*answer.body)).collect();
-        assert_eq!(found, [(100, ""), (413, "large")]);
-    }
-
-    #[test]
-    fn an_answer_without_a_length_ends_with_its_connection() {
-        let mut answers = Answers { bytes: b"HTTP/1.0 502 Bad Gateway\r\n\r\nno".to_vec() };
-        assert!(answers.take(false).unwrap().is_none());
-        assert_eq!(answers.take(true).unwrap().unwrap().body, "no");
-        assert!(Answers { bytes: b"SSH-2.0".to_vec() }.take(true).is_err());
-    }
-
-    #[test]
     fn only_a_path_is_success() {
-        let judge = |status, body: &str| Answer { status, body: body.into() }.judge();
+        let judge = |status, body: &str| {
+            let raw = format!("HTTP/1.1 {status} Said\r\n\r\n{body}");
+            judge(&Answer::begun(raw.as_bytes()).expect("HTTP"))
+        };
         assert!(judge(200, r#"{"path":"media/a/b"}"#).is_ok());
         assert!(judge(200, "<html>").is_err());
         assert!(judge(401, "no").unwrap_err().contains("--token"));

@@ -3,8 +3,9 @@
 
 use super::finding::{Finding, pasted};
 use super::ids::{self, Id};
+use crate::http_answer::Answer;
 use crate::probe::{Course, Target};
-use crate::wire::{Answer, NotUpgradedWhy};
+use crate::wire::NotUpgradedWhy;
 
 /// `about` is what was seen, in one line.
 pub(super) fn explain(target: &Target, course: &Course, about: &str) -> Finding {

@@ -5,20 +5,18 @@ use super::entry::{Entry, Kind};
 /// Some of the reasons are words of every day: within a text they count beside what the line says only.
 macro_rules! failure {
     ($name:literal, $means:literal, $causes:expr, $fix:expr) => {
-        Entry {
-            kind: Kind::TlsFailure,
-            name: $name,
-            code: 0,
-            says: &[
+        Kind::TlsFailure.entry(
+            $name,
+            &[
                 concat!("TLS handshake failed * reason=\"", $name, "\""),
                 concat!("TLS handshake failed * reason=", $name, " "),
                 concat!("TLS handshake failed * \"reason\":\"", $name, "\""),
                 concat!("\"reason\":\"", $name, "\" * TLS handshake failed"),
             ],
-            means: $means,
-            causes: $causes,
-            fix: $fix,
-        }
+            $means,
+            $causes,
+            $fix,
+        )
     };
 }
 
@@ -88,10 +86,10 @@ pub(super) const TLS_FAILURES: &[Entry] = &[
     ),
     failure!(
         "crowded",
-        "It was the oldest of more handshakes at once than limits.tls_handshakes, and was ended for a newer one.",
+        "There were more handshakes at once than limits.tls_handshakes: it was the oldest of the address that had most of them.",
         &[
-            "somebody fills the places with sockets that say nothing",
-            "very many clients come at once, as after a restart",
+            "the address of `peer` fills the places with sockets that say nothing",
+            "very many clients come at once from one address, such as that of a proxy, as after a restart",
         ],
         &[
             "nothing: clients come back",

@@ -33,9 +33,10 @@ macro_rules! metrics {
 }
 
 metrics! {
-    CONNECTIONS = Gauge "moorline_connections" ["phase"] "Sockets, by how far they are: head (the request is awaited or answered), connect (a WebSocket that is not logged in), open, closing.";
+    CONNECTIONS = Gauge "moorline_connections" ["phase"] "Sockets, by how far they are: tls (the handshake is under way), head (the request is awaited or answered), connect (a WebSocket that is not logged in), open, closing.";
     PRE_AUTH = Gauge "moorline_pre_auth_connections" [] "Places of those who are not logged in that are taken, of limits.pre_auth.";
-    ACCEPTS = Counter "moorline_accepts" [] "Sockets that were accepted.";
+    ACCEPTS = Counter "moorline_accepts" [] "Sockets that were accepted, and whose TLS handshake is done where there is one.";
+    HANDSHAKES_FAILED = Counter "moorline_tls_handshake_failures" ["reason"] "TLS handshakes that came to nothing, by the reasons of docs/tls.md.";
     ACCEPT_FAILURES = Counter "moorline_accept_failures" ["reason"] "Sockets that could not be accepted: files (no file descriptor was left), memory or other.";
     REFUSED = Counter "moorline_refused_requests" ["status", "reason"] "HTTP requests that were refused, upgrades included.";
     CLOSED = Counter "moorline_connections_closed" ["code", "cause", "initiator"] "Connections that have ended. Codes of applications are 3xxx and 4xxx, those that nobody has defined other.";
@@ -47,8 +48,8 @@ metrics! {
     INVALID_FRAMES = Counter "moorline_invalid_messages" [] "Messages that were no request, and logins that were refused: what is counted by limits.strikes.";
     RATE_LIMITED = Counter "moorline_rate_limited_requests" ["method"] "Requests and uploads of users who asked too often.";
     MESSAGES = Counter "moorline_messages" ["direction"] "WebSocket messages, in and out.";
-    FRAMES = Counter "moorline_received_frames" [] "WebSocket frames that came, control frames included.";
-    BYTES = Counter "moorline_socket_bytes" ["direction"] "Bytes that were read from sockets (in) and written to them (out).";
+    FRAMES = Counter "moorline_frames" ["direction"] "WebSocket frames, in and out, control frames included.";
+    BYTES = Counter "moorline_socket_bytes" ["direction"] "Bytes that were read from sockets (in) and written to them (out); with TLS as they were encrypted, handshakes included.";
     CALLS = Counter "moorline_socket_calls" ["call"] "Calls of the system to read from sockets and to write to them.";
     OUTBOX = Gauge "moorline_outbox_bytes" [] "Bytes that are queued for clients.";
     OUTBOX_STALLED = Gauge "moorline_outbox_stalled_seconds" [] "The longest time for which a client has taken nothing of what is queued for it.";

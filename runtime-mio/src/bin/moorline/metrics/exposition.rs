@@ -50,9 +50,11 @@ fn sum_of(snapshots: &Snapshots, of: impl Fn(&Stats) -> usize) -> f64 {
 
 impl Exposition {
     fn connections(&self, out: &mut Writer<'_, '_>, snapshots: &Snapshots) -> fmt::Result {
+        let handshakes: usize = snapshots.iter().map(|(snapshot, _)| snapshot.handshakes).sum();
         out.gauges(
             &names::CONNECTIONS,
             &[
+                (["tls"], handshakes as f64),
                 (["head"], sum_of(snapshots, |stats| stats.phases.head)),
                 (["connect"], sum_of(snapshots, |stats| stats.phases.connect)),
                 (["open"], sum_of(snapshots, |stats| stats.phases.open)),
@@ -63,6 +65,7 @@ impl Exposition {
         let pre_auth = snapshots.iter().map(|(snapshot, _)| snapshot.stats.pre_auth).max();
         out.gauge(&names::PRE_AUTH, pre_auth.unwrap_or_default() as f64)?;
         out.counter_of(&names::ACCEPTS, |each| &each.accepts)?;
+        out.counters(&names::HANDSHAKES_FAILED, |each| &each.handshakes_failed)?;
         out.counters(&names::ACCEPT_FAILURES, |each| &each.accept_failures)?;
         out.counters(&names::REFUSED, |each| &each.refused)?;
         out.counters(&names::CLOSED, |each| &each.closed)?;
@@ -89,7 +92,11 @@ impl Exposition {
             (["out"], sum(snapshots, |stats| stats.tally.messages_out)),
         ];
         out.counts(&names::MESSAGES, &messages.into())?;
-        out.counter(&names::FRAMES, sockets.iter().map(|each| each.frames).sum())?;
+        let frames = [
+            (["in"], sockets.iter().map(|each| each.frames_received).sum()),
+            (["out"], sockets.iter().map(|each| each.frames_sent).sum()),
+        ];
+        out.counts(&names::FRAMES, &frames.into())?;
         let bytes = [
             (["in"], sockets.iter().map(|each| each.bytes_read).sum()),
             (["out"], sockets.iter().map(|each| each.bytes_written).sum()),

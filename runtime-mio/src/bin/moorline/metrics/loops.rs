@@ -14,6 +14,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct LoopMetrics {
     pub(super) accepts: Counter,
+    pub(super) handshakes_failed: Family<[&'static str; 1], Counter>,
     pub(super) accept_failures: Family<[&'static str; 1], Counter>,
     pub(super) refused: Family<[&'static str; 2], Counter>,
     pub(super) closed: Family<[&'static str; 3], Counter>,
@@ -47,6 +48,8 @@ pub(super) struct LoopMetrics {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
     pub(crate) stats: Stats,
+    /// TLS handshakes under way.
+    pub(crate) handshakes: usize,
     /// Bytes that are queued for clients.
     pub(crate) outbox_bytes: u64,
     /// The longest time for which one of them has taken nothing.
@@ -86,6 +89,7 @@ impl LoopMetrics {
     pub(super) fn new() -> Self {
         Self {
             accepts: Counter::default(),
+            handshakes_failed: Family::default(),
             accept_failures: Family::default(),
             refused: Family::default(),
             closed: Family::default(),
@@ -133,6 +137,7 @@ pub(crate) struct Recorder {
     asking: Arc<Asking>,
     agents: BTreeSet<AgentName>,
     other: AgentName,
+    handshakes_failed: Writer<[&'static str; 1], Counter>,
     accept_failures: Writer<[&'static str; 1], Counter>,
     refused: Writer<[&'static str; 2], Counter>,
     closed: Writer<[&'static str; 3], Counter>,
@@ -155,6 +160,7 @@ impl Recorder {
             asking,
             agents: BTreeSet::new(),
             other: AgentName("other".into()),
+            handshakes_failed: Writer::default(),
             accept_failures: Writer::default(),
             refused: Writer::default(),
             closed: Writer::default(),
@@ -199,6 +205,10 @@ impl Recorder {
 
     pub(crate) fn round_trip(&self, took: Duration) {
         self.metrics.round_trip.observe(took);
+    }
+
+    pub(crate) fn handshake_failed(&mut self, reason: &'static str) {
+        self.handshakes_failed.count(&self.metrics.handshakes_failed, [reason]);
     }
 
     pub(crate) fn accept_failed(&mut self, reason: &'static str) {

@@ -3,8 +3,9 @@
 use super::stage::{Outcome, Stage, StageName};
 use super::target::Target;
 use crate::dial::{self, Dialed, TlsFailure};
+use crate::http_answer::Answer;
 use crate::peer_text::PeerText;
-use crate::wire::{Answer, Certificate, NotUpgraded, NotUpgradedWhy, Wire, WireFailure};
+use crate::wire::{Certificate, NotUpgraded, NotUpgradedWhy, Wire, WireFailure};
 use moorline_core::ClientRequest;
 use rustls::ProtocolVersion;
 use serde_json::{Value, json};
@@ -271,23 +272,12 @@ impl Course {
                 self.answer = Some(answer);
                 Some(wire)
             }
-            Err(NotUpgraded { answer, why }) => {
+            Err(failure) => {
+                let about = failure.to_string();
+                let NotUpgraded { answer, why } = failure;
                 let status = answer.as_ref().map(|answer| answer.status);
                 let said = answer.as_ref().map(Answer::said).unwrap_or_default();
                 let named = answer.as_ref().and_then(server);
-                let mut about = match why {
-                    NotUpgradedWhy::Timeout => "no answer in time".to_string(),
-                    NotUpgradedWhy::Silent => "the connection was cut without an answer".into(),
-                    NotUpgradedWhy::Status => format!("HTTP {}", status.unwrap_or_default()),
-                    NotUpgradedWhy::Wrong(what) => format!("a 101 that is none: {what}"),
-                    NotUpgradedWhy::NotHttp => "the answer is not HTTP".into(),
-                };
-                if let Some(server) = &named {
-                    about += &format!(" from {server}");
-                }
-                if !said.is_empty() {
-                    about += &format!(": {said}");
-                }
                 let location = answer.as_ref().and_then(|answer| answer.header("Location"));
                 let location = location.map(|text| PeerText(text).to_string());
                 let facts = json!({
@@ -340,7 +330,7 @@ impl Course {
             "user_id": USER,
             "client": {"id": "moorline-probe", "version": env!("CARGO_PKG_VERSION")},
         });
-        match wire.call("connect", &params, until) {
+        match wire.call("connect", params, until) {
             Ok(hello) => {
                 let word = |value: &Value| PeerText(value.as_str().unwrap_or("?")).to_string();
                 let server = &hello["server"];

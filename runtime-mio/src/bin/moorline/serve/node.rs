@@ -340,11 +340,13 @@ impl Handler for GatewayNode {
         facts::log_folded(self.index, self.folding.take_due(now));
         self.load.tell(self.gateway.connections().1, self.gateway.runs());
         if self.recorder.is_asked() {
-            let Queued { bytes, stalled } = connections.queued();
+            let Queued { bytes: outbox_bytes, stalled } = connections.queued();
             let stats = self.gateway.stats(now);
             let agents = self.gateway.agent_links().map(|(agent, link)| (agent.into(), link));
             let agents = agents.collect();
-            self.recorder.answer(Snapshot { stats, outbox_bytes: bytes, stalled, agents });
+            let handshakes = connections.handshakes();
+            let snapshot = Snapshot { stats, handshakes, outbox_bytes, stalled, agents };
+            self.recorder.answer(snapshot);
         }
     }
 
@@ -378,10 +380,12 @@ impl Handler for GatewayNode {
         peer: Option<Peer>,
         failure: &TlsFailure,
     ) {
+        self.recorder.handshake_failed(failure.reason());
         let kind = (facts::HANDSHAKE_FAILED, failure.reason());
-        if tracing::enabled!(tracing::Level::DEBUG) || self.folding.admit(now, kind) {
-            facts::log_handshake(self.index, id, peer, failure);
+        if !tracing::enabled!(tracing::Level::DEBUG) && !self.folding.admit(now, kind) {
+            return self.recorder.folded(kind);
         }
+        facts::log_handshake(self.index, id, peer, failure);
     }
 
     fn accept_failed(&mut self, error: &io::Error) {
