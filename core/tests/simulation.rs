@@ -97,7 +97,6 @@ fn run_all(nodes: u16, first: u64) {
         ("done by nodes", sum(|seen| seen.invoked), 3 * worlds),
         ("not done by nodes", sum(|seen| seen.not_invoked), 3 * worlds),
         ("logins of workers", sum(|seen| seen.workers), 10 * worlds),
-        ("workers given up", sum(|seen| seen.workers_given_up), 0),
         ("given to workers", sum(|seen| seen.given), 10 * worlds),
         ("given once more", sum(|seen| seen.given_again), worlds / 3),
         ("taken from workers", sum(|seen| seen.cancelled), worlds / 3),

@@ -27,7 +27,6 @@ impl World {
                 self.tell(Who::Worker(worker), "closed", (code.into(), u64::from(logged_in)));
                 let wrong = code == 1008 && reason == "handshake timeout" && logged_in;
                 assert!(!wrong, "worker {worker} was logged in and is told: {reason}");
-                self.seen.workers_given_up += u64::from(reason == "slow consumer");
                 self.worker_lost(worker);
             }
         }

@@ -84,7 +84,6 @@ pub struct Seen {
     pub invoked: u64,
     pub not_invoked: u64,
     pub workers: u64,
-    pub workers_given_up: u64,
     pub given: u64,
     pub given_again: u64,
     pub cancelled: u64,
