@@ -15,7 +15,9 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use world::{Client, Gateway, folder};
@@ -227,6 +229,40 @@ fn a_gateway_that_cannot_have_its_socket_runs_without_and_is_told_of() {
     let pid = format!("process {} has the state folder", gateway.child.id());
     assert!(said.code == 1 && said.stderr.contains(&pid), "{said:?}");
     assert_eq!(fs::read_to_string(state.join("admin.sock")).unwrap(), "somebody's");
+}
+
+/// Somebody at the socket of a state folder who does this with each request.
+fn instead_of_a_gateway(state: &Path, answer: impl Fn(UnixStream) + Send + 'static) {
+    let listener = UnixListener::bind(state.join("admin.sock")).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            answer(stream);
+        }
+    });
+}
+
+#[test]
+fn a_gateway_that_takes_no_more_connections_is_told_as_it_says_it() {
+    for (name, answer, said) in [
+        (
+            "admin-full",
+            "HTTP/1.1 503 Full\r\nContent-Length: 5\r\n\r\nfull\n",
+            "the gateway did not take the connection: HTTP 503: full",
+        ),
+        ("admin-other", "SSH-2.0-OpenSSH_9.2\r\n", "the answer is not HTTP"),
+        ("admin-gone", "", "the connection was cut without an answer"),
+    ] {
+        let state = folder(name);
+        instead_of_a_gateway(&state, |mut stream| stream.write_all(answer.as_bytes()).unwrap());
+        let told = moorline(&state, &["connections"]);
+        assert!(told.code == 1 && told.stderr.contains(said), "{told:?}");
+    }
 }
 
 /// Ends it in order.

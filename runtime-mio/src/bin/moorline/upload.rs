@@ -109,8 +109,8 @@ fn send(
     mut file: File,
     mut progress: Progress,
 ) -> io::Result<Answer> {
-    stream.socket().set_write_timeout(Some(PATIENCE))?;
-    stream.socket().set_read_timeout(Some(WELCOME))?;
+    stream.set_write_timeout(PATIENCE)?;
+    stream.set_read_timeout(WELCOME)?;
     stream.write_all(head.as_bytes())?;
     stream.flush()?;
     let mut answers = AnswerReader::default();
@@ -125,7 +125,7 @@ fn send(
             Err(error) => return Err(error),
         }
     }
-    stream.socket().set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(PATIENCE)?;
     let mut piece = vec![0; PIECE];
     let sent = loop {
         match file.read(&mut piece) {

@@ -14,8 +14,10 @@ use moorline_core::{
 use moorline_mio::OsEntropy;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,7 +31,10 @@ const MAX_ANSWER: usize = 16 * 1024;
 pub(crate) struct Wire {
     stream: Dialed,
     connection: Connection,
+    /// What was said and not listened to, before the end.
     said: VecDeque<Said>,
+    /// Nothing more comes.
+    ended: Option<Ended>,
     /// The beginning of what came, up to the upgrade.
     raw: Vec<u8>,
     open: bool,
@@ -119,9 +124,16 @@ impl Wire {
             ..Limits::default()
         };
         let connection = Connection::client(request, Box::new(OsEntropy), Arc::new(limits), now);
-        let said = VecDeque::new();
-        let (raw, heard) = (Vec::new(), now);
-        let mut wire = Self { stream, connection, said, raw, open: false, heard, asked: 0 };
+        let mut wire = Self {
+            stream,
+            connection,
+            said: VecDeque::new(),
+            ended: None,
+            raw: Vec::new(),
+            open: false,
+            heard: now,
+            asked: 0,
+        };
         let outcome = wire.step(until);
         let answer = Answer::begun(&wire.raw);
         let why = match outcome {
@@ -157,14 +169,15 @@ impl Wire {
     pub(crate) fn call(
         &mut self,
         method: &str,
-        params: &Value,
+        params: Value,
         until: Instant,
     ) -> Result<Value, WireFailure> {
         self.asked += 1;
         let id = self.asked.to_string();
-        let text = json!({"type": "req", "id": id, "method": method, "params": params}).to_string();
-        // The queue is empty: a call waits for its answer.
-        let _ = self.connection.outbox(Instant::now()).text(&text);
+        let mut request = json!({"type": "req", "id": id, "method": method});
+        request["params"] = params;
+        // The queue is empty, as a call waits for its answer; of an end the wait is told.
+        let _ = self.connection.outbox(Instant::now()).text(&request.to_string());
         let mut message =
             self.message(until, |message| message["type"] == "res" && message["id"] == *id)?;
         match message["ok"] == true {
@@ -230,7 +243,17 @@ impl Wire {
 
     /// This end's address.
     pub(crate) fn local(&self) -> Option<SocketAddr> {
-        self.stream.socket().local_addr().ok()
+        self.stream.local_addr()
+    }
+
+    /// The socket, where it is one within this machine.
+    pub(crate) fn unix(&self) -> Option<&UnixStream> {
+        self.stream.unix()
+    }
+
+    /// Nothing more comes, and nothing more can be asked.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.is_some()
     }
 
     /// Closes with 1000 and waits for the answer.
@@ -243,6 +266,15 @@ impl Wire {
         }
     }
 
+    /// Says goodbye, and waits for nothing.
+    pub(crate) fn leave(&mut self) {
+        if self.ended.is_none() {
+            self.connection.close(Instant::now(), CloseCode::NORMAL, "");
+            // Who does not take it will see that this end is gone.
+            let _ = self.flush();
+        }
+    }
+
     /// Everything up to the next thing that was said.
     fn step(&mut self, until: Instant) -> Result<Said, WireFailure> {
         let mut buffer = vec![0; Connection::READ_BUFFER];
@@ -251,6 +283,11 @@ impl Wire {
                 // A Close is answered.
                 let _ = self.flush();
                 return Ok(said);
+            }
+            if let Some(ended) = &self.ended {
+                let ended = ended.clone();
+                let _ = self.flush();
+                return Ok(Said::Ended(ended));
             }
             if let Err(error) = self.flush()
                 && error.kind() != ErrorKind::WouldBlock
@@ -266,11 +303,8 @@ impl Wire {
             let wake = self.connection.wants().wake_at;
             let wait = wake.map_or(left, |at| left.min(at.saturating_duration_since(now)));
             let wait = wait.max(Duration::from_millis(1));
-            let read = self
-                .stream
-                .socket()
-                .set_read_timeout(Some(wait))
-                .and_then(|()| self.stream.read(&mut buffer));
+            let read = self.stream.set_read_timeout(wait);
+            let read = read.and_then(|()| self.stream.read(&mut buffer));
             let now = Instant::now();
             let (mut turn, heard) = match read {
                 Ok(0) => (self.connection.handle_eof(now), false),
@@ -298,7 +332,10 @@ impl Wire {
                     Event::Text(text) => Some(Said::Text(text.into())),
                     Event::Ping(_) => Some(Said::Ping),
                     Event::Pong(payload) => Some(Said::Pong(payload.into())),
-                    Event::Closed(cause) => Some(Said::Ended(Ended::of(cause, heard))),
+                    Event::Closed(cause) => {
+                        self.ended = Some(Ended::of(cause, heard));
+                        None
+                    }
                     _ => None,
                 });
             }
@@ -338,8 +375,31 @@ fn broken(error: &io::Error) -> WireFailure {
     WireFailure::Ended(Ended { code: 1006, text, closed: false, answer: None })
 }
 
-impl std::fmt::Display for WireFailure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for NotUpgraded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let answer = self.answer.as_ref();
+        match self.why {
+            NotUpgradedWhy::Timeout => f.write_str("no answer in time"),
+            NotUpgradedWhy::Silent => f.write_str("the connection was cut without an answer"),
+            NotUpgradedWhy::Status => {
+                write!(f, "HTTP {}", answer.map(|answer| answer.status).unwrap_or_default())
+            }
+            NotUpgradedWhy::Wrong(what) => write!(f, "a 101 that is none: {what}"),
+            NotUpgradedWhy::NotHttp => f.write_str("the answer is not HTTP"),
+        }?;
+        let Some(answer) = answer else { return Ok(()) };
+        if let Some(server) = answer.header("Server") {
+            write!(f, " from {}", PeerText(server))?;
+        }
+        match answer.said() {
+            said if said.is_empty() => Ok(()),
+            said => write!(f, ": {said}"),
+        }
+    }
+}
+
+impl fmt::Display for WireFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Timeout => f.write_str("no answer in time"),
             Self::Ended(ended) if ended.closed => write!(f, "closed with {}", ended.text),

@@ -1,37 +1,22 @@
-//! A blocking client of the gateway's protocol, for one request after the other.
+//! Requests to the gateway that runs, one after the other, over the socket of its state folder.
 
 use super::args::Common;
 use super::process::Process;
 use super::target::Target;
+use crate::dial::Dialed;
 use crate::failure::Failure;
 use crate::peer_text::PeerText;
-use moorline_core::{Cause, ClientRequest, CloseCode, Connection, End, Event, Limits};
-use moorline_mio::OsEntropy;
+use crate::wire::{Ended, NotUpgradedWhy, Wire, WireFailure};
+use moorline_core::{ClientRequest, CloseCode};
 use serde_json::{Value, json};
-use std::collections::VecDeque;
-use std::io::{self, IoSlice, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// A gateway's answers are not attacks: a long history must fit.
-const MAX_MESSAGE: u32 = 32 << 20;
 
 /// How long an answer may take. The gateway itself gives up before.
 const PATIENCE: Duration = Duration::from_secs(45);
 
-/// Why no request can be made any more.
-const ENDED: &str = "the gateway ended the connection";
-
 /// A logged-in connection to the running gateway.
 pub(super) struct Client {
-    stream: UnixStream,
-    connection: Connection,
-    buffer: Box<[u8]>,
-    messages: VecDeque<Value>,
-    is_open: bool,
-    ended: Option<String>,
-    requests: u64,
+    wire: Wire,
 }
 
 /// What a gateway refused, in its words.
@@ -85,37 +70,22 @@ impl Client {
     }
 
     fn open(target: &Target) -> Result<Self, Failure> {
-        let stream = target.connect()?;
-        let limits = Limits { message: MAX_MESSAGE, ..Limits::default() };
+        let stream = Dialed::Unix(target.connect()?);
         let request = ClientRequest::new("localhost", "/ws")
             .map_err(|error| Failure::Runtime(error.to_string()))?;
-        let connection =
-            Connection::client(request, Box::new(OsEntropy), Arc::new(limits), Instant::now());
-        let mut client = Self {
-            stream,
-            connection,
-            buffer: vec![0; Connection::READ_BUFFER].into(),
-            messages: VecDeque::new(),
-            is_open: false,
-            ended: None,
-            requests: 0,
-        };
-        let until = Instant::now() + PATIENCE;
-        while !client.is_open {
-            if let Some(why) = client.ended.take() {
-                return Err(Failure::Runtime(why));
-            }
-            if until <= Instant::now() {
-                return Err(Failure::Runtime("the gateway does not answer".into()));
-            }
-            client.turn(Some(until))?;
-        }
-        Ok(client)
+        let opened = Wire::upgrade(stream, request, Instant::now() + PATIENCE);
+        let (wire, _) = opened.map_err(|failure| {
+            Failure::Runtime(match failure.why {
+                NotUpgradedWhy::Timeout => "the gateway does not answer".into(),
+                _ => format!("the gateway did not take the connection: {failure}"),
+            })
+        })?;
+        Ok(Self { wire })
     }
 
     /// The process at the other end.
     pub(super) fn gateway(&self) -> Option<Process> {
-        Process::of_peer(&self.stream)
+        Process::of_peer(self.wire.unix()?)
     }
 
     /// Asks, and gives the payload of the answer.
@@ -129,136 +99,43 @@ impl Client {
         method: &str,
         params: Value,
     ) -> Result<Result<Value, Refused>, Failure> {
-        self.requests += 1;
-        let id = self.requests.to_string();
-        let mut text = json!({"type": "req", "id": id, "method": method});
-        text["params"] = params;
-        if self.ended.is_none() {
-            // It fails when the connection has ended, which the wait finds out.
-            let _ = self.connection.outbox(Instant::now()).text(&text.to_string());
-        }
-        let until = Instant::now() + PATIENCE;
-        loop {
-            while let Some(mut message) = self.messages.pop_front() {
-                if message["type"] != "res" || message["id"] != id {
-                    continue;
-                }
-                if message["ok"] == true {
-                    return Ok(Ok(message["payload"].take()));
-                }
-                let mut error = message["error"].take();
+        match self.wire.call(method, params, Instant::now() + PATIENCE) {
+            Ok(payload) => Ok(Ok(payload)),
+            Err(WireFailure::Refused(mut error)) => {
                 let text = |name: &str| error[name].as_str().unwrap_or_default().to_string();
                 let (code, message) = (text("code"), text("message"));
-                return Ok(Err(Refused { code, message, details: error["details"].take() }));
+                Ok(Err(Refused { code, message, details: error["details"].take() }))
             }
-            if let Some(why) = &self.ended {
-                return Err(Failure::Runtime(why.clone()));
+            Err(WireFailure::Timeout) => {
+                Err(Failure::Runtime(format!("the gateway does not answer {method}")))
             }
-            if until <= Instant::now() {
-                let text = format!("the gateway does not answer {method}");
-                return Err(Failure::Runtime(text));
-            }
-            self.turn(Some(until))?;
+            Err(WireFailure::Ended(ended)) => Err(Failure::Runtime(words(&ended))),
         }
     }
 
     /// Lets time pass, unless the gateway begins to end, or the connection does.
-    pub(super) fn pause(&mut self, time: Duration) -> Result<(), Failure> {
-        let until = Instant::now() + time;
-        while !self.has_ended() && Instant::now() < until {
-            self.turn(Some(until))?;
-            if self.messages.drain(..).any(|message| message["event"] == "shutdown") {
-                break;
-            }
-        }
-        Ok(())
+    pub(super) fn pause(&mut self, time: Duration) {
+        // Each way that this comes to its end is the end of the pause.
+        let _ = self.wire.event("shutdown", Instant::now() + time);
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        self.ended.is_some()
-    }
-
-    /// Writes what there is, and reads once or waits until something is due.
-    fn turn(&mut self, until: Option<Instant>) -> Result<(), Failure> {
-        self.flush();
-        let wants = self.connection.wants();
-        match wants.end {
-            End::Stay => {}
-            End::ShutdownWrite => {
-                let _ = self.stream.shutdown(std::net::Shutdown::Write);
-            }
-            End::Drop => {
-                self.ended.get_or_insert_with(|| ENDED.into());
-                return Ok(());
-            }
-        }
-        let now = Instant::now();
-        let wake = wants.wake_at.into_iter().chain(until).min();
-        let wait = wake.map(|wake| wake.saturating_duration_since(now));
-        // No time at all would mean to wait for ever.
-        let wait = wait.map(|wait| wait.max(Duration::from_millis(1)));
-        self.stream.set_read_timeout(wait)?;
-        let read = self.stream.read(&mut self.buffer);
-        let now = Instant::now();
-        let mut turn = match read {
-            Ok(0) => self.connection.handle_eof(now),
-            Ok(count) => self.connection.receive(now, &mut self.buffer[..count]),
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                    self.connection.handle_deadline(now)
-                }
-                io::ErrorKind::Interrupted => return Ok(()),
-                _ => self.connection.handle_eof(now),
-            },
-        };
-        while let Some((event, _)) = turn.next_event() {
-            match event {
-                Event::Open => self.is_open = true,
-                Event::Text(text) => self.messages.extend(serde_json::from_str::<Value>(text).ok()),
-                Event::Closed(cause) => {
-                    self.ended.get_or_insert_with(|| words(cause));
-                }
-                _ => {}
-            }
-        }
-        // Now, as this may be the last turn: the gateway waits for the answer to its Close.
-        self.flush();
-        Ok(())
-    }
-
-    fn flush(&mut self) {
-        while !self.connection.outbox(Instant::now()).is_empty() {
-            let mut slices = [IoSlice::new(&[]); 8];
-            let outbox = self.connection.outbox(Instant::now());
-            let filled = outbox.slices(&mut slices);
-            match self.stream.write_vectored(&slices[..filled]) {
-                Ok(count) => self.connection.outbox(Instant::now()).written(Instant::now(), count),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // What was said before that may still be read.
-                Err(_) => return,
-            }
-        }
+        self.wire.has_ended()
     }
 }
 
 impl Drop for Client {
     /// Says goodbye, so that nobody thinks of a client that was cut off.
     fn drop(&mut self) {
-        if self.ended.is_none() {
-            self.connection.close(Instant::now(), CloseCode::NORMAL, "");
-            self.flush();
-        }
+        self.wire.leave();
     }
 }
 
 /// Why the connection has ended.
-fn words(cause: Cause<'_>) -> String {
-    match cause {
-        Cause::Peer(CloseCode::GOING_AWAY | CloseCode::RESTART, _) => {
-            "the gateway has ended".into()
-        }
-        Cause::Peer(code, reason) => format!("{ENDED}: {code} {}", PeerText(reason)),
-        Cause::Eof => ENDED.into(),
-        other => format!("{ENDED}: {other}"),
+fn words(ended: &Ended) -> String {
+    let ends = [CloseCode::GOING_AWAY, CloseCode::RESTART];
+    match ended.closed && ends.contains(&CloseCode(ended.code)) {
+        true => "the gateway has ended".into(),
+        false => format!("the gateway ended the connection: {}", ended.text),
     }
 }

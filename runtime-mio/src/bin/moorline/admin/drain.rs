@@ -42,7 +42,7 @@ pub(super) fn run(args: &DrainArgs) -> Result<(), Failure> {
             print(&line(&progress))?;
         }
         shown = progress;
-        client.pause(EVERY)?;
+        client.pause(EVERY);
         progress = match client.ask("gateway.progress", json!({})) {
             Ok(answer) => answer?,
             Err(_) if client.has_ended() => break,

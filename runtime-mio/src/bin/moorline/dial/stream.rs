@@ -1,4 +1,5 @@
-//! A blocking stream to a gateway, plain or TLS: for commands that ask one thing and end.
+//! A blocking stream to a gateway, plain or TLS, or within this machine: for commands that ask a few things
+//! and end.
 
 use super::failure::{DialFailure, TlsFailure};
 use super::server_name;
@@ -6,6 +7,7 @@ use moorline_core::upgrade::Url;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,11 +16,13 @@ use std::time::{Duration, Instant};
 pub(crate) enum Dialed {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    /// To the socket of a state folder.
+    Unix(UnixStream),
 }
 
 /// Connects to the first of the addresses that answers, and shakes hands where the URL says `wss`. All
 /// of it together takes at most `within`; reads and writes of the stream have no deadline, until
-/// [`Dialed::socket`] is given one.
+/// [`Dialed::set_read_timeout`] gives them one.
 pub(crate) fn connect(
     url: &Url,
     addresses: &[SocketAddr],
@@ -92,18 +96,45 @@ fn left(until: Instant) -> Duration {
 }
 
 impl Dialed {
-    /// The socket: its addresses and options.
-    pub(crate) fn socket(&self) -> &TcpStream {
+    /// How long a read may wait for a byte; no time at all is an error.
+    pub(crate) fn set_read_timeout(&self, within: Duration) -> io::Result<()> {
         match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(stream) => stream.get_ref(),
+            Self::Plain(socket) => socket.set_read_timeout(Some(within)),
+            Self::Tls(stream) => stream.sock.set_read_timeout(Some(within)),
+            Self::Unix(socket) => socket.set_read_timeout(Some(within)),
+        }
+    }
+
+    /// How long a write may wait for room.
+    pub(crate) fn set_write_timeout(&self, within: Duration) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.set_write_timeout(Some(within)),
+            Self::Tls(stream) => stream.sock.set_write_timeout(Some(within)),
+            Self::Unix(socket) => socket.set_write_timeout(Some(within)),
+        }
+    }
+
+    /// This end's address in a network.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Plain(socket) => socket.local_addr().ok(),
+            Self::Tls(stream) => stream.sock.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The socket within this machine, which can tell whose process is at the other end.
+    pub(crate) fn unix(&self) -> Option<&UnixStream> {
+        match self {
+            Self::Plain(_) | Self::Tls(_) => None,
+            Self::Unix(socket) => Some(socket),
         }
     }
 
     /// The TLS session, where there is one: its version, and the certificates of the server.
     pub(crate) fn tls(&self) -> Option<&ClientConnection> {
         match self {
-            Self::Plain(_) => None,
+            Self::Plain(_) | Self::Unix(_) => None,
             Self::Tls(stream) => Some(&stream.conn),
         }
     }
@@ -114,6 +145,7 @@ impl Read for Dialed {
         match self {
             Self::Plain(socket) => socket.read(bytes),
             Self::Tls(stream) => stream.read(bytes),
+            Self::Unix(socket) => socket.read(bytes),
         }
     }
 }
@@ -123,6 +155,7 @@ impl Write for Dialed {
         match self {
             Self::Plain(socket) => socket.write(bytes),
             Self::Tls(stream) => stream.write(bytes),
+            Self::Unix(socket) => socket.write(bytes),
         }
     }
 
@@ -130,6 +163,7 @@ impl Write for Dialed {
         match self {
             Self::Plain(socket) => socket.write_vectored(slices),
             Self::Tls(stream) => stream.write_vectored(slices),
+            Self::Unix(socket) => socket.write_vectored(slices),
         }
     }
 
@@ -137,6 +171,7 @@ impl Write for Dialed {
         match self {
             Self::Plain(socket) => socket.flush(),
             Self::Tls(stream) => stream.flush(),
+            Self::Unix(socket) => socket.flush(),
         }
     }
 }

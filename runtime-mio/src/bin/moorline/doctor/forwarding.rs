@@ -26,7 +26,7 @@ pub(super) fn check(target: &Target) -> Option<Finding> {
 /// The address that the gateway has of this connection.
 fn seen_as(wire: &mut Wire, target: &Target) -> Option<IpAddr> {
     let until = Instant::now() + target.timeout;
-    let list = wire.call("connections.list", &json!({"userId": USER}), until).ok()?;
+    let list = wire.call("connections.list", json!({"userId": USER}), until).ok()?;
     let own = list["connections"].as_array()?.iter().find(|one| one["current"] == true)?;
     own.get("remoteAddr").and_then(Value::as_str)?.parse::<SocketAddr>().ok().map(|at| at.ip())
 }

@@ -26,7 +26,7 @@ pub(super) fn check(target: &Target, found: &mut Vec<Finding>) {
     course.login(target, wish, &mut wire);
     let lines = course.hello.as_ref().map(|_| {
         let until = Instant::now() + target.timeout;
-        wire.call("logs.tail", &json!({"limit": 5000, "maxBytes": 1_000_000}), until)
+        wire.call("logs.tail", json!({"limit": 5000, "maxBytes": 1_000_000}), until)
     });
     let _ = wire.close(Instant::now() + target.timeout);
     match lines {

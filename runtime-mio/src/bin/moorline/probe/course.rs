@@ -2,6 +2,7 @@
 
 use super::stage::{Outcome, Stage, StageName};
 use super::target::Target;
+use crate::date;
 use crate::dial::{self, Dialed, TlsFailure};
 use crate::http_answer::Answer;
 use crate::peer_text::PeerText;
@@ -272,23 +273,12 @@ impl Course {
                 self.answer = Some(answer);
                 Some(wire)
             }
-            Err(NotUpgraded { answer, why }) => {
+            Err(failure) => {
+                let about = failure.to_string();
+                let NotUpgraded { answer, why } = failure;
                 let status = answer.as_ref().map(|answer| answer.status);
                 let said = answer.as_ref().map(Answer::said).unwrap_or_default();
                 let named = answer.as_ref().and_then(server);
-                let mut about = match why {
-                    NotUpgradedWhy::Timeout => "no answer in time".to_string(),
-                    NotUpgradedWhy::Silent => "the connection was cut without an answer".into(),
-                    NotUpgradedWhy::Status => format!("HTTP {}", status.unwrap_or_default()),
-                    NotUpgradedWhy::Wrong(what) => format!("a 101 that is none: {what}"),
-                    NotUpgradedWhy::NotHttp => "the answer is not HTTP".into(),
-                };
-                if let Some(server) = &named {
-                    about += &format!(" from {server}");
-                }
-                if !said.is_empty() {
-                    about += &format!(": {said}");
-                }
                 let location = answer.as_ref().and_then(|answer| answer.header("Location"));
                 let location = location.map(|text| PeerText(text).to_string());
                 let facts = json!({
@@ -341,7 +331,7 @@ impl Course {
             "user_id": USER,
             "client": {"id": "moorline-probe", "version": env!("CARGO_PKG_VERSION")},
         });
-        match wire.call("connect", &params, until) {
+        match wire.call("connect", params, until) {
             Ok(hello) => {
                 let word = |value: &Value| PeerText(value.as_str().unwrap_or("?")).to_string();
                 let server = &hello["server"];
@@ -414,16 +404,9 @@ fn server(answer: &Answer) -> Option<String> {
     answer.header("Server").map(|text| PeerText(text).to_string())
 }
 
-/// A date, where HTTP's format has it.
+/// A date of a certificate.
 fn date(at: SystemTime) -> String {
-    let secs = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    match secs < YEAR_9999 {
-        true => httpdate::fmt_http_date(at),
-        false => "the end of time".into(),
-    }
+    date::shown(at).unwrap_or_else(|| "the end of time".into())
 }
-
-/// 9999-01-01, in seconds.
-const YEAR_9999: u64 = 253_370_764_800;
 
 const USER_AGENT: &str = concat!("moorline-probe/", env!("CARGO_PKG_VERSION"));
