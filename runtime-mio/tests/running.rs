@@ -84,6 +84,23 @@ fn doctor_goes_where_the_flags_of_the_running_gateway_say_and_by_tls_if_they_do(
 }
 
 #[test]
+fn doctor_asks_a_gateway_of_this_machine_by_the_name_that_its_certificate_has() {
+    let state = folder("running-name");
+    odd_server::write_certificate_for("gw.example.com", &state, (2051, 1, 1));
+    let at = |name: &str| state.join(name).display().to_string();
+    let (cert, key) = (at("cert.pem"), at("key.pem"));
+    let flags = ["--tls-cert", &cert, "--tls-key", &key, "--allow-host", "gw.example.com"];
+    let gateway = serve(&state, &flags);
+    let report = diagnose(&["--state-dir", state.to_str().unwrap(), "--ca", &cert]);
+    assert_eq!((report.bad(), report.code), (vec![], 0), "{:#}", json!(report.findings));
+    assert!(report.has("tls.ok") && report.has("login.ok") && report.has("agents.ok"));
+    // Whoever names the address has clients that do.
+    let url = format!("wss://{}/ws", gateway.address);
+    let report = diagnose(&[&url, "--state-dir", state.to_str().unwrap(), "--ca", &cert]);
+    assert!(report.has("tls.wrong-name"), "{:#}", json!(report.findings));
+}
+
+#[test]
 fn probe_chat_and_upload_go_to_the_gateway_of_the_state_folder() {
     let state = folder("running-clients");
     let gateway = serve(&state, &[]);

@@ -17,7 +17,7 @@ mod way;
 use crate::cli::Cli;
 use crate::colours;
 use crate::config::{Settings, Sources};
-use crate::dial;
+use crate::dial::{self, TlsFailure};
 use crate::failure::Failure;
 use crate::probe::{Course, Target, TargetArgs, Wish};
 use crate::{running, state_dir};
@@ -62,8 +62,13 @@ pub(crate) struct DoctorArgs {
 
 pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     let mut found = Vec::new();
-    let Around { target, settings, running } = look_around(args, &mut found)?;
-    let course = Course::run(&target, Wish::default());
+    let Around { mut target, settings, running } = look_around(args, &mut found)?;
+    let mut course = Course::run(&target, Wish::default());
+    // Where nobody has said a URL, clients come by the name that the certificate has, not by this address.
+    if let (None, Some(name)) = (&args.url, own_name(&course)) {
+        target = target.under(&name, &course.addresses)?;
+        course = Course::run(&target, Wish::default());
+    }
     way::check(&target, &course, &mut found);
     let compare = |settings| certificate_file::compare(settings, &course);
     found.extend(settings.as_ref().filter(|_| target.url.is_secure()).and_then(compare));
@@ -82,6 +87,12 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
         found.push(idle::measure(&target, &course, Duration::from_secs(seconds)));
     }
     report(args, &target, &found)
+}
+
+/// A name that the certificate is for, where it is not for the one that was asked for.
+fn own_name(course: &Course) -> Option<String> {
+    let Some(TlsFailure::WrongName { presented, .. }) = &course.tls else { return None };
+    presented.iter().find(|name| !name.contains('*')).cloned()
 }
 
 /// What is to be looked at.

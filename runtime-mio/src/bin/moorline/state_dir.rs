@@ -3,7 +3,6 @@
 use crate::failure::Failure;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::net::SocketAddr;
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
@@ -167,11 +166,9 @@ pub(crate) fn previous_token(path: &Path) -> Option<String> {
     read_kept(&previous_path(path)).ok().flatten()
 }
 
-/// The token of the gateway whose state folder this is, for a client of it. It is for a gateway of this
-/// machine only: none is given for other addresses.
-pub(crate) fn local_token(path: Option<PathBuf>, addresses: &[SocketAddr]) -> Option<String> {
-    let is_local = addresses.iter().all(|address| address.ip().is_loopback());
-    read_token(&token_path(&path.or_else(default_path)?)).ok().filter(|_| is_local)
+/// The token of the gateway whose state folder this is, for a client of it.
+pub(crate) fn client_token(path: &Path) -> Option<String> {
+    read_token(&token_path(path)).ok()
 }
 
 fn token_path(state_dir: &Path) -> PathBuf {
