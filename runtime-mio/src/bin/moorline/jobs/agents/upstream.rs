@@ -4,13 +4,13 @@ use super::super::Mailbox;
 use super::connector::Connector;
 use super::openai::Body;
 use super::pool::{self, Pool};
-use super::proxy::Proxy;
 use crate::config::OpenAiSettings;
 use hyper::client::conn::http1::SendRequest;
 use moorline_core::Entropy as _;
 use moorline_core::gateway::{
     AgentLink, AgentState, Breaker, BreakerState, CallEnd, Model, Permit,
 };
+use moorline_core::upgrade::Proxy;
 use moorline_mio::OsEntropy;
 use smol::lock::{Semaphore, SemaphoreGuardArc};
 use smol::{Executor, Timer, future};
