@@ -54,6 +54,22 @@ fn doctor_finds_nothing_wrong_with_a_gateway_whose_variables_this_shell_has_not(
 }
 
 #[test]
+fn doctor_reads_the_configuration_file_that_the_running_gateway_was_started_with() {
+    let (state, etc) = (folder("running-config"), folder("running-config-etc"));
+    let file = etc.join("my gateway.json5");
+    write(&file, "{gateway: {token: 'canary-of-the-file'}}");
+    let gateway = serve(&state, &["--config", file.to_str().unwrap()]);
+    let arguments = ["--state-dir", state.to_str().unwrap(), "--token", "canary-of-the-file"];
+    let report = diagnose(&arguments);
+    assert_eq!((report.bad(), report.code), (vec![], 0), "{:#}", json!(report.findings));
+    assert_eq!(report.find("config.ok")["about"], file.to_str().unwrap());
+    assert!(report.has("tokens.ok") && report.has("login.ok"));
+    drop(gateway);
+    let about = diagnose(&arguments).find("config.ok")["about"].to_string();
+    assert!(about.contains("no file"), "{about}");
+}
+
+#[test]
 fn a_token_that_only_the_service_has_is_compared_with_none() {
     let state = folder("running-token");
     write(&state.join("token"), "abc\n");

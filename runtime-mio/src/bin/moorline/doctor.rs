@@ -42,7 +42,8 @@ pub(crate) struct DoctorArgs {
     url: Option<String>,
     #[command(flatten)]
     target: TargetArgs,
-    /// The gateway's configuration file [default: as moorline serve finds it].
+    /// The gateway's configuration file [default: that of the gateway that
+    /// runs with the state folder, or else as moorline serve finds it].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Would a page of this origin be let in? Repeat it for more.
@@ -106,15 +107,16 @@ struct Around {
 
 /// What this machine says, if the gateway is on it.
 fn look_around(args: &DoctorArgs, found: &mut Vec<Finding>) -> Result<Around, Failure> {
-    let mut flags: Vec<PathBuf> = vec!["moorline".into()];
     let state_dir = &args.target.credentials.state_dir;
-    for (flag, path) in [("--config", &args.config), ("--state-dir", state_dir)] {
+    let folder = running::state_folder(state_dir.clone(), args.config.as_deref());
+    let running = folder.as_deref().filter(|state| running::is_there(state));
+    let config = args.config.clone().or_else(|| running.and_then(state_dir::noted_config));
+    let mut flags: Vec<PathBuf> = vec!["moorline".into()];
+    for (flag, path) in [("--config", &config), ("--state-dir", state_dir)] {
         flags.extend(path.iter().flat_map(|path| [flag.into(), path.clone()]));
     }
     // The configuration is that of a gateway that is started like this.
     let serve = Cli::parse_from(flags).serve;
-    let folder = running::state_folder(state_dir.clone(), args.config.as_deref());
-    let running = folder.as_deref().filter(|state| running::is_there(state));
     // What is not set in this shell may be set where the gateway was started.
     let sources = Sources::of_process(&serve);
     let loaded = if running.is_some() { sources.load_elsewhere() } else { sources.load() };

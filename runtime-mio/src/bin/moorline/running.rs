@@ -66,7 +66,7 @@ mod tests {
             let address = |text: &str| -> SocketAddr { text.parse().expect("an address") };
             let state = StateDir::open(Some(path.clone())).expect("a folder");
             assert!(!is_at(&path, &[address(its)]), "it has said nothing yet");
-            state.note_url(noted).expect("written");
+            state.note(noted, None).expect("written");
             assert_eq!(url(&path).as_deref(), Some(noted));
             assert!(is_at(&path, &[address(its)]));
             for other in others {

@@ -89,7 +89,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         .collect();
     let agents = jobs.agents().clone();
     drop(jobs);
-    state.note_url(&url(settings, server.local_addr()))?;
+    state.note(&url(settings, server.local_addr()), loaded.file.as_deref())?;
     let admin_socket = listen_locally(&mut server, &state);
     let announcement = announcement(&server, &state, settings, kept.as_ref());
     tracing::info!(

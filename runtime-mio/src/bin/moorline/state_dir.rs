@@ -15,6 +15,9 @@ const LOCK: &str = "lock";
 /// What the line begins with that has the gateway's URL.
 const URL: &str = "url ";
 
+/// And the one with its configuration file.
+const CONFIG: &str = "config ";
+
 /// An open state folder. The lock is held as long as this lives.
 #[derive(Debug)]
 pub(crate) struct StateDir {
@@ -53,9 +56,13 @@ impl StateDir {
         &self.path
     }
 
-    /// Tells whoever reads the lock file where the gateway serves.
-    pub(crate) fn note_url(&self, url: &str) -> Result<(), Failure> {
-        let noted = writeln!(&self.lock, "{URL}{url}");
+    /// Tells whoever reads the lock file where the gateway serves, and by which configuration file.
+    pub(crate) fn note(&self, url: &str, file: Option<&Path>) -> Result<(), Failure> {
+        let mut lines = format!("{URL}{url}\n");
+        if let Some(file) = file.and_then(|file| std::path::absolute(file).ok()) {
+            lines += &format!("{CONFIG}{}\n", file.display());
+        }
+        let noted = (&self.lock).write_all(lines.as_bytes());
         noted.map_err(|error| config(&self.path.join(LOCK), "cannot write the lock file", &error))
     }
 
@@ -122,7 +129,16 @@ pub(crate) fn noted(path: &Path) -> Option<String> {
 
 /// Where the gateway serves that has this state folder, or had it last, as it noted.
 pub(crate) fn noted_url(path: &Path) -> Option<String> {
-    noted(path)?.lines().find_map(|line| line.strip_prefix(URL)).map(String::from)
+    noted_after(path, URL)
+}
+
+/// The configuration file of the gateway that has this state folder, or had it last, as it noted.
+pub(crate) fn noted_config(path: &Path) -> Option<PathBuf> {
+    noted_after(path, CONFIG).map(PathBuf::from).filter(|file| file.is_absolute())
+}
+
+fn noted_after(path: &Path, key: &str) -> Option<String> {
+    noted(path)?.lines().find_map(|line| line.strip_prefix(key)).map(String::from)
 }
 
 /// The process that has the state folder: read from procfs, as trying the lock would keep a gateway from
@@ -253,12 +269,14 @@ mod tests {
         let path = std::env::temp_dir().join(name);
         assert_eq!(holder(&path).expect("there is none"), None);
         let state = StateDir::open(Some(path.clone())).expect("a folder");
-        state.note_url("ws://127.0.0.1:1/ws").expect("written");
+        let (url, file) = ("ws://127.0.0.1:1/ws", Path::new("/etc/a b.json5"));
+        state.note(url, Some(file)).expect("written");
         assert_eq!(holder(&path).expect("procfs"), Some(std::process::id().to_string()));
         holder_by(Path::new("/nowhere"), &path).expect_err("nobody knows");
         drop(state);
         assert_eq!(holder(&path).expect("procfs"), None);
-        assert_eq!(noted_url(&path).as_deref(), Some("ws://127.0.0.1:1/ws"));
+        assert_eq!(noted_url(&path).as_deref(), Some(url));
+        assert_eq!(noted_config(&path).as_deref(), Some(file));
         fs::remove_dir_all(&path).expect("removed");
     }
 }
