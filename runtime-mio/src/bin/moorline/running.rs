@@ -64,9 +64,9 @@ mod tests {
             ("wss://[2001:db8::1]:7/ws", "[2001:db8::1]:7", ["[2001:db8::2]:7", "[2001:db8::1]:8"]),
         ] {
             let address = |text: &str| -> SocketAddr { text.parse().expect("an address") };
-            let state = StateDir::open(Some(path.clone())).expect("a folder");
+            let state = StateDir::open(Some(path.clone()), None).expect("a folder");
             assert!(!is_at(&path, &[address(its)]), "it has said nothing yet");
-            state.note(noted, None).expect("written");
+            state.note_url(noted).expect("written");
             assert_eq!(url(&path).as_deref(), Some(noted));
             assert!(is_at(&path, &[address(its)]));
             for other in others {

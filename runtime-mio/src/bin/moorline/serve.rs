@@ -55,7 +55,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
             .map_err(|error| port_holder::explain_bind(settings.listen(), &error))?,
     };
     tls::announce(settings, server.local_addr(), identity.as_ref());
-    let state = StateDir::open(settings.state_dir.clone())?;
+    let state = StateDir::open(settings.state_dir.clone(), loaded.file.as_deref())?;
     let kept = KeptTokens::of(settings, &state)?;
     let store = if settings.ephemeral { Store::memory() } else { Store::open(state.path())? };
     let media = MediaDir::open(state.path(), settings.media_keep)?;
@@ -89,7 +89,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         .collect();
     let agents = jobs.agents().clone();
     drop(jobs);
-    state.note(&url(settings, server.local_addr()), loaded.file.as_deref())?;
+    state.note_url(&url(settings, server.local_addr()))?;
     let admin_socket = listen_locally(&mut server, &state);
     let announcement = announcement(&server, &state, settings, kept.as_ref());
     tracing::info!(

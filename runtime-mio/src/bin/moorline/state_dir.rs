@@ -36,8 +36,9 @@ pub(crate) fn default_path() -> Option<PathBuf> {
 }
 
 impl StateDir {
-    /// Makes the folder (mode 0700) if it is not there, and locks it.
-    pub(crate) fn open(path: Option<PathBuf>) -> Result<Self, Failure> {
+    /// Makes the folder (mode 0700) if it is not there, and locks it. `config` is this gateway's file, for
+    /// those who want the folder, too.
+    pub(crate) fn open(path: Option<PathBuf>, config: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = path.or_else(default_path) else {
             return Err(Failure::Config(
                 "no state folder: neither --state-dir, XDG_STATE_HOME nor HOME is set".into(),
@@ -48,7 +49,7 @@ impl StateDir {
             .mode(0o700)
             .create(&path)
             .map_err(|error| unwritable(&path, "cannot make the state folder", &error))?;
-        let lock = lock(&path)?;
+        let lock = lock(&path, config)?;
         Ok(Self { path, lock })
     }
 
@@ -56,13 +57,9 @@ impl StateDir {
         &self.path
     }
 
-    /// Tells whoever reads the lock file where the gateway serves, and by which configuration file.
-    pub(crate) fn note(&self, url: &str, file: Option<&Path>) -> Result<(), Failure> {
-        let mut lines = format!("{URL}{url}\n");
-        if let Some(file) = file.and_then(|file| std::path::absolute(file).ok()) {
-            lines += &format!("{CONFIG}{}\n", file.display());
-        }
-        let noted = (&self.lock).write_all(lines.as_bytes());
+    /// Tells whoever reads the lock file where the gateway serves.
+    pub(crate) fn note_url(&self, url: &str) -> Result<(), Failure> {
+        let noted = writeln!(&self.lock, "{URL}{url}");
         noted.map_err(|error| config(&self.path.join(LOCK), "cannot write the lock file", &error))
     }
 
@@ -207,7 +204,7 @@ fn read_token(path: &Path) -> io::Result<String> {
     }
 }
 
-fn lock(state_dir: &Path) -> Result<File, Failure> {
+fn lock(state_dir: &Path, own: Option<&Path>) -> Result<File, Failure> {
     let path = state_dir.join(LOCK);
     let mut file = OpenOptions::new()
         .read(true)
@@ -234,10 +231,13 @@ fn lock(state_dir: &Path) -> Result<File, Failure> {
         }
     }
     // For whoever is refused; the lock itself is the kernel's and ends with this process.
+    let own = own.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.into()));
+    let own = own.map(|path| format!("{CONFIG}{}\n", path.display())).unwrap_or_default();
     let noted = file
         .set_len(0)
         .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "pid {}, started {}", std::process::id(), utc_now()));
+        .and_then(|()| writeln!(file, "pid {}, started {}", std::process::id(), utc_now()))
+        .and_then(|()| file.write_all(own.as_bytes()));
     noted.map_err(|error| config(&path, "cannot write the lock file", &error))?;
     Ok(file)
 }
@@ -268,14 +268,14 @@ mod tests {
         let name = format!("moorline-state-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         assert_eq!(holder(&path).expect("there is none"), None);
-        let state = StateDir::open(Some(path.clone())).expect("a folder");
-        let (url, file) = ("ws://127.0.0.1:1/ws", Path::new("/etc/a b.json5"));
-        state.note(url, Some(file)).expect("written");
+        let file = Path::new("/etc/a b.json5");
+        let state = StateDir::open(Some(path.clone()), Some(file)).expect("a folder");
+        state.note_url("ws://127.0.0.1:1/ws").expect("written");
         assert_eq!(holder(&path).expect("procfs"), Some(std::process::id().to_string()));
         holder_by(Path::new("/nowhere"), &path).expect_err("nobody knows");
         drop(state);
         assert_eq!(holder(&path).expect("procfs"), None);
-        assert_eq!(noted_url(&path).as_deref(), Some(url));
+        assert_eq!(noted_url(&path).as_deref(), Some("ws://127.0.0.1:1/ws"));
         assert_eq!(noted_config(&path).as_deref(), Some(file));
         fs::remove_dir_all(&path).expect("removed");
     }
