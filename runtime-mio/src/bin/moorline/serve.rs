@@ -55,7 +55,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
             .map_err(|error| port_holder::explain_bind(settings.listen(), &error))?,
     };
     tls::announce(settings, server.local_addr(), identity.as_ref());
-    let state = StateDir::open(settings.state_dir.clone())?;
+    let state = StateDir::open(settings.state_dir.clone(), loaded.file.as_deref())?;
     let kept = KeptTokens::of(settings, &state)?;
     let store = if settings.ephemeral { Store::memory() } else { Store::open(state.path())? };
     let media = MediaDir::open(state.path(), settings.media_keep)?;

@@ -3,7 +3,6 @@
 use crate::failure::Failure;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::net::SocketAddr;
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
@@ -15,6 +14,9 @@ const LOCK: &str = "lock";
 
 /// What the line begins with that has the gateway's URL.
 const URL: &str = "url ";
+
+/// And the one with its configuration file.
+const CONFIG: &str = "config ";
 
 /// An open state folder. The lock is held as long as this lives.
 #[derive(Debug)]
@@ -34,8 +36,9 @@ pub(crate) fn default_path() -> Option<PathBuf> {
 }
 
 impl StateDir {
-    /// Makes the folder (mode 0700) if it is not there, and locks it.
-    pub(crate) fn open(path: Option<PathBuf>) -> Result<Self, Failure> {
+    /// Makes the folder (mode 0700) if it is not there, and locks it. `config` is this gateway's file, for
+    /// those who want the folder, too.
+    pub(crate) fn open(path: Option<PathBuf>, config: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = path.or_else(default_path) else {
             return Err(Failure::Config(
                 "no state folder: neither --state-dir, XDG_STATE_HOME nor HOME is set".into(),
@@ -46,7 +49,7 @@ impl StateDir {
             .mode(0o700)
             .create(&path)
             .map_err(|error| unwritable(&path, "cannot make the state folder", &error))?;
-        let lock = lock(&path)?;
+        let lock = lock(&path, config)?;
         Ok(Self { path, lock })
     }
 
@@ -123,7 +126,16 @@ pub(crate) fn noted(path: &Path) -> Option<String> {
 
 /// Where the gateway serves that has this state folder, or had it last, as it noted.
 pub(crate) fn noted_url(path: &Path) -> Option<String> {
-    noted(path)?.lines().find_map(|line| line.strip_prefix(URL)).map(String::from)
+    noted_after(path, URL)
+}
+
+/// The configuration file of the gateway that has this state folder, or had it last, as it noted.
+pub(crate) fn noted_config(path: &Path) -> Option<PathBuf> {
+    noted_after(path, CONFIG).map(PathBuf::from).filter(|file| file.is_absolute())
+}
+
+fn noted_after(path: &Path, key: &str) -> Option<String> {
+    noted(path)?.lines().find_map(|line| line.strip_prefix(key)).map(String::from)
 }
 
 /// The process that has the state folder: read from procfs, as trying the lock would keep a gateway from
@@ -167,11 +179,9 @@ pub(crate) fn previous_token(path: &Path) -> Option<String> {
     read_kept(&previous_path(path)).ok().flatten()
 }
 
-/// The token of the gateway whose state folder this is, for a client of it. It is for a gateway of this
-/// machine only: none is given for other addresses.
-pub(crate) fn local_token(path: Option<PathBuf>, addresses: &[SocketAddr]) -> Option<String> {
-    let is_local = addresses.iter().all(|address| address.ip().is_loopback());
-    read_token(&token_path(&path.or_else(default_path)?)).ok().filter(|_| is_local)
+/// The token of the gateway whose state folder this is, for a client of it.
+pub(crate) fn client_token(path: &Path) -> Option<String> {
+    read_token(&token_path(path)).ok()
 }
 
 fn token_path(state_dir: &Path) -> PathBuf {
@@ -194,7 +204,7 @@ fn read_token(path: &Path) -> io::Result<String> {
     }
 }
 
-fn lock(state_dir: &Path) -> Result<File, Failure> {
+fn lock(state_dir: &Path, own: Option<&Path>) -> Result<File, Failure> {
     let path = state_dir.join(LOCK);
     let mut file = OpenOptions::new()
         .read(true)
@@ -221,10 +231,13 @@ fn lock(state_dir: &Path) -> Result<File, Failure> {
         }
     }
     // For whoever is refused; the lock itself is the kernel's and ends with this process.
+    let own = own.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.into()));
+    let own = own.map(|path| format!("{CONFIG}{}\n", path.display())).unwrap_or_default();
     let noted = file
         .set_len(0)
         .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "pid {}, started {}", std::process::id(), utc_now()));
+        .and_then(|()| writeln!(file, "pid {}, started {}", std::process::id(), utc_now()))
+        .and_then(|()| file.write_all(own.as_bytes()));
     noted.map_err(|error| config(&path, "cannot write the lock file", &error))?;
     Ok(file)
 }
@@ -255,13 +268,15 @@ mod tests {
         let name = format!("moorline-state-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         assert_eq!(holder(&path).expect("there is none"), None);
-        let state = StateDir::open(Some(path.clone())).expect("a folder");
+        let file = Path::new("/etc/a b.json5");
+        let state = StateDir::open(Some(path.clone()), Some(file)).expect("a folder");
         state.note_url("ws://127.0.0.1:1/ws").expect("written");
         assert_eq!(holder(&path).expect("procfs"), Some(std::process::id().to_string()));
         holder_by(Path::new("/nowhere"), &path).expect_err("nobody knows");
         drop(state);
         assert_eq!(holder(&path).expect("procfs"), None);
         assert_eq!(noted_url(&path).as_deref(), Some("ws://127.0.0.1:1/ws"));
+        assert_eq!(noted_config(&path).as_deref(), Some(file));
         fs::remove_dir_all(&path).expect("removed");
     }
 }
