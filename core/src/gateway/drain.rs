@@ -61,7 +61,7 @@ pub(super) struct Draining {
 enum Stage {
     /// Runs of this or another node are under way.
     Runs,
-    /// They were cancelled: what they say now still reaches its clients.
+    /// They were stopped: what they say now still reaches its clients.
     LastCall,
     /// Links are made durable.
     Saving,
@@ -72,7 +72,7 @@ enum Stage {
 impl Gateway {
     /// Ends the gateway in order: upgrades and requests are refused from now on, every client gets a
     /// `shutdown` event, runs may end within [`Bounds::drain_within`](super::Bounds::drain_within) and
-    /// are cancelled then, links are made durable, and connections are closed in batches. A second
+    /// fail with `UNAVAILABLE` then, links are made durable, and connections are closed in batches. A second
     /// call changes nothing.
     pub fn drain(&mut self, now: Instant, drain: &Drain) {
         if self.draining.is_some() {

@@ -178,6 +178,41 @@ fn a_run_that_the_gateway_stopped_is_begun_again() {
 }
 
 #[test]
+fn a_run_that_failed_for_good_while_the_gateway_stopped_is_not_begun_again() {
+    let mut world = World::new(1);
+    let at = world.login(0, "operator", "ann");
+    let params = json!({"message": "x", "agentId": "broken", "idempotencyKey": "k"});
+    let id = world.request(at, "chat.send", params.clone());
+    let now = world.now;
+    world.nodes[0].drain(now, &Drain::stop("restart"));
+    world.advance(SECOND);
+    let failed = world.answer(at, &id).expect("an answer");
+    assert_eq!(code(&failed), "INTERNAL");
+    let mut world = restart(&mut world, 1);
+    let at = world.login(0, "operator", "ann");
+    let again = world.call_slow(at, "chat.send", params);
+    assert_eq!(again["error"], failed["error"]);
+    assert!(world.runs.is_empty());
+}
+
+#[test]
+fn a_turn_that_was_stopped_while_it_waited_stays_so() {
+    let mut world = World::new(1);
+    let at = world.login(0, "operator", "ann");
+    let params = json!({"message": "x", "agentId": "stuck", "ack": true});
+    let begun = world.call_slow(at, "chat.send", params);
+    let session = &begun["payload"]["sessionKey"];
+    let waits = json!({"message": "y", "sessionKey": session, "idempotencyKey": "k"});
+    assert_eq!(world.call_slow(at, "chat.send", waits.clone())["payload"]["queued"], true);
+    world.call_slow(at, "chat.abort", json!({"sessionKey": session}));
+    let mut world = restart(&mut world, 1);
+    let at = world.login(0, "operator", "ann");
+    let again = world.call_slow(at, "chat.send", waits);
+    assert_eq!(again["payload"]["cancelled"], true, "{again}");
+    assert!(world.runs.is_empty());
+}
+
+#[test]
 fn an_answer_that_could_not_be_stored_can_be_asked_for_again() {
     let mut world = World::new(1);
     let at = world.login(0, "operator", "ann");

@@ -97,7 +97,7 @@ impl World {
     fn run_cancel(&mut self, id: u64, worker: usize, payload: &Value) {
         let run = payload["runId"].as_str().expect("a run");
         let reason = payload["reason"].as_str().expect("a reason");
-        let known = matches!(reason, "stopped" | "timeout" | "refused" | "lost");
+        let known = matches!(reason, "stopped" | "shutdown" | "timeout" | "refused" | "lost");
         assert!(known, "{payload}");
         self.tell(Who::Worker(worker), "cancel", (id, reason.len() as u64));
         // It may have ended it meanwhile.

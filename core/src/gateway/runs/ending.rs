@@ -12,8 +12,9 @@ use super::super::send::{Body, Cx};
 use super::super::work::{StoreWork, Usage};
 use super::RunState;
 use super::audience::Which;
-use super::turn::Name;
+use super::turn::{Name, Turn};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// How a run ended.
 pub(super) enum Ending {
@@ -113,8 +114,23 @@ impl Gateway {
         let duration = cx.now.saturating_duration_since(since);
         let owner = live.owner.clone();
         let (run, agent) = (turn.run.clone(), turn.agent.clone());
-        self.run_ended(cx, &run, &owner, Some(since), &ending);
         self.note(Fact::RunEnded { run, agent, state, duration });
+        self.finish_turn(cx, session, &owner, turn, Some(since), ending);
+        self.next_turn(cx, session);
+    }
+
+    /// A turn has its end: whoever waits for it is answered, and its key stands for that from now on. `since`:
+    /// when its run began, if it did.
+    pub(super) fn finish_turn(
+        &mut self,
+        cx: &mut Cx<'_>,
+        session: &str,
+        owner: &Arc<str>,
+        turn: Turn,
+        since: Option<Instant>,
+        ending: Ending,
+    ) {
+        self.run_ended(cx, &turn.run, owner, since, &ending);
         if let Some(once) = turn.once.as_ref().filter(|_| turn.apart.is_none()) {
             self.settle(cx, once.key.clone(), &ending);
         }
@@ -128,7 +144,6 @@ impl Gateway {
             _ => {}
         }
         self.answer_turn(cx, turn, &body, keep);
-        self.next_turn(cx, session);
     }
 
     fn is_run_queued(&self, session: &str) -> bool {
@@ -136,9 +151,9 @@ impl Gateway {
         run.is_some_and(|state| state.turn.queued)
     }
 
-    /// Keeps with the key that its run ended without an answer. Not while the gateway stops: then it is
-    /// not the user who stopped it, and a retry begins it again.
-    pub(super) fn settle(&mut self, cx: &Cx<'_>, key: Key, ending: &Ending) {
+    /// Keeps with the key that its run ended without an answer. What may pass is not kept: a retry begins it
+    /// again.
+    fn settle(&mut self, cx: &Cx<'_>, key: Key, ending: &Ending) {
         let end = match ending {
             Ending::Completed { .. } => return,
             ending if ending.is_passing() => return,
@@ -148,9 +163,6 @@ impl Gateway {
             }
             Ending::Cancelled => RunEnd::Cancelled,
         };
-        if self.draining.is_some() {
-            return;
-        }
         let (at, expires) = (self.ms(cx.now), self.forget_at(cx.now));
         let (user, key) = key;
         let work = StoreWork::Settle { user, key, end, at, expires };

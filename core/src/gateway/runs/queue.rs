@@ -147,14 +147,11 @@ impl Gateway {
 
     /// The text became durable just before its session was deleted or reset.
     fn turn_dismissed(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, turn: Turn) {
-        if let Some(live) = self.live.get_mut(session) {
-            live.waiting_bytes -= turn.text.len();
-            let owner = live.owner.clone();
-            self.run_ended(cx, &turn.run, &owner, None, &Ending::Cancelled);
-        }
+        let Some(live) = self.live.get_mut(session) else { return };
+        live.waiting_bytes -= turn.text.len();
+        let owner = live.owner.clone();
         self.drop_if_idle(session);
-        let body = Ending::Cancelled.body(&turn.name(), session);
-        self.answer_turn(cx, turn, &body, true);
+        self.finish_turn(cx, session, &owner, turn, None, Ending::Cancelled);
     }
 
     pub(super) fn drop_if_idle(&mut self, session: &str) {

@@ -112,12 +112,8 @@ impl Gateway {
             if let Some(turn) = live.queue.remove(at) {
                 live.waiting_bytes -= turn.text.len();
                 let owner = live.owner.clone();
-                self.run_ended(cx, &turn.run, &owner, None, &ending);
-                if let Some(once) = &turn.once {
-                    let body = ending.body(&turn.name(), session);
-                    self.idempotency.ended(&once.key, &body);
-                }
                 stopped.push(Stopped::of(&turn));
+                self.finish_turn(cx, session, &owner, turn, None, ending);
             }
         }
         let Some(live) = self.live.get(session) else { return stopped };
