@@ -1,6 +1,7 @@
 //! The layers of a configuration, from weak to strong: the defaults, a file, variables, flags.
 
 use super::Settings;
+use super::files::Files;
 use super::keys::Key;
 use super::origin::{Origin, Problem};
 use super::reading::{PREFIX, Reading};
@@ -57,6 +58,11 @@ impl Sources {
 
     /// Reads everything. What is wrong is told together.
     pub(crate) fn load(&self) -> Result<Loaded, Vec<Problem>> {
+        self.load_noting(&mut Files::default())
+    }
+
+    /// The same; `files` become those that it depends on, whether or not anything is wrong.
+    pub(crate) fn load_noting(&self, files: &mut Files) -> Result<Loaded, Vec<Problem>> {
         let mut reading = Reading::default();
         let found = self.find_file(&mut reading);
         reading.layer(|reading| {
@@ -66,6 +72,10 @@ impl Sources {
         });
         reading.layer(|reading| reading.variables(&self.variables));
         reading.layer(|reading| reading.flags(&self.flags));
+        for path in [&reading.settings.tls_cert, &reading.settings.tls_key].into_iter().flatten() {
+            reading.files.note(path);
+        }
+        *files = std::mem::take(&mut reading.files);
         if !reading.problems.is_empty() {
             return Err(reading.problems);
         }
@@ -81,6 +91,7 @@ impl Sources {
     /// The file that was asked for, or the one in the state folder if there is one.
     fn find_file(&self, reading: &mut Reading) -> Option<(PathBuf, String)> {
         if let Some(path) = &self.file {
+            reading.files.note(path);
             return match read(path) {
                 Ok(text) => Some((path.clone(), text)),
                 Err(error) => {
@@ -94,6 +105,7 @@ impl Sources {
         let variable = self.variables.get("MOORLINE_STATE_DIR");
         let folder = flag.or(variable).map(PathBuf::from).or_else(state_dir::default_path)?;
         let path = folder.join(FILE_NAME);
+        reading.files.note(&path);
         match read(&path) {
             Ok(text) => Some((path, text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,

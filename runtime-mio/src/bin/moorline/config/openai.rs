@@ -141,6 +141,9 @@ impl OpenAiSettings {
             Some(node) => headers(node, context)?,
         };
         let ca_file = members.text("ca_file")?.map(|path| context.folder.join(path));
+        if let Some(file) = &ca_file {
+            context.files.note(file);
+        }
         let authorities = ca_file.as_deref().map(authorities).transpose().map_err(|message| {
             let at = members.node("ca_file").map_or(node.at, |node| node.at);
             Wrong { at, message }

@@ -2,6 +2,7 @@
 //! said it.
 
 use super::agents::AgentSettings;
+use super::files::Files;
 use super::jwt::NamedJwtKey;
 use super::keys::{self, KEYS, Key};
 use super::origin::{Origin, Problem};
@@ -21,6 +22,8 @@ pub(super) struct Reading {
     pub(super) origins: BTreeMap<&'static str, Origin>,
     pub(super) warnings: Vec<String>,
     pub(super) problems: Vec<Problem>,
+    /// What was read, or looked for.
+    pub(super) files: Files,
 }
 
 impl Reading {
@@ -125,7 +128,8 @@ impl Reading {
                 continue;
             };
             let folder = file.parent().unwrap_or(Path::new(""));
-            let mut context = Context { folder, warnings: &mut self.warnings };
+            let (files, warnings) = (&mut self.files, &mut self.warnings);
+            let mut context = Context { folder, files, warnings };
             match key.put(&mut self.settings, node, &mut context) {
                 Ok(()) => {
                     let line = tree::position(text, *at).line;
@@ -170,7 +174,8 @@ impl Reading {
     }
 
     fn words(&mut self, place: &str, key: &'static Key, words: &[String], origin: Origin) {
-        let mut context = Context { folder: Path::new(""), warnings: &mut self.warnings };
+        let (files, warnings) = (&mut self.files, &mut self.warnings);
+        let mut context = Context { folder: Path::new(""), files, warnings };
         let put = key.read(words).and_then(|node| {
             key.put(&mut self.settings, &node, &mut context).map_err(|wrong| wrong.message)
         });
