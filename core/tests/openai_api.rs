@@ -469,23 +469,6 @@ fn pages_of_allowed_origins_may_ask() {
 }
 
 #[test]
-fn a_token_that_is_revoked_ends_what_rests_on_it() {
-    let mut world = World::with(1, patient());
-    let admin = world.login(0, "secret", "root");
-    let made = world.call(admin, "api_keys.create", json!({"name": "api", "role": "operator"}));
-    let key = made["payload"]["key"].as_str().expect("a key").to_string();
-    let id = made["payload"]["id"].as_str().expect("an id").to_string();
-    let body = streamed(&[("model", json!("stuck"))]).to_string();
-    let at = send(&mut world, 0, &request(&key, "", &body));
-    assert_eq!(answer(&world, at).expect("an answer").status, 200);
-    let gone = world.call(admin, "api_keys.revoke", json!({"id": id}));
-    assert_eq!(gone["ok"], true, "{gone}");
-    let ended = answer(&world, at).expect("an answer");
-    assert_eq!(ended.chunks().last().expect("an event")["error"]["type"], "authentication_error");
-    assert_eq!((ended.whole, world.cancelled, world.nodes[0].pending()), (true, 1, 0));
-}
-
-#[test]
 fn what_users_have_in_memory_is_bounded() {
     let mut config = patient();
     config.bounds.user_bytes = 50_000;

@@ -4,18 +4,13 @@ mod support;
 #[path = "support/gateway.rs"]
 mod world;
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use support::PATIENCE;
+use std::net::SocketAddr;
+use support::exchange;
 use world::{Gateway, folder};
 
 /// Head and body of the answer to a GET with these headers.
 fn get(address: SocketAddr, path: &str, headers: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\n{headers}\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
+    let text = exchange(address, format!("GET {path} HTTP/1.1\r\n{headers}\r\n"));
     let (head, body) = text.split_once("\r\n\r\n").expect(&text);
     (head.into(), body.into())
 }

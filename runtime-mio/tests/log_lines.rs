@@ -8,9 +8,9 @@ mod world;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use support::{exchange, get};
 use world::{Client, Gateway, command, folder};
 
 /// A gateway that logs into a file.
@@ -37,24 +37,6 @@ fn records(state: &Path) -> Vec<Value> {
     records
 }
 
-/// Sends bytes; gives what is answered.
-fn exchange(address: SocketAddr, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
-    // Who is refused in the midst of it may find the socket closed.
-    let _ = stream.write_all(request);
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-fn get(address: SocketAddr, headers: &str) -> String {
-    exchange(
-        address,
-        format!("GET /health HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").as_bytes(),
-    )
-}
-
 /// Asks the gateway to stop, and waits until it has.
 fn stop(mut gateway: Gateway) {
     use rustix::process::{Pid, Signal, kill_process};
@@ -75,8 +57,11 @@ fn each_connection_has_one_last_line_whichever_way_it_ends() {
     assert!(exchange(address, b"").starts_with("HTTP/1.1 408 "));
     exchange(address, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n");
     // Requests that are answered.
-    get(address, "");
-    assert!(get(address, "Origin: https://else.example.com\r\n").starts_with("HTTP/1.1 403 "));
+    get(address, "/health", "");
+    assert!(
+        get(address, "/health", "Origin: https://else.example.com\r\n")
+            .starts_with("HTTP/1.1 403 ")
+    );
     // WebSockets: whose client leaves, says goodbye, breaks the rules, does not log in, asks for nonsense,
     // falls silent, or is sent away.
     drop(Client::login(address, "leaves").unwrap());
@@ -173,7 +158,7 @@ fn be_hostile(address: SocketAddr) {
         let _ = client.closed();
         // Some of them are no header, and some are: all must be told in one line.
         for name in ["Origin", "Host", "User-Agent", "X-Forwarded-For", "Authorization", "Cookie"] {
-            get(address, &format!("{name}: {text}\r\n"));
+            get(address, "/health", &format!("{name}: {text}\r\n"));
         }
         let target = format!("GET /{text} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         exchange(address, target.as_bytes());
@@ -186,8 +171,8 @@ fn be_hostile(address: SocketAddr) {
         let request = [b"GET /ws HTTP/1.1\r\n", raw, b"\r\n"].concat();
         exchange(address, &request);
     }
-    get(address, &format!("Origin: https://{}\r\n", "a".repeat(1024 * 1024)));
-    get(address, &format!("Origin: https://{}.example.com\r\n", "b".repeat(6000)));
+    get(address, "/health", &format!("Origin: https://{}\r\n", "a".repeat(1024 * 1024)));
+    get(address, "/health", &format!("Origin: https://{}.example.com\r\n", "b".repeat(6000)));
 }
 
 #[test]
@@ -226,7 +211,7 @@ fn hundreds_that_are_refused_leave_few_lines_and_their_number() {
     let state = folder("log-folded");
     let gateway = start(&state, "json", "info");
     for _ in 0..500 {
-        get(gateway.address, "Origin: https://else.example.com\r\n");
+        get(gateway.address, "/health", "Origin: https://else.example.com\r\n");
     }
     stop(gateway);
     let records = records(&state);

@@ -6,24 +6,9 @@ mod world;
 
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
+use support::{exchange, get};
 use world::{Client, Gateway, folder};
-
-/// Sends bytes; gives all that is answered.
-fn exchange(address: SocketAddr, request: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    // A peer that has said too much may be cut off.
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-fn get(address: SocketAddr, path: &str, headers: &str) -> String {
-    exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"))
-}
 
 fn scrape(address: SocketAddr) -> Scrape {
     let answer = get(address, "/metrics", "");
@@ -120,16 +105,16 @@ fn be_a_client(address: SocketAddr, odd: &str) {
         get(address, "/metrics", &headers);
         get(address, &format!("/{odd}?{odd}={odd}"), &headers);
     }
-    exchange(address, &format!("GET / HTTP/1.1\r\nHost: {odd}.example.com\r\n\r\n"));
-    exchange(address, &format!("{odd} /health HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-    exchange(address, &format!("{odd}\r\n\r\n"));
+    exchange(address, format!("GET / HTTP/1.1\r\nHost: {odd}.example.com\r\n\r\n"));
+    exchange(address, format!("{odd} /health HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    exchange(address, format!("{odd}\r\n\r\n"));
     let upload = format!(
         "POST /api/media/upload?filename={odd}.{odd} HTTP/1.1\r\nHost: localhost\r\n\
          Authorization: Bearer t\r\nX-GoClaw-User-Id: {odd}\r\nContent-Type: text/{odd}\r\n\
          Content-Length: 3\r\n\r\nabc"
     );
     exchange(address, &upload);
-    exchange(address, &upload.replace("Bearer t", "Bearer no"));
+    exchange(address, upload.replace("Bearer t", "Bearer no"));
 }
 
 #[test]

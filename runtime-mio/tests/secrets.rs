@@ -8,12 +8,12 @@ mod world;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use support::{exchange, get};
 use world::{Client, Gateway, folder};
 
 /// What all secrets of these tests have in them that are chosen here.
@@ -92,19 +92,6 @@ impl Run {
             }
         }
     }
-}
-
-fn exchange(address: SocketAddr, request: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-fn get(address: SocketAddr, target: &str, headers: &str) -> String {
-    exchange(address, &format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"))
 }
 
 /// Something that looks like a JWT, and is none of anybody's.
@@ -187,8 +174,8 @@ fn everything(run: &mut Run, address: SocketAddr, token: &str) {
              Content-Type: text/plain\r\nContent-Length: 3\r\n\r\nabc"
         )
     };
-    assert!(exchange(address, &upload(token)).starts_with("HTTP/1.1 200 "));
-    assert!(exchange(address, &upload(&canary("upload"))).starts_with("HTTP/1.1 4"));
+    assert!(exchange(address, upload(token)).starts_with("HTTP/1.1 200 "));
+    assert!(exchange(address, upload(&canary("upload"))).starts_with("HTTP/1.1 4"));
     // An agent that is reached by a secret, or would be if anybody were there.
     let run_of = admin.ask("chat.send", json!({"message": "a", "agentId": "model"})).unwrap();
     assert_eq!(run_of["error"]["code"], "UNAVAILABLE", "{run_of}");

@@ -96,6 +96,18 @@ impl StopReason {
             Self::ToolCalls => "tool_calls",
         }
     }
+
+    /// What a word stands for, if it is one of these.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Stop, Self::Length, Self::ContentFilter, Self::ToolCalls]
+            .into_iter()
+            .find(|reason| reason.as_str() == word)
+    }
+
+    /// The word for an answer that is not all there; none for one that is.
+    pub fn cut_short(self) -> Option<&'static str> {
+        (self != Self::Stop).then_some(self.as_str())
+    }
 }
 
 /// Why an agent gives no answer. Its user is told all of it.

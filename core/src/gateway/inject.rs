@@ -1,6 +1,7 @@
 //! What comes into a session without a run: a message of the assistant, or the session itself.
 
 use super::Gateway;
+use super::agent_work::StopReason;
 use super::jobs::Job;
 use super::json::Object;
 use super::principal::Principal;
@@ -37,6 +38,7 @@ impl Gateway {
             text: text.clone(),
             media: Vec::new(),
             label: label.clone(),
+            stop: StopReason::Stop,
             at: self.ms(cx.now),
             mark: None,
         };

@@ -85,9 +85,9 @@ impl MemoryStore {
                 Some(session) => StoreOutcome::Opened(session.info.clone()),
                 None => StoreOutcome::Absent,
             },
-            StoreWork::Append { session, create, author, text, media, label, at, mark } => {
+            StoreWork::Append { session, create, author, text, media, label, stop, at, mark } => {
                 let key = mark.as_ref().map(|mark| mark.key().clone());
-                let message = Message { id: 0, author, text, media, label, at, key };
+                let message = Message { id: 0, author, text, media, label, stop, at, key };
                 self.append(&session, create, message, mark)
             }
             StoreWork::Settle { user, key, end, at, expires } => {
@@ -172,7 +172,7 @@ impl MemoryStore {
         let id = session.next_id;
         session.next_id += 1;
         message.id = id;
-        let (at, text) = (message.at, message.text.clone());
+        let (at, text, stop) = (message.at, message.text.clone(), message.stop);
         session.messages.push_back(message);
         session.info.messages += 1;
         session.info.updated = at;
@@ -189,7 +189,7 @@ impl MemoryStore {
                 self.requests.insert((user, name), request, keys, bytes);
             }
             Some(Mark::End { user, key, usage, expires }) => {
-                let end = RunEnd::Completed { message: id, content: text, usage };
+                let end = RunEnd::Completed { message: id, content: text, usage, stop };
                 self.end((user, key), end, at, expires);
             }
             None => {}
@@ -307,6 +307,7 @@ fn cost(message: &Message) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::agent_work::StopReason;
     use super::super::work::Author;
     use super::*;
 
@@ -318,6 +319,7 @@ mod tests {
             text: text.into(),
             media: Vec::new(),
             label: None,
+            stop: StopReason::Stop,
             at: 7,
             mark: None,
         })
@@ -363,6 +365,7 @@ mod tests {
                 text: "hello".into(),
                 media: Vec::new(),
                 label: None,
+                stop: StopReason::Stop,
                 at: 7,
                 mark: None,
             })

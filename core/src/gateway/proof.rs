@@ -235,6 +235,9 @@ impl Gateway {
         if self.uploads.contains_key(&id) {
             return self.upload_expired(cx, id);
         }
+        if self.completions.has(id) {
+            return self.completion_expired(cx, id);
+        }
         self.close(cx, id, CloseCode::POLICY, EXPIRED, None);
     }
 }

@@ -1,5 +1,6 @@
 //! Requests whose effect must happen once, however often they come: what a store keeps of them.
 
+use super::agent_work::StopReason;
 use super::work::{SessionInfo, Usage};
 use sha1::{Digest as _, Sha1};
 use std::sync::Arc;
@@ -77,6 +78,8 @@ pub enum RunEnd {
         content: Arc<str>,
         /// What it took.
         usage: Usage,
+        /// Why it ended there.
+        stop: StopReason,
     },
     /// With a failure of the agent.
     Failed {

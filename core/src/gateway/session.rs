@@ -489,6 +489,7 @@ impl Gateway {
                     object = object.list("media", &message.media, path);
                 }
                 object
+                    .maybe_str("stopReason", message.stop.cut_short())
                     .maybe_str("idempotencyKey", message.key.as_deref())
                     .num("ts", message.at)
                     .end();

@@ -250,6 +250,9 @@ pub enum StoreWork {
         media: Vec<Arc<str>>,
         /// A label for a message that was put in by hand.
         label: Option<String>,
+        /// Why an answer ended there; what a user says ends by itself. An answer's
+        /// [`RunEnd`] has it, too.
+        stop: StopReason,
         /// When.
         at: u64,
         /// The request with an idempotency key that this belongs to. It is in the store with the
@@ -446,6 +449,8 @@ pub struct Message {
     pub media: Vec<Arc<str>>,
     /// The label, if it was put in by hand with one.
     pub label: Option<String>,
+    /// Why it ended there.
+    pub stop: StopReason,
     /// When, in Unix milliseconds.
     pub at: u64,
     /// The key of its [`Mark`], if it came with one: who sent it knows it by that.

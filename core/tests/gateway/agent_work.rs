@@ -94,6 +94,37 @@ fn thoughts_tools_and_tries_are_events_in_their_order_and_the_end_says_why() {
 }
 
 #[test]
+fn an_answer_that_was_cut_short_says_so_whenever_it_is_read() {
+    for nodes in [1, 3] {
+        for stop in [StopReason::Length, StopReason::ContentFilter, StopReason::Stop] {
+            let mut world = scripted(nodes, vec![done("It ", stop)]);
+            let last = usize::from(nodes) - 1;
+            let at = world.login(last, "operator", "ann");
+            let params = json!({"message": "do it", "agentId": "script", "idempotencyKey": "k"});
+            let first = world.call_slow(at, "chat.send", params.clone());
+            let session = first["payload"]["sessionKey"].clone();
+            // Another process, which has only what was stored.
+            let mut config = config();
+            config.agents.push(Agent::new("script", "Script"));
+            let mut world = World::with_store(nodes, config, std::mem::take(&mut world.store));
+            let at = world.login(last, "operator", "ann");
+            let expected = (stop != StopReason::Stop).then_some(stop.as_str());
+            let again = world.call(at, "chat.send", params);
+            assert_eq!(again["payload"], first["payload"]);
+            assert_eq!(again["payload"]["stopReason"].as_str(), expected);
+            let history = world.call(at, "chat.history", json!({"sessionKey": session}));
+            let messages = &history["payload"]["messages"];
+            assert_eq!(messages[0].get("stopReason"), None);
+            assert_eq!(messages[1]["stopReason"].as_str(), expected, "{history}");
+            let admin = openclaw::admin(&mut world, last);
+            let history = world.call(admin, "chat.history", json!({"sessionKey": session}));
+            let messages = &openclaw::ok(history)["messages"];
+            assert_eq!(messages[1]["stopReason"], stop.as_str(), "{messages}");
+        }
+    }
+}
+
+#[test]
 fn a_slow_reader_gets_thoughts_in_one_piece_and_never_past_what_was_said_between() {
     let mut script: Vec<_> = (0..50).map(|_| thinking("a")).collect();
     script.push(Outcome::Chunk("one".into()));

@@ -13,9 +13,9 @@ use world::*;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-const NOW: u64 = UNIX_MS / 1000;
+pub const NOW: u64 = UNIX_MS / 1000;
 
-fn with_jwt() -> GatewayConfig {
+pub fn with_jwt() -> GatewayConfig {
     let mut config = config();
     config.jwt = vec![JwtKey {
         alg: JwtAlg::Hs256,
@@ -29,7 +29,7 @@ fn with_jwt() -> GatewayConfig {
 }
 
 /// A token of ann, an operator, for an hour; with these claims added.
-fn token(more: &Value) -> String {
+pub fn token(more: &Value) -> String {
     let mut claims = json!({
         "iss": "https://id.example.com", "aud": "moorline", "sub": "ann", "role": "operator",
         "exp": NOW + 3600, "iat": NOW,

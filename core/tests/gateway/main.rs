@@ -6,6 +6,8 @@
 mod device;
 #[path = "../support/gateway.rs"]
 mod gateway;
+#[path = "../support/http.rs"]
+mod http;
 #[path = "../support/nodes.rs"]
 mod nodes;
 #[path = "../support/openclaw.rs"]
@@ -32,6 +34,7 @@ mod gateway_site;
 mod gateway_upload;
 mod host_methods;
 mod logs;
+mod openai_credentials;
 mod openclaw_attachments;
 mod openclaw_authorization;
 mod openclaw_chat;

@@ -2,12 +2,14 @@
 //! it.
 #![allow(dead_code, unused_imports)]
 
+mod http;
 #[path = "../adapters/peer.rs"]
 mod peer;
 mod process;
 #[path = "../adapters/runtime.rs"]
 mod runtime;
 
+pub use http::{exchange, get};
 use moorline_core::{ClientRequest, Event, Limits, Outbox};
 use moorline_mio::{
     Client, ConnId, Connections, Handle, Handler, OsEntropy, Server as MioServer, ServerOptions,

@@ -4,6 +4,7 @@
 //! its client keeps is of no use to anybody else, and is cancelled, unless an `Idempotency-Key` says that
 //! the client may ask again.
 
+use super::super::agent_work::StopReason;
 use super::super::conn::ConnId;
 use super::super::fact::{Fact, Why};
 use super::super::http::{HttpAnswer, Refused, bearer};
@@ -68,6 +69,15 @@ impl Completion {
     pub(super) fn user(&self) -> &Arc<str> {
         &self.who.user
     }
+
+    /// Whether it is not known yet what will be answered.
+    fn is_open(&self) -> bool {
+        match &self.stage {
+            Stage::Body { .. } => true,
+            Stage::Reply(reply) => reply.end.is_none(),
+            Stage::Rest(_) => false,
+        }
+    }
 }
 
 impl Completions {
@@ -127,7 +137,7 @@ impl Gateway {
         conn: ConnId,
         head: &RequestHead<'_>,
     ) -> Result<(), ApiError> {
-        let (who, _) = self.authenticate_api(cx, conn, head)?;
+        let (who, expires) = self.authenticate_api(cx, conn, head)?;
         if who.role < Role::Operator {
             let text = "a completion requires the operator role";
             return Err(Refused::new(403, Why::Role, text).into());
@@ -173,6 +183,7 @@ impl Gateway {
             self.completions.all.remove(&conn);
             return Err(too_large(most));
         }
+        self.arm_expiry(cx.now, conn, expires);
         Ok(())
     }
 
@@ -274,6 +285,7 @@ impl Gateway {
                 text,
                 media: Vec::new(),
                 label: None,
+                stop: StopReason::Stop,
                 at,
                 key: None,
             };
@@ -419,11 +431,18 @@ impl Gateway {
         if asked {
             self.finish_completion(cx, conn, Some(error));
         }
-        self.completions.remove(conn);
+        self.take_completion(cx, conn);
         self.refuse_api(cx, conn, origin, error);
     }
 
-    /// What came of it is known; whatever of it has to leave still leaves.
+    fn take_completion(&mut self, cx: &Cx<'_>, conn: ConnId) -> Option<Completion> {
+        let completion = self.completions.remove(conn)?;
+        self.arm_expiry(cx.now, conn, None);
+        Some(completion)
+    }
+
+    /// What came of it is known; whatever of it has to leave still leaves, also when the time of its
+    /// credential is over by then.
     pub(super) fn finish_completion(
         &mut self,
         cx: &Cx<'_>,
@@ -433,6 +452,7 @@ impl Gateway {
         let Some(completion) = self.completions.all.get(&conn) else { return };
         let duration = cx.now.saturating_duration_since(completion.since);
         self.disarm_reply(conn);
+        self.arm_expiry(cx.now, conn, None);
         if let Some(state) = self.conns.get_mut(&conn) {
             state.failed += u64::from(error.is_some());
         }
@@ -444,7 +464,7 @@ impl Gateway {
     pub(in super::super) fn drop_completion(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         self.disarm_reply(conn);
         let Some(Completion { who, stage: Stage::Reply(reply), .. }) =
-            self.completions.remove(conn)
+            self.take_completion(cx, conn)
         else {
             return;
         };
@@ -456,7 +476,8 @@ impl Gateway {
         self.route(cx, &who, op, ReplyTo::Nobody);
     }
 
-    /// It takes longer than any run may.
+    /// It takes longer than any run may, or than its credential lasts: its run is cancelled if it is of no
+    /// use to anybody else.
     pub(super) fn give_up_run(&mut self, cx: &mut Cx<'_>, conn: ConnId, error: &ApiError) {
         let Some(completion) = self.completions.all.get(&conn) else { return };
         let who = completion.who.clone();
@@ -471,17 +492,24 @@ impl Gateway {
         }
     }
 
-    /// Some credentials are no proof any more: what rests on them ends. One that has only expired was good
-    /// when the request was made.
+    /// Some credentials are no proof any more: what rests on them ends, unless its answer is all there.
     pub(in super::super) fn judge_completions(&mut self, cx: &mut Cx<'_>) {
         let may = |who: &Principal| self.role_now(who) >= Some(Role::Operator);
         let all = self.completions.all.iter();
-        let revoked: Vec<_> = all.filter(|(_, of)| !may(&of.who)).map(|(conn, _)| *conn).collect();
+        let revoked = all.filter(|(_, of)| of.is_open() && !may(&of.who));
+        let revoked: Vec<_> = revoked.map(|(conn, _)| *conn).collect();
         for conn in revoked {
             let text = "the token of this request was revoked";
             let error = Refused::new(401, Why::Credential, text).into();
             self.give_up_run(cx, conn, &error);
         }
+    }
+
+    /// The time of its credential is over.
+    pub(in super::super) fn completion_expired(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let text = "the token of this request has expired; send it again with a new one";
+        let error = Refused::new(401, Why::Credential, text).into();
+        self.give_up_run(cx, conn, &error);
     }
 
     pub(super) fn arm_reply(&mut self, now: Instant, conn: ConnId, until: Instant) {

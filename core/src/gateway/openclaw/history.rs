@@ -83,6 +83,9 @@ struct Message<'a> {
     /// Of the request that it came with, or answers.
     #[serde(rename = "idempotencyKey", borrow)]
     key: Option<Cow<'a, str>>,
+    /// Why it ended there, if something is missing.
+    #[serde(rename = "stopReason", borrow)]
+    stop: Option<Cow<'a, str>>,
     ts: u64,
 }
 
@@ -200,7 +203,7 @@ impl Message<'_> {
         } else {
             let text = labelled(&self.content, self.label.as_deref());
             write_content(object.key("content"), &text);
-            object = object.str("stopReason", "stop");
+            object = object.str("stopReason", self.stop.as_deref().unwrap_or("stop"));
         }
         let run = key.filter(|_| self.role != "user");
         object

@@ -2,16 +2,14 @@
 //! is answered as it was, or its run is begun again for the message that is stored already.
 
 use super::super::Gateway;
-use super::super::agent_work::{RunFailure, StopReason};
 use super::super::bus::{BusMessage, NodeId, Route};
-use super::super::idempotency::{Key, Once, other_session};
-use super::super::jobs::Job;
-use super::super::refusal::{Code, Refusal, SOON};
-use super::super::request::{Known, RunEnd};
-use super::super::send::{Body, Cx, ReplyTo};
+use super::super::idempotency::{Once, other_session};
+use super::super::refusal::{Refusal, SOON};
+use super::super::request::Known;
+use super::super::send::{Cx, ReplyTo};
 use super::super::session::{Op, Send, Session, not_yours};
-use super::super::work::StoreWork;
-use super::{Ending, Name, Turn, queued_body, started_body};
+use super::turn::{queued_body, started_body};
+use super::{Ending, Turn};
 use std::sync::Arc;
 
 impl Gateway {
@@ -134,68 +132,6 @@ impl Gateway {
     pub(in super::super) fn taken(&mut self, to: &ReplyTo) {
         if let ReplyTo::Remote { node, call } = to {
             self.publish(Route::Node(*node), BusMessage::Taken { call: *call });
-        }
-    }
-
-    /// Keeps with the key that its run ended without an answer. Not while the gateway stops: then it is
-    /// not the user who stopped it, and a retry begins it again.
-    pub(super) fn settle(&mut self, cx: &Cx<'_>, key: Key, ending: &Ending) {
-        let end = match ending {
-            Ending::Completed { .. } => return,
-            ending if ending.is_passing() => return,
-            Ending::Failed(RunFailure { code, error, .. }) => {
-                let (timeout, error) = (*code == Code::AgentTimeout, error.as_str().into());
-                RunEnd::Failed { timeout, error }
-            }
-            Ending::Cancelled => RunEnd::Cancelled,
-        };
-        if self.draining.is_some() {
-            return;
-        }
-        let (at, expires) = (self.ms(cx.now), self.forget_at(cx.now));
-        let (user, key) = key;
-        let work = StoreWork::Settle { user, key, end, at, expires };
-        self.start_store(cx, work, Job::Settle);
-    }
-}
-
-impl From<RunEnd> for Ending {
-    fn from(end: RunEnd) -> Self {
-        match end {
-            RunEnd::Completed { message, content, usage } => {
-                Self::Completed { content: content.as_ref().into(), usage, stop: None, message }
-            }
-            RunEnd::Failed { timeout, error } => {
-                let code = if timeout { Code::AgentTimeout } else { Code::Internal };
-                Self::Failed(RunFailure::new(code, &*error))
-            }
-            RunEnd::Cancelled => Self::Cancelled,
-        }
-    }
-}
-
-impl Ending {
-    /// The answer to the request whose run ended like this.
-    pub(super) fn body(self, run: &Name<'_>, session: &str) -> Body {
-        match self {
-            Self::Completed { content, usage, stop, message } => Body::ok(|o| {
-                // One that was cut short says so.
-                let stop = stop.filter(|stop| *stop != StopReason::Stop);
-                run.write(o)
-                    .str("sessionKey", session)
-                    .str("content", &content)
-                    .object("usage", |o| super::write_usage(o, usage))
-                    .str("messageId", &message.to_string())
-                    .maybe_str("stopReason", stop.map(StopReason::as_str))
-            }),
-            Self::Failed(failure) => {
-                let text = format!("run failed: {}", failure.error);
-                let refusal = Refusal::of_run(&failure, text);
-                refusal.details(|o| run.write(o).str("sessionKey", session)).into()
-            }
-            Self::Cancelled => {
-                Body::ok(|o| run.write(o).str("sessionKey", session).bool("cancelled", true))
-            }
         }
     }
 }

@@ -125,7 +125,7 @@ pub(in crate::gateway) fn complete(params: &Params<'_>) -> Words {
     };
     let stop = match params.text("stopReason")? {
         None => StopReason::default(),
-        Some(word) => stop_reason(&word).ok_or_else(|| {
+        Some(word) => StopReason::from_word(&word).ok_or_else(|| {
             Refusal::invalid("stopReason must be stop, length, content_filter or tool_calls")
         })?,
     };
@@ -152,11 +152,6 @@ fn text(params: &Params<'_>) -> Result<Option<String>, Refusal> {
         return Err(Refusal::invalid("text is required"));
     }
     Ok(params.text("text")?.map(Cow::into_owned))
-}
-
-fn stop_reason(word: &str) -> Option<StopReason> {
-    use StopReason::{ContentFilter, Length, Stop, ToolCalls};
-    [Stop, Length, ContentFilter, ToolCalls].into_iter().find(|reason| reason.as_str() == word)
 }
 
 impl Gateway {

@@ -47,7 +47,7 @@ pub(crate) enum Command {
     CheckConfig(CheckArgs),
     /// Run every case of a conformance suite's fuzzing server as an echo client.
     ConformanceClient(ConformanceClientArgs),
-    /// Chat with a gateway from the terminal.
+    /// Chat with a gateway from the terminal, or have lines answered in a script: exit 1 if one was not.
     Chat(ChatArgs),
     #[command(flatten)]
     Admin(AdminCommand),
@@ -241,6 +241,10 @@ pub(crate) struct ChatArgs {
     /// A session to go on with [default: a new one].
     #[arg(long)]
     pub(crate) session: Option<String>,
+    /// How long to try to connect, or to connect again [default: for ever, or 60 where lines are not typed at a
+    /// terminal].
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) give_up_after: Option<u64>,
     #[command(flatten)]
     pub(crate) trust: TrustArgs,
 }

@@ -12,7 +12,7 @@ use moorline_core::upgrade::Url;
 use rustls::pki_types::ServerName;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 pub(crate) use stream::{Dialed, connect, secure};
-pub(crate) use trust::{TrustArgs, roots_of_machine};
+pub(crate) use trust::{TrustArgs, client_config, roots_of_machine};
 
 /// Reads the URL of a command line, `ws` or `wss`.
 pub(crate) fn url(text: &str) -> Result<Url, Failure> {

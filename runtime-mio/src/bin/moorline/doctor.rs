@@ -14,6 +14,7 @@ mod state_folder;
 mod way;
 
 use crate::cli::Cli;
+use crate::colours;
 use crate::config::{Settings, Sources};
 use crate::dial;
 use crate::failure::Failure;
@@ -22,7 +23,7 @@ use crate::serve;
 use clap::Parser as _;
 use finding::{Finding, Severity};
 use serde_json::json;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -148,8 +149,7 @@ fn report(args: &DoctorArgs, target: &Target, found: &[Finding]) -> Result<ExitC
         });
         writeln!(out, "{report:#}")?;
     } else {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let coloured = io::stdout().is_terminal() && !plain;
+        let coloured = colours::are_wanted(&io::stdout());
         for finding in found {
             write!(out, "{}", finding.text(coloured))?;
         }

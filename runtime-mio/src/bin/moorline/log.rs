@@ -1,9 +1,9 @@
 //! Log lines on stderr, as text for people or one JSON object per line; the last of them in memory, too.
 
 use crate::cli::LogFormat;
+use crate::colours;
 use crate::failure::Failure;
 use crate::log_tail::LogTail;
-use std::io::IsTerminal as _;
 use tracing::Subscriber;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::{self, MakeWriter};
@@ -58,7 +58,7 @@ pub(crate) fn init(format: LogFormat, level: &str) -> Result<Log, Failure> {
                 // A line that cannot be written is not worth a panic.
                 .log_internal_errors(false)
                 .with_target(false)
-                .with_ansi(std::io::stderr().is_terminal());
+                .with_ansi(colours::are_wanted(&std::io::stderr()));
             log.with(lines).init();
         }
         LogFormat::Json => log.with(json_layer(writer)).init(),

@@ -1,10 +1,11 @@
 //! What commands print: columns for people, JSON for programs.
 
+use crate::colours;
 use crate::failure::Failure;
 use crate::peer_text::PeerText;
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Prints text; that nobody reads it any more is nobody's mistake.
@@ -37,7 +38,7 @@ impl Table {
     }
 
     pub(super) fn print(&self) -> Result<(), Failure> {
-        print(&self.text(is_plain()))
+        print(&self.text(!colours::are_wanted(&io::stdout())))
     }
 
     /// `plain`: without the codes that make a terminal show the heading in bold.
@@ -65,11 +66,6 @@ impl Table {
         out.push('\n');
         out
     }
-}
-
-/// Whether the output is for programs, or for somebody who wants no colours (<https://no-color.org>).
-fn is_plain() -> bool {
-    !io::stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty())
 }
 
 /// A text of an answer, safe for a terminal; a dash where there is none.

@@ -3,12 +3,13 @@
 use super::retry::Retry;
 use crate::cli::ChatArgs;
 use crate::dial::{Dialer, TlsFailure};
+use crate::hex;
 use crate::peer_text::PeerText;
-use moorline_core::{Cause, CloseCode, Entropy as _, Event, Limits, Outbox, UpgradeError};
-use moorline_mio::{ConnId, Connections, Handle, Handler, OsEntropy, Peer};
+use moorline_core::{Cause, CloseCode, Event, Limits, Outbox, UpgradeError};
+use moorline_mio::{ConnId, Connections, Handle, Handler, Peer};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -60,6 +61,9 @@ struct Message {
     interrupted: bool,
 }
 
+/// How long it tries to connect where nobody sees that it does: longer than a restart takes.
+const UNATTENDED: Duration = Duration::from_secs(60);
+
 /// The ids of requests that are not messages.
 const CONNECT: &str = "connect";
 const ABORT: &str = "abort";
@@ -77,6 +81,10 @@ pub(super) struct Conversation {
     typed: Receiver<String>,
     handle: Handle,
     limits: Arc<Limits>,
+    /// Somebody sits at it.
+    attended: bool,
+    /// How long it tries to connect.
+    give_up_after: Option<Duration>,
     link: Link,
     retry: Retry,
     /// The time to wait that the gateway asked for.
@@ -86,6 +94,10 @@ pub(super) struct Conversation {
     /// The first of the queue is on its way.
     sent: bool,
     typing_ended: bool,
+    /// Since when there is no connection that is logged in.
+    lost_since: Option<Instant>,
+    /// Lines that were not answered.
+    unanswered: usize,
     outcome: Outcome,
 }
 
@@ -98,8 +110,13 @@ impl Conversation {
         typed: Receiver<String>,
         handle: Handle,
     ) -> Self {
+        let attended = std::io::stdin().is_terminal();
+        let unattended = (!attended).then_some(UNATTENDED);
+        let limit = args.give_up_after.map(Duration::from_secs);
         Self {
             session: args.session.clone(),
+            attended,
+            give_up_after: limit.or(unattended),
             args,
             dialer,
             tls_failure: None,
@@ -115,12 +132,18 @@ impl Conversation {
             queue: VecDeque::new(),
             sent: false,
             typing_ended: false,
+            lost_since: Some(Instant::now()),
+            unanswered: 0,
             outcome: Outcome::Ended,
         }
     }
 
     pub(super) fn outcome(&self) -> Outcome {
-        self.outcome.clone()
+        match (&self.outcome, self.unanswered_lines()) {
+            // Who sits at it has seen it.
+            (Outcome::Ended, Some(lines)) if !self.attended => Outcome::Failed(lines),
+            (outcome, _) => outcome.clone(),
+        }
     }
 
     fn connect(&mut self, now: Instant, connections: &mut Connections<'_>) {
@@ -145,7 +168,16 @@ impl Conversation {
         {
             message.interrupted = true;
         }
+        let since = *self.lost_since.get_or_insert(now);
         let pause = self.retry.pause(self.hint.take());
+        if let Some(limit) = self.give_up_after
+            && now + pause > since + limit
+        {
+            self.unanswered += self.queue.len();
+            let lines =
+                self.unanswered_lines().map_or_else(String::new, |lines| format!(", {lines}"));
+            return self.give_up(format!("{why}; given up after {} s{lines}", limit.as_secs()));
+        }
         self.link = Link::Waiting(now + pause);
         say(&format!("{why}; next attempt in {:.1} s", pause.as_secs_f32()));
     }
@@ -178,7 +210,7 @@ impl Conversation {
         if matches!(cause, Cause::Peer(CloseCode::TOO_BIG, _)) && self.sent {
             // Sent again it would be refused again.
             say("this line is too long for the gateway, it is not sent again");
-            self.done();
+            self.unanswered();
         }
         let for_good = match cause {
             Cause::Peer(code, reason) => {
@@ -216,6 +248,7 @@ impl Conversation {
         }
         let payload = &frame["payload"];
         self.link = Link::Open(id, now);
+        self.lost_since = None;
         say(&format!(
             "connected to {} {} as {} ({}). /abort stops an answer, /quit leaves.",
             shown(&payload["server"]["name"]),
@@ -243,13 +276,13 @@ impl Conversation {
                 && self.session.take().is_some()
             {
                 say("the gateway does not know this conversation any more, a new one begins");
-                message.key = random_key();
+                message.key = hex::random::<16>();
                 self.sent = false;
                 return;
             }
             self.hint = error["retryAfterMs"].as_u64().map(Duration::from_millis);
             say(&format!("not answered: {}", error_of(frame)));
-            return self.done();
+            return self.unanswered();
         }
         message.run = payload["runId"].as_str().map(str::to_string);
         if let Some(content) = payload["content"].as_str() {
@@ -301,7 +334,7 @@ impl Conversation {
             "run.failed" => {
                 self.end_line();
                 say(&format!("not answered: {}", shown(&payload["error"])));
-                self.done();
+                self.unanswered();
             }
             "run.cancelled" => {
                 self.end_line();
@@ -331,6 +364,21 @@ impl Conversation {
     fn done(&mut self) {
         self.queue.pop_front();
         self.sent = false;
+    }
+
+    /// The first of the queue will not be answered.
+    fn unanswered(&mut self) {
+        self.unanswered += 1;
+        self.done();
+    }
+
+    /// How many lines were not answered, in words, if any.
+    fn unanswered_lines(&self) -> Option<String> {
+        match self.unanswered {
+            0 => None,
+            1 => Some("1 line was not answered".into()),
+            many => Some(format!("{many} lines were not answered")),
+        }
     }
 
     /// After a lost connection the run may have ended unheard: asks what the session does.
@@ -405,17 +453,20 @@ impl Conversation {
 
     /// Takes what was typed since the last turn.
     fn take_typed(&mut self, connections: &mut Connections<'_>) {
-        loop {
+        while !self.typing_ended {
             match self.typed.try_recv() {
                 Ok(line) => match line.trim() {
                     "" => {}
                     "/quit" => {
-                        self.queue.clear();
+                        // Who sits at it does not want to wait for answers.
+                        if self.attended {
+                            self.queue.clear();
+                        }
                         self.typing_ended = true;
                     }
                     "/abort" => self.abort(connections),
                     text => self.queue.push_back(Message {
-                        key: random_key(),
+                        key: hex::random::<16>(),
                         text: text.to_string(),
                         run: None,
                         shown: 0,
@@ -423,10 +474,7 @@ impl Conversation {
                     }),
                 },
                 Err(TryRecvError::Empty) => return,
-                Err(TryRecvError::Disconnected) => {
-                    self.typing_ended = true;
-                    return;
-                }
+                Err(TryRecvError::Disconnected) => self.typing_ended = true,
             }
         }
     }
@@ -499,12 +547,6 @@ fn request(id: &str, method: &str, mut params: Value) -> String {
         params.retain(|_, value| !value.is_null());
     }
     json!({ "type": "req", "id": id, "method": method, "params": params }).to_string()
-}
-
-fn random_key() -> String {
-    let mut bytes = [0; 16];
-    OsEntropy.fill(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn error_of(frame: &Value) -> String {

@@ -1,13 +1,13 @@
 //! `tls.cert` and `tls.key`: who the gateway is to its clients.
 
 use super::secret;
+use crate::hex;
 use crate::pem;
 use crate::wire::Certificate;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
-use sha2::{Digest as _, Sha256};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -63,9 +63,9 @@ impl Identity {
         let own = certified.cert.first().and_then(|first| Certificate::parse(first));
         let not_after = own.as_ref().and_then(|own| date(own.until));
         warnings.extend(own.as_ref().and_then(|own| untimely(cert, own, now)));
-        let hash = certified.cert.first().map(Sha256::digest).unwrap_or_default();
-        let fingerprint = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+        let fingerprint = certified.cert.first().map(|own| hex::fingerprint(own));
         let names = own.map(|own| own.names).unwrap_or_default();
+        let fingerprint = fingerprint.unwrap_or_default();
         Ok(Self { certified: Arc::new(certified), names, fingerprint, not_after, warnings })
     }
 }

@@ -2,22 +2,12 @@
 
 use super::entry::{Entry, Kind};
 
-const fn failure(
-    name: &'static str,
-    says: &'static [&'static str],
-    means: &'static str,
-    causes: &'static [&'static str],
-    fix: &'static [&'static str],
-) -> Entry {
-    Entry { kind: Kind::Message, name, code: 0, says, means, causes, fix }
-}
-
 const LINK: &str = "moorline agents   (what is known of each agent's link)";
 const ENDPOINT: &str = "docs/agents.md has the settings of an endpoint";
 const WORKER: &str = "docs/worker.md has what a worker says, and when";
 
 pub(super) const AGENT_FAILURES: &[Entry] = &[
-    failure(
+    Kind::Message.entry(
         "the agent's model at * cannot be reached",
         &[],
         "The gateway gets no connection to the agent's endpoint. The client's own link to the gateway is well.",
@@ -29,14 +19,14 @@ pub(super) const AGENT_FAILURES: &[Entry] = &[
         ],
         &["curl BASE_URL/models, on the gateway's machine", LINK, ENDPOINT],
     ),
-    failure(
+    Kind::Message.entry(
         "the agent's model at * ended its answer in the middle",
         &[],
         "The endpoint cut its answer off.",
         &["the endpoint was restarted or failed", "a proxy before it has a time limit"],
         &["look at the endpoint's own log", "send the message again"],
     ),
-    failure(
+    Kind::Message.entry(
         "the agent's model at * within * ms",
         &[
             "did not begin to answer within",
@@ -51,14 +41,14 @@ pub(super) const AGENT_FAILURES: &[Entry] = &[
             ENDPOINT,
         ],
     ),
-    failure(
+    Kind::Message.entry(
         "the agent's model at * refuses the gateway's key",
         &[],
         "The endpoint answered 401 or 403 to the gateway: no client can mend that.",
         &["api_key is missing, wrong or has expired", "the key may not use this model"],
         &["mend the agent's api_key, then moorline reload", ENDPOINT],
     ),
-    failure(
+    Kind::Message.entry(
         "the agent's model at * answered *",
         &[],
         "The endpoint refused by the status that the text has; what follows is its own text.",
@@ -69,14 +59,14 @@ pub(super) const AGENT_FAILURES: &[Entry] = &[
         ],
         &["mend base_url or model where the status says so", LINK, ENDPOINT],
     ),
-    failure(
+    Kind::Message.entry(
         "the agent's model at * gave an answer that is none",
         &["the agent's model at * sent more than * bytes at once"],
         "What the endpoint sent is no chat completion, or one event is longer than max_event_bytes.",
         &["base_url leads to something else, such as a web page", "a proxy alters answers"],
         &["curl BASE_URL/chat/completions, on the gateway's machine", ENDPOINT],
     ),
-    failure(
+    Kind::Message.entry(
         "* runs ask the agent's model at * already",
         &[],
         "As many runs as max_concurrent ask the endpoint, and this one found no place in time.",
@@ -87,14 +77,14 @@ pub(super) const AGENT_FAILURES: &[Entry] = &[
             ENDPOINT,
         ],
     ),
-    failure(
+    Kind::Message.entry(
         "it is not asked for now",
         &["the agent's model at * fails"],
         "The endpoint failed so often that its circuit breaker is open: runs fail at once until it is tried again.",
         &["what stands before it in the text"],
         &["wait for `retryAfterMs`", LINK, ENDPOINT],
     ),
-    failure(
+    Kind::Message.entry(
         "no worker of the agent is connected to the gateway",
         &["no worker of the agent is connected"],
         "The agent is answered for by workers, and none is connected and registered.",
@@ -105,7 +95,7 @@ pub(super) const AGENT_FAILURES: &[Entry] = &[
         ],
         &["start the worker", LINK, WORKER],
     ),
-    failure(
+    Kind::Message.entry(
         "all workers of the agent have enough to do",
         &["too many runs wait for the agent's workers"],
         "Every worker of the agent has as many runs as its `concurrency`.",
@@ -116,28 +106,28 @@ pub(super) const AGENT_FAILURES: &[Entry] = &[
             WORKER,
         ],
     ),
-    failure(
+    Kind::Message.entry(
         "the agent's worker went away",
         &["the loop of the agent's worker does not answer"],
         "The worker's connection ended while it had the run.",
         &["the worker was stopped or failed", "it did not answer Pings: its thread was busy"],
         &["send the message again", "on_lost: 'requeue' gives such runs to another worker", WORKER],
     ),
-    failure(
+    Kind::Message.entry(
         "run * has ended for this worker",
         &["run * was given to another worker", "this worker was not given a run"],
         "A worker said something of a run that is not its own, or not any more.",
         &["a user stopped the run: run.cancel came before", "the worker was away for a moment"],
         &["stop working on it; the connection goes on", WORKER],
     ),
-    failure(
+    Kind::Message.entry(
         "this worker answers for no agent",
         &[],
         "A worker said agent.drain before agent.register.",
         &["a fault of the worker"],
         &["agent.register comes first", WORKER],
     ),
-    failure(
+    Kind::Message.entry(
         "there is no agent that this credential may answer for",
         &[
             "agent * is not one that workers answer for",
@@ -152,21 +142,21 @@ pub(super) const AGENT_FAILURES: &[Entry] = &[
         ],
         &["compare agents[].backend with the worker's token", WORKER],
     ),
-    failure(
+    Kind::Message.entry(
         "concurrency must be from 1 to *",
         &[],
         "A worker registered for no run at once, or for too many.",
         &["a fault of the worker"],
         &[WORKER],
     ),
-    failure(
+    Kind::Message.entry(
         "what the agent has to be told takes more than limits.outbox_bytes",
         &[],
         "Message and history together are larger than what may be queued for a worker.",
         &["limits.outbox_bytes was lowered, or limits.page_bytes raised"],
         &["raise limits.outbox_bytes, or lower limits.page_bytes"],
     ),
-    failure(
+    Kind::Message.entry(
         "the agent says more pieces at once than the gateway can pass on",
         &[],
         "More than 256 thoughts and tools were on their way to another loop.",

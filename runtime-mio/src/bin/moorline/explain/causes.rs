@@ -2,33 +2,33 @@
 
 use super::entry::{Entry, Kind};
 
-const fn cause(
-    name: &'static str,
-    means: &'static str,
-    causes: &'static [&'static str],
-    fix: &'static [&'static str],
-) -> Entry {
-    Entry { kind: Kind::Cause, name, code: 0, says: &[], means, causes, fix }
-}
-
 const CODE: &str = "the line's code and reason say more: moorline explain CODE";
 
 pub(super) const CAUSES: &[Entry] = &[
-    cause("peer", "The client sent a Close.", &["it was closed, or gave up"], &[CODE]),
-    cause(
+    Kind::Cause.entry(
+        "peer",
+        &[],
+        "The client sent a Close.",
+        &["it was closed, or gave up"],
+        &[CODE],
+    ),
+    Kind::Cause.entry(
         "local",
+        &[],
         "The gateway closed the connection.",
         &["a rule, a restart or an administrator"],
         &[CODE],
     ),
-    cause(
+    Kind::Cause.entry(
         "eof",
+        &[],
         "The transport ended without a Close.",
         &["the client was killed, or its network went away", "a proxy cut the connection"],
         &["moorline doctor URL --measure-idle"],
     ),
-    cause(
+    Kind::Cause.entry(
         "truncated",
+        &[],
         "TLS ended without its close_notify.",
         &[
             "the client was killed, or its network went away",
@@ -36,63 +36,79 @@ pub(super) const CAUSES: &[Entry] = &[
         ],
         &["moorline doctor URL --measure-idle"],
     ),
-    cause(
+    Kind::Cause.entry(
         "protocol",
+        &[],
         "The client broke RFC 6455.",
         &["a faulty client, or a proxy that alters frames"],
         &[CODE],
     ),
-    cause("limit", "The client exceeded a limit.", &["a message that is too large"], &[CODE]),
-    cause(
+    Kind::Cause.entry(
+        "limit",
+        &[],
+        "The client exceeded a limit.",
+        &["a message that is too large"],
+        &[CODE],
+    ),
+    Kind::Cause.entry(
         "upgrade",
+        &[],
         "The upgrade request was wrong.",
         &["not HTTP, TLS to a plain port, a damaged head"],
         &["the line `refused`, or its reason, says what was wrong"],
     ),
-    cause(
+    Kind::Cause.entry(
         "http",
+        &[],
         "It was a plain request, or a refused upgrade, and was answered.",
         &["a page, a health check, or a refusal"],
         &["the line `refused` of the same conn has the status"],
     ),
-    cause(
+    Kind::Cause.entry(
         "handshake-timeout",
+        &[],
         "No request within 5 s, or no successful connect within 10 s.",
         &["a client that opens sockets and says nothing", "a proxy that holds requests back"],
         &["moorline probe URL"],
     ),
-    cause(
+    Kind::Cause.entry(
         "keepalive-timeout",
+        &[],
         "Not one byte came for 60 s, although a Ping was sent.",
         &["the client's computer slept, or its network went away"],
         &["nothing: the client comes back"],
     ),
-    cause(
+    Kind::Cause.entry(
         "message-timeout",
+        &[],
         "A message was begun and not finished within 30 s.",
         &["a network that swallows what is large"],
         &["nothing: the client comes back"],
     ),
-    cause(
+    Kind::Cause.entry(
         "body-timeout",
+        &[],
         "An upload did not go on.",
         &["a slow or broken network"],
         &["send it again"],
     ),
-    cause(
+    Kind::Cause.entry(
         "close-timeout",
+        &[],
         "The client did not answer a Close in time.",
         &["it had gone already"],
         &["nothing"],
     ),
-    cause(
+    Kind::Cause.entry(
         "slow-reader",
+        &[],
         "The client did not read what it was sent.",
         &["a client that blocks, or a slow network"],
         &["moorline explain 'slow consumer'"],
     ),
-    cause(
+    Kind::Cause.entry(
         "abandoned",
+        &[],
         "A fault of the program that runs the gateway.",
         &["it should not happen"],
         &["report it"],

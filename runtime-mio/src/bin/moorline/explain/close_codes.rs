@@ -2,36 +2,26 @@
 
 use super::entry::{Entry, Kind};
 
-const fn code(
-    name: &'static str,
-    says: &'static [&'static str],
-    means: &'static str,
-    causes: &'static [&'static str],
-    fix: &'static [&'static str],
-) -> Entry {
-    Entry { kind: Kind::CloseCode, name, code: 0, says, means, causes, fix }
-}
-
 const PROXY: &str = "moorline doctor URL   (tests the way through the proxy)";
 const LOG: &str = "look for the line `closed` with the same conn in the gateway's log";
 const ENDINGS: &str = "the reason beside the code says which: moorline explain 'the reason'";
 
 pub(super) const CLOSE_CODES: &[Entry] = &[
-    code(
+    Kind::CloseCode.entry(
         "1000",
         &["normal closure"],
         "The connection ended as its client asked; nothing is wrong.",
         &["the client was closed, or has done what it came for"],
         &["nothing"],
     ),
-    code(
+    Kind::CloseCode.entry(
         "1001",
         &[],
         "The gateway stops for good, or the page was left.",
         &["the gateway got SIGTERM or SIGINT", "a browser tab was closed or reloaded"],
         &["start the gateway again; clients come back by themselves"],
     ),
-    code(
+    Kind::CloseCode.entry(
         "1002",
         &["protocol error"],
         "The client broke the WebSocket protocol, or speaks no version of the gateway's protocol.",
@@ -42,28 +32,28 @@ pub(super) const CLOSE_CODES: &[Entry] = &[
         ],
         &["update the client; it would happen again without", PROXY],
     ),
-    code(
+    Kind::CloseCode.entry(
         "1003",
         &["unsupported data"],
         "The peer does not take this kind of data. This gateway never sends it: it reads text and binary.",
         &["another server or a proxy answers"],
         &[PROXY],
     ),
-    code(
+    Kind::CloseCode.entry(
         "1004",
         &[],
         "Reserved; nobody may send it.",
         &["a faulty client or proxy"],
         &["update the client"],
     ),
-    code(
+    Kind::CloseCode.entry(
         "1005",
         &["no status received", "no status code"],
         "The Close had no code. It is never sent; programs show it for an empty Close.",
         &["the client closed without giving a code, as OpenClaw's clients do"],
         &["nothing, unless it was not you who closed"],
     ),
-    code(
+    Kind::CloseCode.entry(
         "1006",
         &["abnormal closure", "no close frame", "cut without a close"],
         "The connection was cut without a Close. Nobody sends this code; the client made it up.",
@@ -79,14 +69,14 @@ pub(super) const CLOSE_CODES: &[Entry] = &[
             "moorline probe URL   (says at which stage it fails now)",
         ],
     ),
-    code(
+    Kind::CloseCode.entry(
         "1007",
         &["invalid frame payload data", "invalid payload"],
         "What was sent was not valid UTF-8, or not valid compressed data.",
         &["the client sends bytes as text", "a proxy alters the frames"],
         &["mend the client; it would happen again", PROXY],
     ),
-    code(
+    Kind::CloseCode.entry(
         "1008",
         &["policy violation"],
         "A rule of the gateway ended the connection; the reason says which one.",
@@ -98,7 +88,7 @@ pub(super) const CLOSE_CODES: &[Entry] = &[
         ],
         &[ENDINGS, LOG],
     ),
-    code(
+    Kind::CloseCode.entry(
         "1009",
         &["message too big", "message is too big", "max payload size exceeded"],
         "A message was larger than the gateway takes; nothing of it was kept.",
@@ -112,21 +102,21 @@ pub(super) const CLOSE_CODES: &[Entry] = &[
             "raise limits.message_bytes, if messages must be that large",
         ],
     ),
-    code(
+    Kind::CloseCode.entry(
         "1010",
         &["mandatory extension"],
         "The client wanted an extension that the server does not have.",
         &["the client insists on permessage-deflate"],
         &["moorline serve --deflate, or let the client do without"],
     ),
-    code(
+    Kind::CloseCode.entry(
         "1011",
         &["internal error", "unexpected condition"],
         "A fault within the server.",
         &["a file that was being sent has changed", "another server or a proxy answers"],
         &[LOG, PROXY],
     ),
-    code(
+    Kind::CloseCode.entry(
         "1012",
         &[],
         "The gateway is being restarted, or one of its loops began anew. What was missed comes on return.",
@@ -136,7 +126,7 @@ pub(super) const CLOSE_CODES: &[Entry] = &[
         ],
         &["nothing: clients come back with `resume` after the time in the event `shutdown`"],
     ),
-    code(
+    Kind::CloseCode.entry(
         "1013",
         &[],
         "The gateway has too much to do, or is just starting.",
@@ -150,14 +140,14 @@ pub(super) const CLOSE_CODES: &[Entry] = &[
             "moorline doctor   (limits and open files)",
         ],
     ),
-    code(
+    Kind::CloseCode.entry(
         "1014",
         &["bad gateway"],
         "A proxy had no proper answer from the gateway. The gateway never sends it.",
         &["the gateway is down or at another port than the proxy thinks"],
         &[PROXY],
     ),
-    code(
+    Kind::CloseCode.entry(
         "1015",
         &["tls handshake"],
         "TLS could not be agreed on. Nobody sends this code; the client made it up.",
@@ -167,7 +157,7 @@ pub(super) const CLOSE_CODES: &[Entry] = &[
         ],
         &["moorline probe URL   (shows the certificate)", "use ws:// where no TLS is spoken"],
     ),
-    code(
+    Kind::CloseCode.entry(
         "4000",
         &["tick timeout", "connect timeout"],
         "Made by the client: it heard nothing for too long, or the login took too long.",
@@ -178,7 +168,7 @@ pub(super) const CLOSE_CODES: &[Entry] = &[
         ],
         &["moorline probe URL   (round trip of a ping)", PROXY],
     ),
-    code(
+    Kind::CloseCode.entry(
         "4001",
         &[],
         "In OpenClaw's dialect: what the client logged in with is not valid any more.",

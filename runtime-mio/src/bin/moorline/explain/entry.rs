@@ -33,6 +33,18 @@ impl Kind {
             Self::TlsFailure => "TLS failure in the log",
         }
     }
+
+    /// An entry of this kind, with the code of no Close.
+    pub(crate) const fn entry(
+        self,
+        name: &'static str,
+        says: &'static [&'static str],
+        means: &'static str,
+        causes: &'static [&'static str],
+        fix: &'static [&'static str],
+    ) -> Entry {
+        Entry { kind: self, name, code: 0, says, means, causes, fix }
+    }
 }
 
 /// One thing that people see and ask about.

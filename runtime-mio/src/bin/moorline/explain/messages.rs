@@ -2,21 +2,11 @@
 
 use super::entry::{Entry, Kind};
 
-const fn message(
-    name: &'static str,
-    says: &'static [&'static str],
-    means: &'static str,
-    causes: &'static [&'static str],
-    fix: &'static [&'static str],
-) -> Entry {
-    Entry { kind: Kind::Message, name, code: 0, says, means, causes, fix }
-}
-
 const PROBE: &str = "moorline probe URL   (says at which stage it fails)";
 const DOCTOR: &str = "moorline doctor URL   (tests the way through the proxy)";
 
 pub(super) const MESSAGES: &[Entry] = &[
-    message(
+    Kind::Message.entry(
         "ECONNREFUSED",
         &["connection refused", "ERR_CONNECTION_REFUSED", "nobody answers at", "os error 111"],
         "Nothing listens at that address and port.",
@@ -31,7 +21,7 @@ pub(super) const MESSAGES: &[Entry] = &[
             "moorline serve --listen 0.0.0.0:18790   (for other machines)",
         ],
     ),
-    message(
+    Kind::Message.entry(
         "EADDRINUSE",
         &["address already in use", "is in use; it is held by", "os error 98"],
         "The port that the gateway wants is taken.",
@@ -41,14 +31,14 @@ pub(super) const MESSAGES: &[Entry] = &[
             "moorline serve --listen 127.0.0.1:OTHER",
         ],
     ),
-    message(
+    Kind::Message.entry(
         "EACCES",
         &["permission denied", "os error 13"],
         "The system does not allow it: a port below 1024, or a file of another user.",
         &["a port below 1024 without the privilege", "the state folder belongs to another user"],
         &["a port above 1023, with a proxy before it", "moorline doctor   (state folder)"],
     ),
-    message(
+    Kind::Message.entry(
         "ECONNRESET",
         &[
             "socket hang up",
@@ -65,7 +55,7 @@ pub(super) const MESSAGES: &[Entry] = &[
         ],
         &["use ws:// for a plain port and wss:// for a TLS port", PROBE, DOCTOR],
     ),
-    message(
+    Kind::Message.entry(
         "ETIMEDOUT",
         &[
             "connection timed out",
@@ -82,7 +72,7 @@ pub(super) const MESSAGES: &[Entry] = &[
         ],
         &["check the address and the firewall", PROBE],
     ),
-    message(
+    Kind::Message.entry(
         "ENOTFOUND",
         &[
             "EAI_AGAIN",
@@ -99,7 +89,7 @@ pub(super) const MESSAGES: &[Entry] = &[
             "use the address itself: moorline serve answers to addresses away from loopback",
         ],
     ),
-    message(
+    Kind::Message.entry(
         "EHOSTUNREACH",
         &[
             "ENETUNREACH",
@@ -113,14 +103,14 @@ pub(super) const MESSAGES: &[Entry] = &[
         &["another network, or no VPN", "an IPv6 address without IPv6"],
         &["check the network", PROBE],
     ),
-    message(
+    Kind::Message.entry(
         "EPIPE",
         &["broken pipe", "os error 32"],
         "The other end was gone when something was written.",
         &["the gateway closed before; the Close says why"],
         &["look for the Close code before it", PROBE],
     ),
-    message(
+    Kind::Message.entry(
         "EMFILE",
         &["too many open files", "ENFILE", "os error 24"],
         "The process has as many files and sockets open as it may.",
@@ -130,14 +120,14 @@ pub(super) const MESSAGES: &[Entry] = &[
             "moorline doctor   (limit against limits.connections)",
         ],
     ),
-    message(
+    Kind::Message.entry(
         "ENOSPC",
         &["no space left on device", "disk is full", "os error 28"],
         "The disk is full.",
         &["uploads, or the database, or another program"],
         &["make room", "moorline doctor   (disk of the state folder)"],
     ),
-    message(
+    Kind::Message.entry(
         "Unexpected server response: *",
         &[
             "unexpected server response",
@@ -152,7 +142,7 @@ pub(super) const MESSAGES: &[Entry] = &[
         &["the gateway refused: its answer's body says why", "a proxy answered"],
         &["moorline explain STATUS", PROBE, DOCTOR],
     ),
-    message(
+    Kind::Message.entry(
         "WebSocket connection to * failed",
         &[
             "websocket error",
@@ -174,14 +164,14 @@ pub(super) const MESSAGES: &[Entry] = &[
             "use wss:// from pages of https://",
         ],
     ),
-    message(
+    Kind::Message.entry(
         "mixed content",
         &["insecure websocket connection may not be initiated", "this request has been blocked"],
         "A page of https:// may not open ws://.",
         &["the page was served by a proxy with TLS, and was told the gateway's plain address"],
         &["use wss:// through the same proxy (docs/proxies.md)"],
     ),
-    message(
+    Kind::Message.entry(
         "the server's 101 answer is wrong: *",
         &[
             "invalid Sec-WebSocket-Accept",
@@ -196,7 +186,7 @@ pub(super) const MESSAGES: &[Entry] = &[
         ],
         &["switch caching off for this path", DOCTOR],
     ),
-    message(
+    Kind::Message.entry(
         "event gap detected",
         &["event gap", "gap detected", "sequence gap"],
         "An event is missing: `seq` jumped.",
@@ -207,21 +197,21 @@ pub(super) const MESSAGES: &[Entry] = &[
         ],
         &["load the history again: chat.history", "log in with `resume` after a cut"],
     ),
-    message(
+    Kind::Message.entry(
         "gateway closed (*",
         &["gateway disconnected", "disconnected (*"],
         "The connection ended; the code and the reason in it say why.",
         &["see the code and the reason"],
         &["moorline explain CODE, and moorline explain 'the reason'"],
     ),
-    message(
+    Kind::Message.entry(
         "certificate has expired",
         &["CERT_HAS_EXPIRED", "certificate expired", "ERR_CERT_DATE_INVALID"],
         "The certificate's time is over, or has not begun.",
         &["it was not renewed, or the proxy was not reloaded after", "a wrong clock"],
         &["renew it and reload the proxy", "moorline probe URL   (shows its dates)"],
     ),
-    message(
+    Kind::Message.entry(
         "self-signed certificate",
         &[
             "DEPTH_ZERO_SELF_SIGNED_CERT",
@@ -243,7 +233,7 @@ pub(super) const MESSAGES: &[Entry] = &[
             "put the whole chain into the server's certificate file",
         ],
     ),
-    message(
+    Kind::Message.entry(
         "certificate is not valid for",
         &[
             "ERR_TLS_CERT_ALTNAME_INVALID",
@@ -255,7 +245,7 @@ pub(super) const MESSAGES: &[Entry] = &[
         &["the URL has an address or another name than the certificate"],
         &["use a name of the certificate", "moorline probe URL   (shows its names)"],
     ),
-    message(
+    Kind::Message.entry(
         "wrong version number",
         &[
             "ERR_SSL_PROTOCOL_ERROR",
@@ -269,35 +259,35 @@ pub(super) const MESSAGES: &[Entry] = &[
         &["wss:// or https:// with the gateway's plain port"],
         &["use ws://, or the port of the proxy that speaks TLS"],
     ),
-    message(
+    Kind::Message.entry(
         "the state folder * is in use by another gateway",
         &["is in use by another gateway"],
         "Another gateway runs with the same state folder; two would spoil each other's data.",
         &["it was started twice, by hand and by a service"],
         &["stop one of them: the message has its pid", "moorline serve --state-dir OTHER"],
     ),
-    message(
+    Kind::Message.entry(
         "database is locked",
         &["SQLITE_BUSY"],
         "Another program holds the gateway's database.",
         &["a backup or an SQL shell has it open"],
         &["end that program; copy the file with sqlite3's .backup"],
     ),
-    message(
+    Kind::Message.entry(
         "no such page",
         &[],
         "The gateway is there, and has no such path.",
         &["a mistyped path"],
         &["pages are /, /console, /health, /ready; WebSockets are at /ws"],
     ),
-    message(
+    Kind::Message.entry(
         "this is a WebSocket endpoint; the request lacks: *",
         &["the request lacks:"],
         "An upgrade came without the headers that the text names.",
         &["a proxy does not pass Upgrade and Connection on", "a plain request for /ws"],
         &["docs/proxies.md has what a proxy needs", DOCTOR],
     ),
-    message(
+    Kind::Message.entry(
         "host * is not this gateway's",
         &[],
         "The gateway was asked under a name that it does not know.",
@@ -307,21 +297,21 @@ pub(super) const MESSAGES: &[Entry] = &[
         ],
         &["moorline serve --allow-host NAME"],
     ),
-    message(
+    Kind::Message.entry(
         "a page of another site asks",
         &[],
         "A page of another site asked, and the browser sent no Origin to judge it by.",
         &["a link or image of another site"],
         &["open the page itself"],
     ),
-    message(
+    Kind::Message.entry(
         "this gateway has no token, so it serves its own host only",
         &["a proxy forwarded this request"],
         "Without a token nobody but programs of the same machine is served; a proxy forwarded the request.",
         &["a gateway without a token behind a proxy"],
         &["configure a token: gateway.token"],
     ),
-    message(
+    Kind::Message.entry(
         "a credential in the query string is refused",
         &[],
         "Logs of proxies keep query strings, so tokens may not stand there.",

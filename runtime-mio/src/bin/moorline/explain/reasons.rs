@@ -10,7 +10,7 @@ const fn reason(
     causes: &'static [&'static str],
     fix: &'static [&'static str],
 ) -> Entry {
-    Entry { kind: Kind::Reason, name, code, says, means, causes, fix }
+    Entry { code, ..Kind::Reason.entry(name, says, means, causes, fix) }
 }
 
 const TOKEN: &str =

@@ -2,29 +2,19 @@
 
 use super::entry::{Entry, Kind};
 
-const fn status(
-    name: &'static str,
-    says: &'static [&'static str],
-    means: &'static str,
-    causes: &'static [&'static str],
-    fix: &'static [&'static str],
-) -> Entry {
-    Entry { kind: Kind::Status, name, code: 0, says, means, causes, fix }
-}
-
 const BODY: &str = "read the body of the answer: moorline probe URL   shows it";
 const BODY_OF_API: &str = "read the body of the answer: error.message and error.code";
 const DOCTOR: &str = "moorline doctor URL   (tells the gateway's answers from a proxy's)";
 
 pub(super) const STATUSES: &[Entry] = &[
-    status(
+    Kind::Status.entry(
         "101",
         &["switching protocols"],
         "The upgrade was accepted: this is a WebSocket now.",
         &["all is well"],
         &["nothing; if the client still fails, a proxy changed the answer's headers", DOCTOR],
     ),
-    status(
+    Kind::Status.entry(
         "200",
         &[],
         "A page came instead of a WebSocket.",
@@ -34,7 +24,7 @@ pub(super) const STATUSES: &[Entry] = &[
         ],
         &["use ws://HOST:PORT/ws", DOCTOR],
     ),
-    status(
+    Kind::Status.entry(
         "301, 302, 303, 307, 308",
         &["moved permanently", "temporary redirect", "permanent redirect", "see other"],
         "The answer sends the client elsewhere; WebSocket clients do not follow.",
@@ -45,7 +35,7 @@ pub(super) const STATUSES: &[Entry] = &[
         ],
         &["use the URL that the header Location names, with wss:// for https://", DOCTOR],
     ),
-    status(
+    Kind::Status.entry(
         "400",
         &[
             "bad request",
@@ -67,7 +57,7 @@ pub(super) const STATUSES: &[Entry] = &[
             "send the token in `connect` or as Authorization: Bearer",
         ],
     ),
-    status(
+    Kind::Status.entry(
         "401",
         &["unauthorized access"],
         "No valid token came with an upload, a request for /metrics, or one of OpenAI's API below /v1. Upgrades are never answered so by the gateway: then it is a proxy's login.",
@@ -78,7 +68,7 @@ pub(super) const STATUSES: &[Entry] = &[
         ],
         &["send Authorization: Bearer TOKEN", DOCTOR],
     ),
-    status(
+    Kind::Status.entry(
         "403",
         &["status 403", "forbidden by"],
         "The page's origin, the Host header, or the way through an unknown proxy is not allowed; the body says which.",
@@ -96,7 +86,7 @@ pub(super) const STATUSES: &[Entry] = &[
             "configure a token",
         ],
     ),
-    status(
+    Kind::Status.entry(
         "404",
         &["not found on this server"],
         "There is no such path.",
@@ -108,14 +98,14 @@ pub(super) const STATUSES: &[Entry] = &[
         ],
         &["use ws://HOST:PORT/ws", "GET /v1/models lists the agents", DOCTOR],
     ),
-    status(
+    Kind::Status.entry(
         "405",
         &["method not allowed", "a WebSocket upgrade must be a GET request"],
         "The path does not have that method.",
         &["POST to /ws, or GET to /api/media/upload"],
         &["GET for pages and upgrades, POST for uploads"],
     ),
-    status(
+    Kind::Status.entry(
         "408",
         &["request timeout", "request time-out", "body timeout"],
         "The request did not come in time: 5 s for a head, 30 s of silence or 15 minutes for an upload.",
@@ -126,7 +116,7 @@ pub(super) const STATUSES: &[Entry] = &[
         ],
         &["switch request buffering of the proxy off", "send the upload again"],
     ),
-    status(
+    Kind::Status.entry(
         "409",
         &["409 conflict"],
         "A completion came to nothing because of something that somebody did, or has to do first; the body says what.",
@@ -136,7 +126,7 @@ pub(super) const STATUSES: &[Entry] = &[
         ],
         &[BODY_OF_API, "mend the agent's settings (docs/agents.md)"],
     ),
-    status(
+    Kind::Status.entry(
         "413",
         &[
             "payload too large",
@@ -156,21 +146,21 @@ pub(super) const STATUSES: &[Entry] = &[
             "name a session, so that the last message suffices (docs/openai-api.md)",
         ],
     ),
-    status(
+    Kind::Status.entry(
         "414",
         &["uri too long", "the request target is too long"],
         "The target is longer than 8 KiB.",
         &["a faulty client"],
         &["shorten it: nothing has to stand in the query"],
     ),
-    status(
+    Kind::Status.entry(
         "415",
         &["unsupported media type", "the body must be JSON, with Content-Type"],
         "The body of a completion is not JSON by its Content-Type.",
         &["curl -d without -H: it says application/x-www-form-urlencoded"],
         &["send Content-Type: application/json"],
     ),
-    status(
+    Kind::Status.entry(
         "426",
         &["upgrade required", "Sec-WebSocket-Version must be 13"],
         "The request for a WebSocket had no upgrade in it; the body names the headers that are missing.",
@@ -185,7 +175,7 @@ pub(super) const STATUSES: &[Entry] = &[
             DOCTOR,
         ],
     ),
-    status(
+    Kind::Status.entry(
         "429",
         &["too many requests"],
         "Too much of it: wrong tokens from this address, uploads at once, requests, or turns that wait. Retry-After says when to come back.",
@@ -197,7 +187,7 @@ pub(super) const STATUSES: &[Entry] = &[
         ],
         &["wait as long as Retry-After says", "mend the token of the client that tries"],
     ),
-    status(
+    Kind::Status.entry(
         "431",
         &[
             "request header fields too large",
@@ -209,7 +199,7 @@ pub(super) const STATUSES: &[Entry] = &[
         &["very large cookies of the same domain"],
         &["a name of its own for the gateway, or raise limits.head_bytes"],
     ),
-    status(
+    Kind::Status.entry(
         "500",
         &["internal server error"],
         "The gateway could not write an upload to its disk or read a file; an agent failed in a completion; or a proxy failed.",
@@ -224,14 +214,14 @@ pub(super) const STATUSES: &[Entry] = &[
             "moorline doctor   (state folder, disk)",
         ],
     ),
-    status(
+    Kind::Status.entry(
         "501",
         &["not implemented", "the only transfer coding known here is chunked"],
         "A transfer coding other than chunked.",
         &["a faulty client or proxy"],
         &["use Content-Length or chunked"],
     ),
-    status(
+    Kind::Status.entry(
         "502",
         &["bad gateway 502", "502 bad gateway"],
         "A proxy could not reach the gateway, or did not understand it. It does not come from the gateway.",
@@ -245,7 +235,7 @@ pub(super) const STATUSES: &[Entry] = &[
             "compare the proxy's upstream with gateway.host and gateway.port",
         ],
     ),
-    status(
+    Kind::Status.entry(
         "503",
         &[
             "service unavailable",
@@ -263,7 +253,7 @@ pub(super) const STATUSES: &[Entry] = &[
         ],
         &["try again after Retry-After", "GET /ready", "moorline doctor   (limits and open files)"],
     ),
-    status(
+    Kind::Status.entry(
         "504",
         &["gateway timeout", "gateway time-out"],
         "The agent of a completion did not finish in time, as the gateway says in JSON; or a proxy waited for the gateway in vain.",
@@ -279,7 +269,7 @@ pub(super) const STATUSES: &[Entry] = &[
             DOCTOR,
         ],
     ),
-    status(
+    Kind::Status.entry(
         "507",
         &["insufficient storage"],
         "The disk is full, or uploads have taken their share of it.",
@@ -292,7 +282,7 @@ pub(super) const STATUSES: &[Entry] = &[
             "moorline doctor   (disk)",
         ],
     ),
-    status(
+    Kind::Status.entry(
         "520, 521, 522, 523, 524, 525, 526",
         &[
             "web server is down",

@@ -5,20 +5,18 @@ use super::entry::{Entry, Kind};
 /// Some of the reasons are words of every day: within a text they count beside what the line says only.
 macro_rules! failure {
     ($name:literal, $means:literal, $causes:expr, $fix:expr) => {
-        Entry {
-            kind: Kind::TlsFailure,
-            name: $name,
-            code: 0,
-            says: &[
+        Kind::TlsFailure.entry(
+            $name,
+            &[
                 concat!("TLS handshake failed * reason=\"", $name, "\""),
                 concat!("TLS handshake failed * reason=", $name, " "),
                 concat!("TLS handshake failed * \"reason\":\"", $name, "\""),
                 concat!("\"reason\":\"", $name, "\" * TLS handshake failed"),
             ],
-            means: $means,
-            causes: $causes,
-            fix: $fix,
-        }
+            $means,
+            $causes,
+            $fix,
+        )
     };
 }
 

@@ -3,10 +3,9 @@
 
 use crate::config::{NamedSecret, Settings};
 use crate::failure::Failure;
+use crate::hex;
 use crate::state_dir::StateDir;
-use moorline_core::Entropy as _;
 use moorline_core::gateway::HostToken;
-use moorline_mio::OsEntropy;
 
 /// The tokens of the state folder.
 pub(super) struct KeptTokens {
@@ -53,7 +52,5 @@ impl KeptTokens {
 
 /// 256 bits, in hexadecimal.
 pub(super) fn new_token() -> String {
-    let mut bytes = [0; 32];
-    OsEntropy.fill(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::random::<32>()
 }

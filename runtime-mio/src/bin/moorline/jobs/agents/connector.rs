@@ -4,12 +4,11 @@ use super::endpoint::Endpoint;
 use super::openai::Body;
 use super::proxy::Proxy;
 use super::stream::Stream;
-use crate::dial::roots_of_machine;
+use crate::dial::{client_config, roots_of_machine};
 use futures_rustls::TlsConnector;
 use hyper::client::conn::http1::{self, SendRequest};
-use rustls::crypto::ring;
+use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use smol::Executor;
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use smol::lock::Mutex;
@@ -138,10 +137,5 @@ fn tls(authorities: &[CertificateDer<'static>]) -> TlsConnector {
         roots.add_parsable_certificates(authorities.iter().cloned());
         roots
     };
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("the provider knows the versions of TLS that are safe")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    TlsConnector::from(Arc::new(config))
+    TlsConnector::from(client_config(roots))
 }

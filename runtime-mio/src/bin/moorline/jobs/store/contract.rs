@@ -60,6 +60,7 @@ pub(super) fn say(session: &str, text: &str, at: u64, mark: Option<Mark>) -> Sto
         text: text.into(),
         media: Vec::new(),
         label: None,
+        stop: StopReason::Stop,
         at,
         mark,
     }
@@ -75,8 +76,8 @@ fn answer(session: &str, key: &str, at: u64, expires: u64) -> StoreWork {
     let mark = Mark::End { user: "ann".into(), key: key.into(), usage, expires };
     match say(session, "the answer", at, Some(mark)) {
         StoreWork::Append { session, text, media, label, at, mark, .. } => {
-            let (create, author) = (None, Author::Assistant);
-            StoreWork::Append { session, create, author, text, media, label, at, mark }
+            let (create, author, stop) = (None, Author::Assistant, StopReason::Length);
+            StoreWork::Append { session, create, author, text, media, label, stop, at, mark }
         }
         other => other,
     }
@@ -104,23 +105,26 @@ const CONTRACT: &[Promise] = &[
         assert_eq!(store.one(open("other")), StoreOutcome::Absent, "nothing was created");
         assert_eq!(store.one(answer("s", "k", 3, 50)), appended(2));
         let saved = store.one(retry(49));
-        let Some(("s", 1, Some(RunEnd::Completed { message: 2, content, usage }))) = known(&saved)
+        let Some(("s", 1, Some(RunEnd::Completed { message: 2, content, usage, stop }))) =
+            known(&saved)
         else {
             panic!("{saved:?}");
         };
         assert_eq!((&**content, usage.completion_tokens), ("the answer", 3));
+        assert_eq!(*stop, StopReason::Length);
         assert_eq!(store.one(retry(50)), appended(1), "it has expired");
     }),
     ("somebody else's session is left alone, key or no key", |store| {
         store.one(say("s", "mine", 1, None));
-        let StoreWork::Append { session, author, text, media, label, at, .. } =
+        let StoreWork::Append { session, author, text, media, label, stop, at, .. } =
             say("s", "x", 2, None)
         else {
             return;
         };
         let create = Some(NewSession { owner: "eve".into(), agent: "echo".into() });
         let mark = begin("k", "x", 9);
-        let work = StoreWork::Append { session, create, author, text, media, label, at, mark };
+        let work =
+            StoreWork::Append { session, create, author, text, media, label, stop, at, mark };
         assert_eq!(store.one(work), StoreOutcome::Taken);
         assert_eq!(store.one(say("s", "x", 3, begin("k", "x", 9))), appended(2));
     }),
@@ -204,6 +208,14 @@ const CONTRACT: &[Promise] = &[
         let StoreOutcome::History { messages, .. } = found else { panic!("{found:?}") };
         let keys: Vec<_> = messages.iter().map(|message| message.key.as_deref()).collect();
         assert_eq!(keys, [Some("1"), Some("1"), None, Some("2")]);
+    }),
+    ("an answer that was cut short is one also when its key is forgotten", |store| {
+        store.one(say("s", "hello", 1, begin("1", "hello", 2)));
+        store.one(answer("s", "1", 1, 2));
+        let found = store.one(history("s", None, 9, 999));
+        let StoreOutcome::History { messages, .. } = found else { panic!("{found:?}") };
+        let stops: Vec<_> = messages.iter().map(|message| message.stop).collect();
+        assert_eq!(stops, [StopReason::Stop, StopReason::Length]);
     }),
     ("a session can begin empty, and then is as any other", |store| {
         let create = |owner: &str, label: Option<&str>| StoreWork::Create {
@@ -348,6 +360,7 @@ impl Arbitrary for Step {
                 text,
                 media: pick(g, &[vec![], vec!["media/a/1.png".into(), "media/a/2".into()]]),
                 label,
+                stop: pick(g, &[StopReason::Stop, StopReason::Length, StopReason::ToolCalls]),
                 at: 0,
                 mark,
             },

@@ -1,7 +1,7 @@
 //! Requests with an idempotency key in the file.
 
 use super::sessions::{info, info_columns};
-use super::sqlite::{column, number};
+use super::sqlite::{column, number, stop};
 use moorline_core::gateway::{Fingerprint, Known, RunEnd, StoreOutcome, Usage};
 use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
 
@@ -31,7 +31,7 @@ pub(super) fn find(
 ) -> Result<Option<StoreOutcome>> {
     file.prepare_cached(concat!(
         "SELECT i.fingerprint, i.message, i.run, i.ending, i.answer, i.answer_message,
-                i.prompt_tokens, i.completion_tokens, ",
+                i.prompt_tokens, i.completion_tokens, i.stop, ",
         info_columns!(),
         " FROM idempotency i JOIN sessions s ON s.id = i.session
          WHERE i.user = ?1 AND i.key = ?2 AND i.expires > ?3"
@@ -41,7 +41,7 @@ pub(super) fn find(
             return Ok(StoreOutcome::Conflict);
         }
         Ok(StoreOutcome::Known(Box::new(Known {
-            session: info(row, 8)?,
+            session: info(row, 9)?,
             message: number(row, 1)?,
             run: row.get(2)?,
             end: ending(row)?,
@@ -58,6 +58,7 @@ fn ending(row: &Row<'_>) -> Result<Option<RunEnd>> {
             message: number(row, 5)?,
             content: row.get(4)?,
             usage: Usage { prompt_tokens: number(row, 6)?, completion_tokens: number(row, 7)? },
+            stop: stop(row, 8)?,
         },
         "cancelled" => RunEnd::Cancelled,
         word => RunEnd::Failed { timeout: word == "timeout", error: row.get(4)? },
@@ -109,8 +110,8 @@ pub(super) fn end(
     expires: u64,
 ) -> Result<()> {
     let (word, text, answer) = match end {
-        RunEnd::Completed { message, content, usage } => {
-            ("completed", Some(&**content), Some((*message, *usage)))
+        RunEnd::Completed { message, content, usage, stop } => {
+            ("completed", Some(&**content), Some((*message, *usage, *stop)))
         }
         RunEnd::Failed { timeout: false, error } => ("failed", Some(&**error), None),
         RunEnd::Failed { timeout: true, error } => ("timeout", Some(&**error), None),
@@ -118,17 +119,18 @@ pub(super) fn end(
     };
     file.prepare_cached(
         "UPDATE idempotency SET ending = ?3, answer = ?4, answer_message = ?5, prompt_tokens = ?6,
-                completion_tokens = ?7, expires = ?8
-         WHERE user = ?1 AND key = ?2 AND ending IS NULL AND expires > ?9",
+                completion_tokens = ?7, stop = ?8, expires = ?9
+         WHERE user = ?1 AND key = ?2 AND ending IS NULL AND expires > ?10",
     )?
     .execute(params![
         user,
         key,
         word,
         text,
-        answer.map(|(message, _)| column(message)),
-        answer.map(|(_, usage)| column(usage.prompt_tokens)),
-        answer.map(|(_, usage)| column(usage.completion_tokens)),
+        answer.map(|(message, ..)| column(message)),
+        answer.map(|(_, usage, _)| column(usage.prompt_tokens)),
+        answer.map(|(_, usage, _)| column(usage.completion_tokens)),
+        answer.and_then(|(.., stop)| stop.cut_short()),
         column(expires),
         column(at),
     ])?;

@@ -7,7 +7,7 @@ pub(super) const APPLICATION_ID: i32 = 0x4D52_4C4E;
 
 /// One step per version, in order; a file's `user_version` says how many were taken. A step that was
 /// released never changes: what is to be different is a step of its own.
-pub(super) const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
+pub(super) const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 /// The times are Unix milliseconds. Messages of a session have ids that grow and are never used again,
 /// also when old messages are removed. `used` orders sessions by their last use, where a clock could
@@ -74,6 +74,13 @@ const VERSION_2: &str = "ALTER TABLE messages ADD COLUMN media TEXT";
 /// The idempotency key of the request that a message came with or answers. It stays when the request is
 /// forgotten.
 const VERSION_3: &str = "ALTER TABLE messages ADD COLUMN key TEXT";
+
+/// Why an answer ended there, as the word that is sent; NULL where it was all said. A key's answer may be
+/// there when its message is not.
+const VERSION_4: &str = "
+ALTER TABLE messages ADD COLUMN stop TEXT;
+ALTER TABLE idempotency ADD COLUMN stop TEXT;
+";
 
 /// The version of a file: how many steps were taken.
 pub(super) fn version(file: &Connection) -> Result<i64> {

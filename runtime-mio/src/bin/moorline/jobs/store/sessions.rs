@@ -1,9 +1,9 @@
 //! Sessions and messages in the file.
 
 use super::requests;
-use super::sqlite::{column, number};
+use super::sqlite::{column, number, stop};
 use moorline_core::gateway::{
-    Author, Mark, Message, NewSession, RunEnd, SessionInfo, StoreOutcome,
+    Author, Mark, Message, NewSession, RunEnd, SessionInfo, StopReason, StoreOutcome,
 };
 use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ pub(super) struct New {
     pub(super) text: Arc<str>,
     pub(super) media: Vec<Arc<str>>,
     pub(super) label: Option<String>,
+    pub(super) stop: StopReason,
     pub(super) at: u64,
     /// The place of this use among all uses of sessions.
     pub(super) used: i64,
@@ -75,8 +76,8 @@ pub(super) fn append(
     // No path has a line end in it.
     let media = (!new.media.is_empty()).then(|| new.media.join("\n"));
     file.prepare_cached(
-        "INSERT INTO messages (session, id, author, text, label, at, media, key)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO messages (session, id, author, text, label, at, media, key, stop)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?
     .execute(params![
         row,
@@ -86,7 +87,8 @@ pub(super) fn append(
         new.label,
         column(new.at),
         media,
-        mark.as_ref().map(|mark| &**mark.key())
+        mark.as_ref().map(|mark| &**mark.key()),
+        new.stop.cut_short()
     ])?;
     file.prepare_cached(
         "UPDATE sessions SET messages = messages + 1, next_message = ?2 + 1, updated = ?3, used = ?4
@@ -100,7 +102,8 @@ pub(super) fn append(
             requests::begin(file, &user, &key, &begun, new.at)?;
         }
         Some(Mark::End { user, key, usage, expires }) => {
-            let end = RunEnd::Completed { message, content: new.text.clone(), usage };
+            let end =
+                RunEnd::Completed { message, content: new.text.clone(), usage, stop: new.stop };
             requests::end(file, &user, &key, &end, new.at, expires)?;
         }
         None => {}
@@ -117,8 +120,8 @@ pub(super) fn history(
 ) -> Result<StoreOutcome> {
     let Some((row, _)) = find(file, session)? else { return Ok(StoreOutcome::Absent) };
     let mut query = file.prepare_cached(
-        "SELECT id, author, text, label, at, media, key FROM messages WHERE session = ?1 AND id < ?2
-         ORDER BY id DESC",
+        "SELECT id, author, text, label, at, media, key, stop FROM messages
+         WHERE session = ?1 AND id < ?2 ORDER BY id DESC",
     )?;
     let mut rows = query.query(params![row, before.map_or(i64::MAX, column)])?;
     let (mut messages, mut size, mut more) = (Vec::new(), 0, false);
@@ -141,6 +144,7 @@ pub(super) fn history(
                 .as_str_or_null()?
                 .map_or_else(Vec::new, |paths| paths.lines().map(Arc::from).collect()),
             label: row.get(3)?,
+            stop: stop(row, 7)?,
             at: number(row, 4)?,
             key: row.get(6)?,
         });

@@ -2,7 +2,7 @@
 
 use super::{browse, file, records, requests, sessions};
 use crate::failure::Failure;
-use moorline_core::gateway::{StoreError, StoreOutcome, StoreWork};
+use moorline_core::gateway::{StopReason, StoreError, StoreOutcome, StoreWork};
 use rusqlite::{Connection, ErrorCode, Result};
 use std::path::{Path, PathBuf};
 
@@ -100,9 +100,9 @@ impl SqliteStore {
         let file = &self.file;
         file.prepare_cached("SAVEPOINT work")?.execute([])?;
         let outcome = match work {
-            StoreWork::Append { session, create, author, text, media, label, at, mark } => {
+            StoreWork::Append { session, create, author, text, media, label, stop, at, mark } => {
                 self.uses += 1;
-                let new = sessions::New { author, text, media, label, at, used: self.uses };
+                let new = sessions::New { author, text, media, label, stop, at, used: self.uses };
                 sessions::append(file, &session, create, &new, mark)
             }
             StoreWork::Open { session } => sessions::open(file, &session),
@@ -165,4 +165,10 @@ pub(super) fn column(number: u64) -> i64 {
 /// A number of a column that is never negative.
 pub(super) fn number(row: &rusqlite::Row<'_>, at: usize) -> Result<u64> {
     Ok(row.get::<_, i64>(at)?.max(0) as u64)
+}
+
+/// Why an answer ended, of a column that has it only when something is missing.
+pub(super) fn stop(row: &rusqlite::Row<'_>, at: usize) -> Result<StopReason> {
+    let word = row.get_ref(at)?.as_str_or_null()?;
+    Ok(word.and_then(StopReason::from_word).unwrap_or_default())
 }

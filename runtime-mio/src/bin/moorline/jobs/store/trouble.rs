@@ -4,7 +4,7 @@ use super::Store;
 use super::contract::{Folder, say};
 use super::file::NAME;
 use super::sqlite::SqliteStore;
-use moorline_core::gateway::{SessionFilter, StoreError, StoreOutcome, StoreWork};
+use moorline_core::gateway::{SessionFilter, StopReason, StoreError, StoreOutcome, StoreWork};
 use rusqlite::Connection;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -58,6 +58,7 @@ fn a_file_of_version_1_is_used_and_a_future_one_is_refused() {
         panic!("the session is there");
     };
     assert_eq!(messages.len(), 2);
+    assert!(messages.iter().all(|message| message.stop == StopReason::Stop));
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     drop(store);
     change(&path, "PRAGMA user_version = 1000");

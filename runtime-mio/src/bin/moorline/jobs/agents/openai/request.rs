@@ -60,11 +60,11 @@ fn with_files(run: &Run) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use moorline_core::gateway::Author;
+    use moorline_core::gateway::{Author, StopReason};
 
     fn message(author: Author, text: &str) -> Message {
         let (text, media, label, key) = (text.into(), Vec::new(), None, None);
-        Message { id: 1, author, text, media, label, at: 0, key }
+        Message { id: 1, author, text, media, label, stop: StopReason::Stop, at: 0, key }
     }
 
     #[test]
