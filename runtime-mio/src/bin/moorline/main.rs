@@ -24,6 +24,7 @@ mod log;
 mod log_tail;
 mod metrics;
 mod open_files;
+mod owner;
 mod peer_text;
 mod pem;
 mod percent;

@@ -57,7 +57,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
             .map_err(|error| port_holder::explain_bind(settings.listen(), &error))?,
     };
     tls::announce(settings, server.local_addr(), identity.as_ref());
-    let state = StateDir::open(settings.state_dir.clone())?;
+    let state = StateDir::open(settings.state_dir.clone(), loaded.file.as_deref())?;
     let kept = KeptTokens::of(settings, &state)?;
     let store = if settings.ephemeral { Store::memory() } else { Store::open(state.path())? };
     let media = MediaDir::open(state.path(), settings.media_keep)?;
@@ -109,7 +109,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let reloader = Reloader::new(sources, running, bound, state, log.level, agents, reloads);
     let reloader = Arc::new(Mutex::new(reloader));
     let handles = server.handles();
-    watcher::watch(reloader.clone())?;
+    watcher::watch(&reloader)?;
     Operator { reloader: reloader.clone(), handles, loads, mailboxes }.start(host_tasks)?;
     signals::watch(server.handles(), move || {
         // It is whole between its calls.

@@ -1,12 +1,12 @@
 //! The state folder: one gateway at a time, and its tokens.
 
 use crate::failure::Failure;
+use crate::owner::{self, Owner};
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 /// An open state folder. The lock is held as long as this lives.
 #[derive(Debug)]
@@ -26,8 +26,9 @@ pub(crate) fn default_path() -> Option<PathBuf> {
 }
 
 impl StateDir {
-    /// Makes the folder (mode 0700) if it is not there, and locks it.
-    pub(crate) fn open(path: Option<PathBuf>) -> Result<Self, Failure> {
+    /// Makes the folder (mode 0700) if it is not there, and locks it. `config` is this gateway's file, for
+    /// those who want the folder, too.
+    pub(crate) fn open(path: Option<PathBuf>, config: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = path.or_else(default_path) else {
             return Err(Failure::Config(
                 "no state folder: neither --state-dir, XDG_STATE_HOME nor HOME is set".into(),
@@ -38,7 +39,7 @@ impl StateDir {
             .mode(0o700)
             .create(&path)
             .map_err(|error| unwritable(&path, "cannot make the state folder", &error))?;
-        let lock = lock(&path)?;
+        let lock = lock(&path, config)?;
         Ok(Self { path, _lock: lock })
     }
 
@@ -147,8 +148,8 @@ fn read_token(path: &Path) -> io::Result<String> {
     }
 }
 
-fn lock(state_dir: &Path) -> Result<File, Failure> {
-    let path = state_dir.join("lock");
+fn lock(state_dir: &Path, own: Option<&Path>) -> Result<File, Failure> {
+    let path = state_dir.join(owner::LOCK);
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -160,13 +161,12 @@ fn lock(state_dir: &Path) -> Result<File, Failure> {
     match file.try_lock() {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => {
-            let mut owner = String::new();
-            let _ = file.read_to_string(&mut owner);
+            let owner = owner::read(&path).unwrap_or_default();
             return Err(Failure::Config(format!(
-                "the state folder {} is in use by another gateway ({}). Stop it, or choose another \
-                 folder with --state-dir.",
+                "the state folder {} is in use by another gateway:\n{}Stop it, or choose another folder \
+                 with --state-dir.",
                 state_dir.display(),
-                owner.trim(),
+                owner.lines(),
             )));
         }
         Err(fs::TryLockError::Error(error)) => {
@@ -177,14 +177,9 @@ fn lock(state_dir: &Path) -> Result<File, Failure> {
     let noted = file
         .set_len(0)
         .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "pid {}, started {}", std::process::id(), utc_now()));
+        .and_then(|()| file.write_all(Owner::this(own).emit().as_bytes()));
     noted.map_err(|error| config(&path, "cannot write the lock file", &error))?;
     Ok(file)
-}
-
-/// The time in words that need no time zone.
-fn utc_now() -> String {
-    httpdate::fmt_http_date(SystemTime::now())
 }
 
 fn unwritable(path: &Path, what: &str, error: &io::Error) -> Failure {

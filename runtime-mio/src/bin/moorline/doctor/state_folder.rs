@@ -2,7 +2,7 @@
 
 use super::finding::Finding;
 use super::ids;
-use crate::peer_text::PeerText;
+use crate::owner::{self, Owner};
 use rustix::fs::statvfs;
 use std::fs;
 use std::io;
@@ -62,7 +62,7 @@ pub(super) fn check(path: &Path, config: Option<&Path>, found: &mut Vec<Finding>
 
 /// Whether a gateway holds the folder: read from procfs, as trying the lock would keep one from starting.
 fn lock(path: &Path) -> Finding {
-    let lock = path.join("lock");
+    let lock = path.join(owner::LOCK);
     let unlocked = || Finding::new(ids::STATE_UNLOCKED, "no gateway runs with this state folder");
     let Ok(file) = fs::metadata(&lock) else { return unlocked() };
     let table = fs::read_to_string("/proc/locks").unwrap_or_default();
@@ -73,9 +73,16 @@ fn lock(path: &Path) -> Finding {
     });
     match holder {
         Some(pid) => {
-            let noted = fs::read_to_string(&lock).unwrap_or_default();
-            let about = format!("held by process {pid}; it wrote: {}", PeerText(noted.trim()));
-            Finding::new(ids::STATE_LOCKED, about)
+            let noted = owner::read(&lock).unwrap_or_default();
+            let is_holder = noted.pid.is_none_or(|noted| noted.to_string() == pid);
+            Finding::new(
+                ids::STATE_LOCKED,
+                match is_holder {
+                    true => format!("held by {}", Owner { pid: pid.parse().ok(), ..noted }),
+                    // Seen from a container it has another number.
+                    false => format!("held by process {pid}; it wrote: {noted}"),
+                },
+            )
         }
         None => unlocked(),
     }

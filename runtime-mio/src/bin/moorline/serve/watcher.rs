@@ -7,7 +7,7 @@ use std::thread;
 
 /// Looks at the files of the configuration from now on, on a thread of its own. What has changed is taken
 /// over when it is the same at the next look: whoever writes several files, or a long one, is let finish.
-pub(super) fn watch(reloader: Arc<Mutex<Reloader>>) -> io::Result<()> {
+pub(super) fn watch(reloader: &Arc<Mutex<Reloader>>) -> io::Result<()> {
     let watched = reloader.clone();
     let watcher = thread::Builder::new().name("watcher".into()).spawn(move || {
         // A reloader is whole between its calls.
