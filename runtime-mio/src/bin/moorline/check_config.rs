@@ -4,8 +4,9 @@ use crate::cli::CheckArgs;
 use crate::config::{KEYS, Key, Loaded, NamedSecret, Origin, Problem, Sources};
 use crate::failure::Failure;
 use crate::state_dir;
+use crate::stdout::stdout;
 use serde_json::{Value, json};
-use std::io::{self, Write as _};
+use std::io::Write as _;
 
 pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let checked = Sources::of_process(&args.serve).load().and_then(|mut loaded| {
@@ -13,7 +14,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
         loaded.warnings.extend(warnings);
         Ok((loaded, token))
     });
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     match checked {
         Ok((loaded, token)) => {
             let rows = rows(&loaded, token.as_ref());

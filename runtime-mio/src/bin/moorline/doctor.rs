@@ -20,6 +20,7 @@ use crate::dial;
 use crate::failure::Failure;
 use crate::probe::{Course, Target, TargetArgs, Wish};
 use crate::serve;
+use crate::stdout::stdout;
 use clap::Parser as _;
 use finding::{Finding, Severity};
 use serde_json::json;
@@ -138,7 +139,7 @@ fn report(args: &DoctorArgs, target: &Target, found: &[Finding]) -> Result<ExitC
     let worst = severities().max().unwrap_or(Severity::Ok);
     let count = |wanted| severities().filter(|severity| *severity == wanted).count();
     let (warnings, errors) = (count(Severity::Warning), count(Severity::Error));
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     if args.json {
         let findings: Vec<_> = found.iter().map(Finding::json).collect();
         let report = json!({

@@ -152,7 +152,7 @@ pub(super) fn log(node: usize, fact: &Fact) {
                     $level!(
                         conn = name(conn),
                         peer = %At(*peer),
-                        code = code.0,
+                        code = code.map(|code| code.0),
                         reason = PeerText(reason).to_string(),
                         cause,
                         initiator = initiator_word(*initiator),
