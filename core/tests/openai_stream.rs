@@ -285,6 +285,10 @@ fn streams_end_as_their_runs_do_when_the_gateway_stops() {
     let (stuck, body) =
         (ask(&mut world, &streamed(&[("model", json!("stuck"))])), hello(&[]).to_string());
     let whole = ask(&mut world, &hello(&[("model", json!("stuck"))]));
+    let broken = ask(&mut world, &hello(&[("model", json!("broken"))]));
+    let session = "X-Moorline-Session-Key: k\r\n";
+    let [_, waiting] =
+        [(); 2].map(|()| ask_at(&mut world, 0, session, &streamed(&[("model", json!("stuck"))])));
     let mut late = request("operator", "", &body);
     let rest = late.split_off(late.len() - 1);
     let coming = send(&mut world, 0, &late);
@@ -298,9 +302,20 @@ fn streams_end_as_their_runs_do_when_the_gateway_stops() {
     assert_eq!(answer(&world, ends).expect("an answer").streamed(), "one two three");
     assert!(!answer(&world, stuck).expect("an answer").whole);
     world.advance(30 * SECOND);
-    let stopped = answer(&world, stuck).expect("an answer");
-    assert_eq!(stopped.chunks().last().expect("an event")["error"]["code"], "unavailable");
-    assert!(stopped.whole);
+    // One that began and one that waited.
+    for stopped in [stuck, waiting] {
+        let stopped = answer(&world, stopped).expect("an answer");
+        let error = stopped.chunks().last().expect("an event")["error"].clone();
+        assert_eq!(error["code"], "unavailable");
+        let text = "run failed: the gateway stopped before the agent had answered";
+        assert_eq!(error["message"], text);
+        assert!(stopped.whole);
+    }
+    // What fails meanwhile has its own reason.
+    assert_eq!(
+        error(&answer(&world, broken).expect("an answer"))["message"],
+        "run failed: out of order"
+    );
     let stopped = answer(&world, whole).expect("an answer");
     assert_eq!((stopped.status, stopped.header("Retry-After")), (503, Some("1")));
     assert!(world.nodes[0].is_drained());

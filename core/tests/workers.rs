@@ -427,7 +427,7 @@ fn a_run_that_does_not_end_in_time_is_stopped_when_the_gateway_drains() {
             node.drain(now, &Drain::stop("stopping"));
         }
         world.advance(SECOND * 15);
-        assert_eq!(world.events(at, "run.cancel"), [json!({"runId": run, "reason": "stopped"})]);
+        assert_eq!(world.events(at, "run.cancel"), [json!({"runId": run, "reason": "shutdown"})]);
         assert!(world.nodes.iter().all(Gateway::is_drained));
     }
 }

@@ -3,12 +3,12 @@
 use crate::dial::{Timeouts, dial, within};
 use crate::entropy::OsEntropy;
 use crate::error::{ConnectCause, ConnectError, Phase};
-use crate::proxy::{Proxy, TunnelError};
+use crate::proxy::{self, TunnelError};
 use crate::stream::Stream;
 use crate::tls::{default_tls, handshake};
 use crate::websocket::WebSocket;
 use futures_rustls::rustls::ClientConfig;
-use moorline_core::upgrade::Url;
+use moorline_core::upgrade::{Proxy, Url};
 use moorline_core::{ClientRequest, Connection, Limits};
 use std::fmt;
 use std::sync::Arc;
@@ -144,7 +144,7 @@ impl Client {
             ProxyChoice::None => None,
             ProxyChoice::This(proxy) => Some(proxy),
             ProxyChoice::Environment => {
-                let chosen = Proxy::from_environment(url, |name| std::env::var(name).ok());
+                let chosen = proxy::from_environment(url, |name| std::env::var(name).ok());
                 from_environment = chosen.map_err(ConnectError::setup)?;
                 from_environment.as_ref()
             }
@@ -152,9 +152,9 @@ impl Client {
         let tcp = match proxy {
             None => dial(url.host(), url.port(), timeouts).await?,
             Some(proxy) => {
-                let mut tcp = dial(&proxy.host, proxy.port, timeouts).await?;
+                let mut tcp = dial(proxy.host(), proxy.port(), timeouts).await?;
                 let tunnel = async {
-                    proxy.open_tunnel(url, &mut tcp).await.map_err(|error| ConnectError {
+                    proxy::open_tunnel(proxy, url, &mut tcp).await.map_err(|error| ConnectError {
                         phase: Phase::Proxy,
                         cause: match error {
                             TunnelError::Io(error) => ConnectCause::Io(error),

@@ -85,7 +85,7 @@ pub use futures_rustls::rustls;
 pub use handler::Handler;
 pub use hints::{hint_of_message, hint_of_reason};
 pub use message::{Closed, Message};
-pub use proxy::Proxy;
+pub use moorline_core::upgrade::{Proxy, ProxyError};
 pub use reconnecting::{HintOf, ReconnectOptions, Reconnecting, State, Update};
 pub use retry::{CLOSE_CODES, Ending, HTTP_STATUSES, Row, Verdict, judge};
 pub use sender::{Sender, Unsent};

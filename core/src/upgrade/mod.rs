@@ -11,6 +11,7 @@ mod extensions;
 #[cfg(feature = "deflate")]
 pub(crate) use extensions::Agreed;
 pub(crate) mod head;
+mod proxy;
 mod request;
 mod response;
 mod url;
@@ -23,6 +24,7 @@ pub use body::BodyLength;
 pub(crate) use body::{BodyReader, Found};
 pub use client::ClientRequest;
 pub(crate) use client::Expected;
+pub use proxy::{Proxy, ProxyError, is_without_proxy};
 pub(crate) use request::Checked;
 pub use request::{Headers, RequestHead};
 pub use response::ResponseHead;

@@ -465,6 +465,11 @@ fn a_drain_says_goodbye_and_lets_runs_end() {
         let chat = |agent: &str| json!({"message": "one two three", "agentId": agent});
         let ends = world.request(clients[0], "chat.send", chat("echo"));
         let stuck = world.request(clients[1], "chat.send", chat("stuck"));
+        let params = json!({"message": "x", "agentId": "stuck", "ack": true});
+        let begun = world.call_slow(clients[2], "chat.send", params);
+        let session = begun["payload"]["sessionKey"].clone();
+        let waits = json!({"message": "y", "sessionKey": session});
+        assert_eq!(world.call_slow(clients[2], "chat.send", waits)["payload"]["queued"], true);
         let pending = world.open(0);
         let restart_expected = restart.then_some(SECOND * 2);
         let drain = Drain { restart, reason: "update".into(), restart_expected };
@@ -496,8 +501,23 @@ fn a_drain_says_goodbye_and_lets_runs_end() {
         assert!(world.nodes.iter().all(|node| !node.is_drained()));
         world.advance(SECOND * 2);
         let answer = world.answer(clients[1], &stuck).expect("an answer");
-        assert_eq!(answer["payload"]["cancelled"], true);
-        assert_eq!(world.cancelled, 1);
+        // It is not its user who stopped it.
+        assert_eq!(
+            (world::code(&answer), &answer["error"]["retryable"]),
+            ("UNAVAILABLE", &true.into())
+        );
+        let text = "run failed: the gateway stopped before the agent had answered";
+        assert_eq!(answer["error"]["message"], text);
+        let ended = world.events(clients[1], "agent").pop().expect("an end");
+        assert_eq!(
+            (&ended["type"], &ended["payload"]["code"]),
+            (&"run.failed".into(), &"UNAVAILABLE".into())
+        );
+        assert_eq!(world.cancelled, 2);
+        let turns = world.events(clients[2], "chat.turn");
+        let waited = turns.last().expect("an end");
+        assert_eq!((&waited["state"], &waited["started"]), (&"failed".into(), &false.into()));
+        assert_eq!((&waited["code"], &waited["retryable"]), (&"UNAVAILABLE".into(), &true.into()));
         world.advance(SECOND);
         for at in clients.iter().copied().chain([pending]) {
             assert_eq!(world.clients[at].closed, Some((code, reason.into())));

@@ -2,6 +2,7 @@
 
 use crate::gateway;
 use gateway::World;
+use moorline_core::gateway::Drain;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -233,6 +234,26 @@ fn an_answer_larger_than_an_outbox_reaches_its_readers() {
         let ends = chat.iter().filter(|event| event["state"] == "final");
         let texts: Vec<_> = ends.map(|end| end["message"]["content"][0]["text"].clone()).collect();
         assert_eq!(texts, [json!(text), json!(text)]);
+    }
+}
+
+#[test]
+fn runs_that_the_end_of_the_gateway_stops_have_failed_for_now() {
+    let mut world = World::new(1);
+    let at = join(&mut world, 0, 4);
+    for key in ["began", "waits"] {
+        let params = json!({"sessionKey": "agent:stuck:s", "message": key, "idempotencyKey": key});
+        world.call_slow(at, "chat.send", params);
+    }
+    let now = world.now;
+    world.nodes[0].drain(now, &Drain::stop("test"));
+    world.advance(Duration::from_secs(11));
+    let chat = world.events(at, "chat");
+    for key in ["began", "waits"] {
+        let of_key: Vec<_> = chat.iter().filter(|event| event["runId"] == key).collect();
+        let [end] = of_key[..] else { panic!("{of_key:?}") };
+        assert_eq!(end["state"], "error");
+        assert_eq!(end["errorMessage"], "the gateway stopped before the agent had answered");
     }
 }
 

@@ -28,7 +28,8 @@ pub struct Bounds {
     /// Requests of one connection without an answer yet. Default 32. Higher: that many messages held
     /// in memory per connection.
     pub in_flight: usize,
-    /// Requests that a user may make at once before [`GatewayConfig::rate_limit_rpm`] holds.
+    /// Requests that a user may make at once before
+    /// [`GatewayConfig::rate_limit_rpm`](super::GatewayConfig::rate_limit_rpm) holds.
     /// Default 5.
     pub burst: u32,
     /// Users whose rate, and addresses whose rate or failures are remembered: of each this many. Default

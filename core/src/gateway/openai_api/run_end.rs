@@ -101,6 +101,8 @@ struct TurnEvent<'a> {
     run: Cow<'a, str>,
     #[serde(default)]
     started: bool,
+    #[serde(flatten, borrow)]
+    inner: Inner<'a>,
 }
 
 #[derive(Deserialize)]
@@ -171,8 +173,13 @@ impl Heard {
             }
             Kind::Plain { name: "chat.turn", payload, .. } => {
                 let turn: TurnEvent<'_> = serde_json::from_str(payload).ok()?;
-                // One that had begun tells its end itself.
-                (turn.state == "cancelled" && !turn.started).then_some(Self::Ended(End::Cancelled))
+                match &*turn.state {
+                    // It tells its end itself.
+                    _ if turn.started => None,
+                    "cancelled" => Some(Self::Ended(End::Cancelled)),
+                    "failed" => turn.inner.failed().map(Self::Ended),
+                    _ => None,
+                }
             }
             Kind::Plain { .. } | Kind::Chunk(_) => None,
         }

@@ -216,16 +216,7 @@ impl Gateway {
     pub(super) fn reply_ends(&mut self, cx: &mut Cx<'_>, conn: ConnId, end: End) {
         let (content, usage, finish) = match end.result() {
             Ok(whole) => whole,
-            Err(error) => {
-                // Whoever stopped it is not the one who waits, unless the gateway stops.
-                let error = if self.draining.is_some() {
-                    let text = "the gateway is shutting down".to_string();
-                    ApiError::of(Code::Unavailable, text, None)
-                } else {
-                    error
-                };
-                return self.fail_completion(cx, conn, &error);
-            }
+            Err(error) => return self.fail_completion(cx, conn, &error),
         };
         let Some(completion) = self.completions.all.get_mut(&conn) else { return };
         let Stage::Reply(reply) = &mut completion.stage else { return };

@@ -55,7 +55,15 @@ struct Shutdown {
     expected: Option<u64>,
 }
 
-/// Who gets an event.
+/// Whom an event is for.
+#[derive(Debug, Copy, Clone)]
+pub(in crate::gateway) struct Audience<'a> {
+    /// The node that says it: clients that still wait for what is under way there are told later.
+    pub(in crate::gateway) from: NodeId,
+    pub(in crate::gateway) users: &'a [Arc<str>],
+}
+
+/// Who of them gets it.
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
 pub(super) enum To<'a> {
     /// Everybody who sees conversations.
@@ -174,28 +182,27 @@ impl Gateway {
     pub(in crate::gateway) fn openclaw_event(
         &mut self,
         cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
+        audience: Audience<'_>,
         event: &Event,
     ) {
         match &event.0 {
             Kind::Chunk(chunk) if chunk.stream == Stream::Thinking => {
-                self.openclaw_thinking(cx, from, users, chunk);
+                self.openclaw_thinking(cx, audience, chunk);
             }
-            Kind::Chunk(chunk) => self.openclaw_chunk(cx, from, users, chunk),
+            Kind::Chunk(chunk) => self.openclaw_chunk(cx, audience, chunk),
             Kind::Plain { name: "agent", payload, run: Some(run), .. } => {
                 if let Ok(event) = serde_json::from_str::<AgentEvent<'_>>(payload) {
-                    self.openclaw_run(cx, from, users, run, &event);
+                    self.openclaw_run(cx, audience, run, &event);
                 }
             }
             Kind::Plain { name: "chat.turn", payload, .. } => {
                 if let Ok(turn) = serde_json::from_str::<TurnEvent<'_>>(payload) {
-                    self.openclaw_turn(cx, from, users, &turn);
+                    self.openclaw_turn(cx, audience, &turn);
                 }
             }
             Kind::Plain { name: "session.updated", payload, .. } => {
                 if let Ok(event) = serde_json::from_str::<Updated<'_>>(payload) {
-                    self.session_updated(cx, from, users, &event);
+                    self.session_updated(cx, audience, &event);
                 }
             }
             Kind::Plain { .. } => {}
@@ -206,30 +213,28 @@ impl Gateway {
     pub(super) fn tell(
         &mut self,
         cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
+        audience: Audience<'_>,
         to: To<'_>,
         event: &Event,
     ) {
-        self.tell_but(cx, from, users, (to, None), event);
+        self.tell_but(cx, audience, (to, None), event);
     }
 
     /// The same, but for one link that is told otherwise.
     pub(super) fn tell_but(
         &mut self,
         cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
+        audience: Audience<'_>,
         (to, but): (To<'_>, Option<LinkId>),
         event: &Event,
     ) {
-        for (at, user) in users.iter().enumerate() {
-            if users[..at].contains(user) {
+        for (at, user) in audience.users.iter().enumerate() {
+            if audience.users[..at].contains(user) {
                 continue;
             }
             let mut after = None;
             while let Some(id) = self.links.next_of(user, after) {
-                if Some(id) != but && self.wants(id, from, to) {
+                if Some(id) != but && self.wants(id, audience.from, to) {
                     self.push_event(cx, id, event.clone());
                 }
                 after = Some(id);

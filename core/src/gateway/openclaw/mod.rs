@@ -86,7 +86,7 @@ pub(super) use device_news::{AUTH_CHANGED, DEVICE_REMOVED, NOT_VALID};
 pub use device_news::{Change, DeviceNews};
 pub use device_request::DeviceRequest;
 pub(super) use devices::{Devices, Write};
-pub(super) use events::{OpenClaw, message_cost, write_next};
+pub(super) use events::{Audience, OpenClaw, message_cost, write_next};
 pub(super) use joining::Joining;
 pub use node_connections::{NodeNews, NodeOnline};
 pub(super) use node_methods::NodeJob;

@@ -8,7 +8,7 @@ use super::super::link::Dialect;
 use super::super::ring::{Event, RunName};
 use super::super::send::Cx;
 use super::answers::Final;
-use super::events::To;
+use super::events::{Audience, To};
 use super::history::write_content;
 use super::peer::{Protocol, View};
 use super::session_events::Spoken;
@@ -88,6 +88,9 @@ pub(super) struct TurnEvent<'a> {
     /// Its run had begun: that tells its end itself.
     #[serde(default)]
     pub(super) started: bool,
+    /// Why it failed.
+    #[serde(flatten, borrow)]
+    pub(super) inner: Inner<'a>,
 }
 
 impl RunName {
@@ -137,8 +140,7 @@ impl Gateway {
     pub(super) fn openclaw_run(
         &mut self,
         cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
+        audience: Audience<'_>,
         run: &Arc<RunName>,
         event: &AgentEvent<'_>,
     ) {
@@ -146,25 +148,25 @@ impl Gateway {
         let inner = event.payload.as_ref().unwrap_or(&default);
         match &*event.kind {
             "run.started" => {
-                self.openclaw_named(users, &run.run, run.key.as_deref());
-                if !self.is_read_by(users) {
+                self.openclaw_named(audience.users, &run.run, run.key.as_deref());
+                if !self.is_read_by(audience.users) {
                     return;
                 }
-                self.said(cx, run, users);
+                self.said(cx, run, audience.users);
                 let start = self.lifecycle_start(run, true);
-                self.tell(cx, from, users, To::Readers, &start);
+                self.tell(cx, audience, To::Readers, &start);
                 if let Some(text) = &inner.message {
                     let id = inner.id.as_deref();
                     let spoken = Spoken { role: "user", text, id };
-                    self.session_message(cx, from, users, run, &spoken);
+                    self.session_message(cx, audience, run, &spoken);
                 }
-                self.sessions_changed(cx, from, users, &run.session, "run.started");
+                self.sessions_changed(cx, audience, &run.session, "run.started");
             }
             "run.completed" | "run.failed" | "run.cancelled" => {
-                self.openclaw_over(cx, from, users, run, inner);
+                self.openclaw_over(cx, audience, run, inner);
             }
-            "tool.call" | "tool.result" => self.openclaw_tool(cx, from, users, run, inner),
-            "run.retrying" => self.openclaw_retrying(cx, from, users, run, inner),
+            "tool.call" | "tool.result" => self.openclaw_tool(cx, audience, run, inner),
+            "run.retrying" => self.openclaw_retrying(cx, audience, run, inner),
             _ => {}
         }
     }
@@ -173,16 +175,15 @@ impl Gateway {
     fn openclaw_over(
         &mut self,
         cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
+        audience: Audience<'_>,
         run: &Arc<RunName>,
         inner: &Inner<'_>,
     ) {
-        if self.is_read_by(users) {
-            self.said(cx, run, users);
-            self.tell_said(cx, from, &run.run, None);
-            self.make_pieces_whole(users, &run.run);
-            self.openclaw_end(cx, from, users, run, inner);
+        if self.is_read_by(audience.users) {
+            self.said(cx, run, audience.users);
+            self.tell_said(cx, audience.from, &run.run, None);
+            self.make_pieces_whole(audience.users, &run.run);
+            self.openclaw_end(cx, audience, run, inner);
         }
         self.openclaw.said.remove(&run.run);
         self.end_awaited(cx, &run.run, inner);
@@ -214,8 +215,7 @@ impl Gateway {
     pub(super) fn openclaw_end(
         &mut self,
         cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
+        audience: Audience<'_>,
         run: &Arc<RunName>,
         inner: &Inner<'_>,
     ) {
@@ -264,14 +264,14 @@ impl Gateway {
             }
         }
         let chat = Event::named_of_run("chat", run, &payload, true);
-        self.tell(cx, from, users, To::Readers, &end);
-        self.tell(cx, from, users, To::Readers, &chat);
+        self.tell(cx, audience, To::Readers, &end);
+        self.tell(cx, audience, To::Readers, &chat);
         if let Some(content) = &inner.content {
             let id = inner.id.as_deref();
             let spoken = Spoken { role: "assistant", text: content, id };
-            self.session_message(cx, from, users, run, &spoken);
+            self.session_message(cx, audience, run, &spoken);
         }
-        self.sessions_changed(cx, from, users, &run.session, "run.ended");
+        self.sessions_changed(cx, audience, &run.session, "run.ended");
     }
 
     /// What a run has said is forgotten with its end: pieces of it that wait for clients who want all of it
@@ -297,7 +297,8 @@ impl Gateway {
         let runs = self.openclaw.said.values().filter(|said| lost(&said.run.session));
         let runs: Vec<_> = runs.map(|said| (said.run.clone(), said.users.clone())).collect();
         for (run, users) in runs {
-            self.openclaw_over(cx, node, &users, &run, &inner);
+            let audience = Audience { from: node, users: &users };
+            self.openclaw_over(cx, audience, &run, &inner);
         }
         let lost = |awaited: &Awaited| self.node.home(&awaited.session) == node;
         let runs = self.openclaw.awaited.iter().filter(|(_, waiting)| waiting.iter().any(lost));
@@ -307,31 +308,37 @@ impl Gateway {
         }
     }
 
-    /// A turn that waited was stopped before its run began.
+    /// A turn that waited has ended before its run began.
     pub(super) fn openclaw_turn(
         &mut self,
         cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
+        audience: Audience<'_>,
         turn: &TurnEvent<'_>,
     ) {
-        self.openclaw_named(users, &turn.run, turn.key.as_deref());
-        if turn.state != "cancelled" || turn.started {
+        self.openclaw_named(audience.users, &turn.run, turn.key.as_deref());
+        if turn.started || !matches!(&*turn.state, "cancelled" | "failed") {
             return;
         }
         let name = RunName {
             run: Arc::from(&*turn.run),
             agent: super::super::session::agent_of(&turn.session).unwrap_or_default().into(),
             session: Arc::from(&*turn.session),
-            owner: users.first().cloned().unwrap_or_default(),
+            owner: audience.users.first().cloned().unwrap_or_default(),
             key: turn.key.as_deref().map(Arc::from),
         };
         let mut payload = String::new();
-        name.write_chat(&mut payload, 1, "aborted").str("stopReason", "rpc").end();
+        match &turn.inner.error {
+            Some(error) => name
+                .write_chat(&mut payload, 1, "error")
+                .str("errorMessage", error)
+                .str("errorKind", error_kind(turn.inner.code.as_deref()))
+                .end(),
+            None => name.write_chat(&mut payload, 1, "aborted").str("stopReason", "rpc").end(),
+        }
         let name = Arc::new(name);
         let event = Event::named_of_run("chat", &name, &payload, true);
-        self.tell(cx, from, users, To::Readers, &event);
-        self.end_awaited(cx, &name.run, &Inner::default());
+        self.tell(cx, audience, To::Readers, &event);
+        self.end_awaited(cx, &name.run, &turn.inner);
     }
 
     /// Gives the second answer of `agent` to those who wait for it.

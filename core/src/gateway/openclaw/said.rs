@@ -11,7 +11,7 @@ use super::super::retained::Held;
 use super::super::ring::{Chunk, Event, RunName, Stream};
 use super::super::send::Cx;
 use super::super::{Gateway, Timer};
-use super::events::To;
+use super::events::{Audience, To};
 use super::peer::Protocol;
 use super::run_events::write_message;
 use std::sync::Arc;
@@ -104,24 +104,23 @@ impl Gateway {
     pub(super) fn openclaw_chunk(
         &mut self,
         cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
+        audience: Audience<'_>,
         chunk: &Chunk,
     ) {
         if chunk.offset == 0 && !self.openclaw.said.contains_key(&chunk.run.run) {
-            if !self.is_read_by(users) {
+            if !self.is_read_by(audience.users) {
                 return;
             }
-            self.said(cx, &chunk.run, users);
+            self.said(cx, &chunk.run, audience.users);
         }
         let Some(said) = self.openclaw.said.get_mut(&chunk.run.run) else { return };
         if chunk.offset != said.text.len() as u64 {
             // It began when nobody here was there to see it; whoever has come since is told all of it.
             return;
         }
-        if said.users != users {
+        if said.users != audience.users {
             // Whoever came first may have been told of it alone.
-            said.users = users.to_vec();
+            said.users = audience.users.to_vec();
         }
         said.text.push_str(&chunk.text);
         said.held.add(chunk.text.len());
@@ -133,7 +132,7 @@ impl Gateway {
             let due = (said.next, chunk.run.run.clone());
             return self.arm_said(due);
         }
-        self.tell_said(cx, from, &chunk.run.run, None);
+        self.tell_said(cx, audience.from, &chunk.run.run, None);
     }
 
     pub(super) fn said(&mut self, cx: &Cx<'_>, run: &Arc<RunName>, users: &[Arc<str>]) {
@@ -208,9 +207,10 @@ impl Gateway {
         said.chat += 1;
         said.agent += 1;
         let (chat, agent, users) = (said.chat, said.agent, said.users.clone());
+        let audience = Audience { from, users: &users };
         let event = Event::piece(Stream::Agent, name.clone(), agent, offset, &text);
-        self.tell_but(cx, from, &users, (To::Readers, but), &event);
+        self.tell_but(cx, audience, (To::Readers, but), &event);
         let event = Event::piece(Stream::Chat, name, chat, offset, &text);
-        self.tell_but(cx, from, &users, (To::Readers, but), &event);
+        self.tell_but(cx, audience, (To::Readers, but), &event);
     }
 }

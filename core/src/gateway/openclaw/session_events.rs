@@ -2,11 +2,10 @@
 //! without a run.
 
 use super::super::Gateway;
-use super::super::bus::NodeId;
 use super::super::json::{self, Object};
 use super::super::ring::{Event, RunName};
 use super::super::send::Cx;
-use super::events::To;
+use super::events::{Audience, To};
 use super::history::{labelled, sent_as, write_content};
 use super::run_events::write_message;
 use serde::Deserialize;
@@ -42,8 +41,7 @@ impl Gateway {
     pub(super) fn session_updated(
         &mut self,
         cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
+        audience: Audience<'_>,
         event: &Updated<'_>,
     ) {
         if let (Some(id), Some(content)) = (&event.id, &event.content) {
@@ -51,7 +49,7 @@ impl Gateway {
                 run: format!("inject-{id}").into(),
                 agent: Arc::from(&*event.agent),
                 session: Arc::from(&*event.session),
-                owner: users.first().cloned().unwrap_or_default(),
+                owner: audience.users.first().cloned().unwrap_or_default(),
                 key: None,
             });
             let text = labelled(content, event.label.as_deref());
@@ -61,18 +59,17 @@ impl Gateway {
                 .str("stopReason", "injected")
                 .end();
             let chat = Event::plain("chat", &payload);
-            self.tell(cx, from, users, To::Readers, &chat);
+            self.tell(cx, audience, To::Readers, &chat);
             let spoken = Spoken { role: "assistant", text: &text, id: Some(id) };
-            self.session_message(cx, from, users, &run, &spoken);
+            self.session_message(cx, audience, &run, &spoken);
         }
-        self.sessions_changed(cx, from, users, &event.session, &event.change);
+        self.sessions_changed(cx, audience, &event.session, &event.change);
     }
 
     pub(super) fn session_message(
         &mut self,
         cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
+        audience: Audience<'_>,
         run: &Arc<RunName>,
         spoken: &Spoken<'_>,
     ) {
@@ -106,14 +103,13 @@ impl Gateway {
         }
         object.end();
         let event = Event::named_of_run("session.message", run, &payload, false);
-        self.tell(cx, from, users, To::Listeners(&run.session), &event);
+        self.tell(cx, audience, To::Listeners(&run.session), &event);
     }
 
     pub(super) fn sessions_changed(
         &mut self,
         cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
+        audience: Audience<'_>,
         session: &str,
         reason: &str,
     ) {
@@ -126,6 +122,6 @@ impl Gateway {
             .num("ts", now)
             .end();
         let event = Event::plain("sessions.changed", &payload);
-        self.tell(cx, from, users, To::Watchers, &event);
+        self.tell(cx, audience, To::Watchers, &event);
     }
 }

@@ -2,11 +2,10 @@
 //! it tries again.
 
 use super::super::Gateway;
-use super::super::bus::NodeId;
 use super::super::json::Object;
 use super::super::ring::{Chunk, Event, RunName, Stream};
 use super::super::send::Cx;
-use super::events::To;
+use super::events::{Audience, To};
 use super::run_events::Inner;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -19,26 +18,24 @@ impl Gateway {
     pub(super) fn openclaw_thinking(
         &mut self,
         cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
+        audience: Audience<'_>,
         chunk: &Chunk,
     ) {
-        let Some(seq) = self.next_step(cx, from, users, &chunk.run) else { return };
+        let Some(seq) = self.next_step(cx, audience, &chunk.run) else { return };
         let run = chunk.run.clone();
         let event = Event::piece(Stream::Thinking, run, seq, chunk.offset, &chunk.text);
-        self.tell(cx, from, users, To::Readers, &event);
+        self.tell(cx, audience, To::Readers, &event);
     }
 
     pub(super) fn openclaw_tool(
         &mut self,
         cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
+        audience: Audience<'_>,
         run: &Arc<RunName>,
         inner: &Inner<'_>,
     ) {
         let is_end = inner.result.is_some();
-        self.step(cx, from, users, run, ("tool", To::ToolWatchers), |o| {
+        self.step(cx, audience, run, ("tool", To::ToolWatchers), |o| {
             let o = o
                 .str("phase", if is_end { "result" } else { "start" })
                 .maybe_str("name", inner.name.as_deref())
@@ -56,12 +53,11 @@ impl Gateway {
     pub(super) fn openclaw_retrying(
         &mut self,
         cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
+        audience: Audience<'_>,
         run: &Arc<RunName>,
         inner: &Inner<'_>,
     ) {
-        self.step(cx, from, users, run, ("run_status", To::Readers), |o| {
+        self.step(cx, audience, run, ("run_status", To::Readers), |o| {
             o.str("phase", "retrying")
                 .num("attempt", inner.attempt.unwrap_or_default())
                 .num("maxAttempts", inner.most.unwrap_or_default())
@@ -73,33 +69,31 @@ impl Gateway {
     fn step(
         &mut self,
         cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
+        audience: Audience<'_>,
         run: &Arc<RunName>,
         (stream, to): (&str, To<'_>),
         fill: impl for<'o> FnOnce(Object<'o>) -> Object<'o>,
     ) {
-        let Some(seq) = self.next_step(cx, from, users, run) else { return };
+        let Some(seq) = self.next_step(cx, audience, run) else { return };
         let mut payload = String::new();
         let object = run.write_agent(&mut payload, seq, stream, self.ms(cx.now));
         object.object("data", fill).end();
         let event = Event::named_of_run("agent", run, &payload, false);
-        self.tell(cx, from, users, to, &event);
+        self.tell(cx, audience, to, &event);
     }
 
     /// The number of a run's next `agent` event, if anybody here reads it; what was said before comes before.
     fn next_step(
         &mut self,
         cx: &mut Cx<'_>,
-        from: NodeId,
-        users: &[Arc<str>],
+        audience: Audience<'_>,
         run: &Arc<RunName>,
     ) -> Option<u64> {
-        if !self.is_read_by(users) {
+        if !self.is_read_by(audience.users) {
             return None;
         }
-        self.said(cx, run, users);
-        self.tell_said(cx, from, &run.run, None);
+        self.said(cx, run, audience.users);
+        self.tell_said(cx, audience.from, &run.run, None);
         let said = self.openclaw.said.get_mut(&run.run)?;
         said.agent += 1;
         Some(said.agent)

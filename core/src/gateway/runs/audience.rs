@@ -1,10 +1,12 @@
 //! Who hears of a run and of a turn, and the events that they are told.
 
 use super::super::Gateway;
+use super::super::agent_work::RunFailure;
 use super::super::json::Object;
 use super::super::ring::Event;
 use super::super::send::Cx;
 use super::Turn;
+use super::ending::write_failure;
 use std::sync::Arc;
 
 /// Who hears of a run, besides those who wait for its end.
@@ -69,6 +71,7 @@ impl Gateway {
         session: &Arc<str>,
         which: Which,
         state: &str,
+        failure: Option<&RunFailure>,
     ) {
         let Some(live) = self.live.get(session) else { return };
         let turn = match which {
@@ -82,7 +85,11 @@ impl Gateway {
             .str("state", state)
             .str("sessionKey", session)
             .bool("started", matches!(which, Which::Running));
-        turn.name().write(object).end();
+        let object = turn.name().write(object);
+        match failure {
+            Some(failure) => write_failure(object, failure).end(),
+            None => object.end(),
+        }
         let readers = turn.readers(&live.owner);
         self.tell_readers(cx, &readers, &Event::plain("chat.turn", &payload));
     }

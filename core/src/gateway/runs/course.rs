@@ -76,7 +76,7 @@ impl Gateway {
             });
         }
         if queued {
-            self.turn_event(cx, session, Which::Running, "running");
+            self.turn_event(cx, session, Which::Running, "running", None);
         }
         self.run_event(cx, session, "run.started", Some(&message), false);
     }

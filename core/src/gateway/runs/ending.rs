@@ -29,6 +29,13 @@ impl Ending {
         matches!(self, Self::Failed(failure) if passing.contains(&failure.code))
     }
 
+    pub(super) fn failure(&self) -> Option<&RunFailure> {
+        match self {
+            Self::Failed(failure) => Some(failure),
+            Self::Completed { .. } | Self::Cancelled => None,
+        }
+    }
+
     pub(super) fn state(&self) -> &'static str {
         match self {
             Self::Completed { .. } => "completed",
@@ -87,8 +94,7 @@ impl Gateway {
                 .str("stopReason", stop.as_str())
                 .end(),
             Ending::Failed(failure) => {
-                let object = Object::new(&mut payload).str("error", &failure.error);
-                Refusal::of_run(failure, String::new()).write_hints(object).end();
+                write_failure(Object::new(&mut payload), failure).end();
             }
             Ending::Cancelled => {}
         }
@@ -100,7 +106,7 @@ impl Gateway {
         let payload = Some(payload.as_str()).filter(|json| !json.is_empty());
         self.run_event(cx, session, kind, payload, true);
         if self.is_run_queued(session) {
-            self.turn_event(cx, session, Which::Running, state);
+            self.turn_event(cx, session, Which::Running, state, ending.failure());
         }
         let Some(live) = self.live.get_mut(session) else { return };
         let Some(RunState { turn, since, .. }) = live.run.take() else { return };
@@ -150,6 +156,12 @@ impl Gateway {
         let work = StoreWork::Settle { user, key, end, at, expires };
         self.start_store(cx, work, Job::Settle);
     }
+}
+
+/// Why there is no answer, and when to ask again.
+pub(super) fn write_failure<'o>(object: Object<'o>, failure: &RunFailure) -> Object<'o> {
+    let object = object.str("error", &failure.error);
+    Refusal::of_run(failure, String::new()).write_hints(object)
 }
 
 fn write_usage(object: Object<'_>, usage: Usage) -> Object<'_> {

@@ -128,7 +128,7 @@ impl Gateway {
                 let (to, key) = (turn.to.take(), turn.key.take());
                 live.queue.push_back(turn);
                 let at = live.queue.len() - 1;
-                self.turn_event(cx, session, Which::Queued(at), "queued");
+                self.turn_event(cx, session, Which::Queued(at), "queued", None);
                 self.answer(cx, to, key.as_ref(), &body, true);
             }
         }

@@ -2,8 +2,10 @@
 //! said, because the gateway stops.
 
 use super::super::Gateway;
+use super::super::agent_work::RunFailure;
 use super::super::json::{self, Object};
 use super::super::principal::Principal;
+use super::super::refusal::Code;
 use super::super::send::{Cx, ReplyTo};
 use super::super::session::{Op, Session};
 use super::audience::Which;
@@ -23,6 +25,36 @@ impl Stopped {
     }
 }
 
+/// Why runs are stopped.
+#[derive(Debug, Copy, Clone)]
+enum Why {
+    /// Somebody wants it, or what was said is to go.
+    Asked,
+    /// The gateway ends before their agents have answered. That is nobody's wish: whoever asks the next one
+    /// again, with the same key, has the same run.
+    Leaving,
+}
+
+impl Why {
+    fn ending(self) -> Ending {
+        match self {
+            Self::Asked => Ending::Cancelled,
+            Self::Leaving => {
+                let text = "the gateway stopped before the agent had answered";
+                Ending::Failed(RunFailure::new(Code::Unavailable, text))
+            }
+        }
+    }
+
+    /// What workers are told.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "stopped",
+            Self::Leaving => "shutdown",
+        }
+    }
+}
+
 impl Gateway {
     /// `chat.abort` for a session: stops the run, and without a run id also the turns that wait.
     pub(in super::super) fn abort(
@@ -32,7 +64,7 @@ impl Gateway {
         run: Option<&str>,
         to: ReplyTo,
     ) {
-        let stopped = self.stop(cx, &session.key, run);
+        let stopped = self.stop(cx, &session.key, run, Why::Asked);
         self.reply_ok(cx, to, |_, out| write_abort(out, &stopped));
     }
 
@@ -49,14 +81,20 @@ impl Gateway {
         let session =
             self.live.iter().find(|(_, live)| live.has_run(run)).map(|(key, _)| key.clone());
         let stopped = match session {
-            Some(session) => self.stop(cx, &session, Some(run)),
+            Some(session) => self.stop(cx, &session, Some(run), Why::Asked),
             None => Vec::new(),
         };
         self.reply_ok(cx, to, |_, out| write_abort(out, &stopped));
     }
 
     /// Stops runs and turns of a session; gives their names.
-    fn stop(&mut self, cx: &mut Cx<'_>, session: &Arc<str>, run: Option<&str>) -> Vec<Stopped> {
+    fn stop(
+        &mut self,
+        cx: &mut Cx<'_>,
+        session: &Arc<str>,
+        run: Option<&str>,
+        why: Why,
+    ) -> Vec<Stopped> {
         let mut stopped = Vec::new();
         let is_meant = |turn: &Turn| run.is_none_or(|run| turn.name().is(run));
         // The waiting turns first, or the next would start.
@@ -68,14 +106,15 @@ impl Gateway {
                 at += 1;
                 continue;
             }
-            self.turn_event(cx, session, Which::Queued(at), "cancelled");
+            let ending = why.ending();
+            self.turn_event(cx, session, Which::Queued(at), ending.state(), ending.failure());
             let Some(live) = self.live.get_mut(session) else { return stopped };
             if let Some(turn) = live.queue.remove(at) {
                 live.waiting_bytes -= turn.text.len();
                 let owner = live.owner.clone();
-                self.run_ended(cx, &turn.run, &owner, None, &Ending::Cancelled);
+                self.run_ended(cx, &turn.run, &owner, None, &ending);
                 if let Some(once) = &turn.once {
-                    let body = Ending::Cancelled.body(&turn.name(), session);
+                    let body = ending.body(&turn.name(), session);
                     self.idempotency.ended(&once.key, &body);
                 }
                 stopped.push(Stopped::of(&turn));
@@ -91,9 +130,9 @@ impl Gateway {
             stopped.insert(0, Stopped::of(&state.turn));
             self.drop_job(job);
             if working {
-                self.stop_work(cx, job, "stopped");
+                self.stop_work(cx, job, why.as_str());
             }
-            self.end_run(cx, session, Ending::Cancelled);
+            self.end_run(cx, session, why.ending());
         }
         stopped
     }
@@ -101,7 +140,7 @@ impl Gateway {
     /// The session is about to lose what was said: nothing of it shall be answered any more. An answer
     /// that is being stored cannot be stopped; it is there before whatever is asked of the store next.
     pub(in super::super) fn dismiss(&mut self, cx: &mut Cx<'_>, session: &Arc<str>) {
-        self.stop(cx, session, None);
+        self.stop(cx, session, None, Why::Asked);
         if let Some(live) = self.live.get_mut(session) {
             live.dismissed = live.appending;
         }
@@ -111,7 +150,7 @@ impl Gateway {
     pub(in super::super) fn stop_all(&mut self, cx: &mut Cx<'_>) {
         let sessions: Vec<_> = self.live.keys().cloned().collect();
         for session in sessions {
-            self.stop(cx, &session, None);
+            self.stop(cx, &session, None, Why::Leaving);
         }
     }
 }

@@ -11,6 +11,7 @@ mod config;
 mod conformance_client;
 mod console;
 mod credentials;
+mod date;
 mod dial;
 mod doctor;
 mod echo;

@@ -309,6 +309,9 @@ impl Conversation {
             (Some("chat.turn"), _) if payload["state"] == "cancelled" && self.is_ours(payload) => {
                 self.run_happened("run.cancelled", &Value::Null);
             }
+            (Some("chat.turn"), _) if payload["state"] == "failed" && self.is_ours(payload) => {
+                self.run_happened("run.failed", payload);
+            }
             (Some("shutdown"), _) => {
                 self.hint = payload["restartExpectedMs"].as_u64().map(Duration::from_millis);
                 say(&format!("the gateway stops: {}", shown(&payload["reason"])));

@@ -1,9 +1,8 @@
 //! `tls.cert` and `tls.key`: who the gateway is to its clients.
 
 use super::secret;
-use crate::hex;
-use crate::pem;
 use crate::wire::Certificate;
+use crate::{date, hex, pem};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::sign::CertifiedKey;
@@ -61,7 +60,7 @@ impl Identity {
                 .push(format!("{key} holds a key and can be read by others: run chmod 600 on it"));
         }
         let own = certified.cert.first().and_then(|first| Certificate::parse(first));
-        let not_after = own.as_ref().and_then(|own| date(own.until));
+        let not_after = own.as_ref().and_then(|own| date::shown(own.until));
         warnings.extend(own.as_ref().and_then(|own| untimely(cert, own, now)));
         let fingerprint = certified.cert.first().map(|own| hex::fingerprint(own));
         let names = own.map(|own| own.names).unwrap_or_default();
@@ -112,7 +111,7 @@ fn misfit(certified: &CertifiedKey, cert: &Path, key: &Path) -> String {
 /// A certificate that clients refuse is no reason to refuse them all: it may be their clocks.
 fn untimely(cert: &Path, certificate: &Certificate, now: SystemTime) -> Option<String> {
     let cert = cert.display();
-    let date = |at| date(at).unwrap_or_default();
+    let date = |at| date::shown(at).unwrap_or_default();
     let (from, until) = (certificate.from, certificate.until);
     if until < now {
         Some(format!("{cert} has expired ({}): clients will refuse it", date(until)))
@@ -123,12 +122,6 @@ fn untimely(cert: &Path, certificate: &Certificate, now: SystemTime) -> Option<S
     } else {
         None
     }
-}
-
-fn date(at: SystemTime) -> Option<String> {
-    // The format ends with the year 9999, which certificates without an end carry.
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    (since.as_secs() < 253_370_764_800).then(|| httpdate::fmt_http_date(at))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Why no connection came about, in words that say what to do.
 
+use crate::date;
 use rustls::pki_types::UnixTime;
 use rustls::{CertificateError, Error, InvalidMessage, PeerIncompatible};
 use std::fmt;
@@ -127,16 +128,8 @@ fn time(at: UnixTime) -> Option<SystemTime> {
 }
 
 fn since(at: Option<SystemTime>) -> String {
-    // The date's own format ends with year 9999, which certificates without an end carry.
-    at.filter(|at| {
-        at.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|at| at.as_secs() < YEAR_9999)
-    })
-    .map(|at| format!(" ({})", httpdate::fmt_http_date(at)))
-    .unwrap_or_default()
+    at.and_then(date::shown).map(|date| format!(" ({date})")).unwrap_or_default()
 }
-
-/// 9999-01-01, in seconds.
-const YEAR_9999: u64 = 253_370_764_800;
 
 impl fmt::Display for DialFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -187,7 +180,7 @@ mod tests {
     fn a_date_that_cannot_be_written_is_left_out() {
         let at = |secs| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(secs));
         assert_eq!(since(at(0)), " (Thu, 01 Jan 1970 00:00:00 GMT)");
-        assert_eq!(since(at(YEAR_9999)), "");
+        assert_eq!(since(at(1 << 40)), "");
         assert_eq!(since(None), "");
     }
 

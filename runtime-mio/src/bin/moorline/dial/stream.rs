@@ -96,7 +96,7 @@ fn left(until: Instant) -> Duration {
 }
 
 impl Dialed {
-    /// How long a read may wait for a byte, longer than none.
+    /// How long a read may wait for a byte; no time at all is an error.
     pub(crate) fn set_read_timeout(&self, within: Duration) -> io::Result<()> {
         match self {
             Self::Plain(socket) => socket.set_read_timeout(Some(within)),

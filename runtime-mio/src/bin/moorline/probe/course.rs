@@ -2,6 +2,7 @@
 
 use super::stage::{Outcome, Stage, StageName};
 use super::target::Target;
+use crate::date;
 use crate::dial::{self, Dialed, TlsFailure};
 use crate::http_answer::Answer;
 use crate::peer_text::PeerText;
@@ -403,16 +404,9 @@ fn server(answer: &Answer) -> Option<String> {
     answer.header("Server").map(|text| PeerText(text).to_string())
 }
 
-/// A date, where HTTP's format has it.
+/// A date of a certificate.
 fn date(at: SystemTime) -> String {
-    let secs = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    match secs < YEAR_9999 {
-        true => httpdate::fmt_http_date(at),
-        false => "the end of time".into(),
-    }
+    date::shown(at).unwrap_or_else(|| "the end of time".into())
 }
-
-/// 9999-01-01, in seconds.
-const YEAR_9999: u64 = 253_370_764_800;
 
 const USER_AGENT: &str = concat!("moorline-probe/", env!("CARGO_PKG_VERSION"));

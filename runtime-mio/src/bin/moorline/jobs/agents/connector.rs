@@ -2,11 +2,11 @@
 
 use super::endpoint::Endpoint;
 use super::openai::Body;
-use super::proxy::Proxy;
 use super::stream::Stream;
 use crate::dial::{client_config, roots_of_machine};
 use futures_rustls::TlsConnector;
 use hyper::client::conn::http1::{self, SendRequest};
+use moorline_core::upgrade::Proxy;
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, ServerName};
 use smol::Executor;
@@ -58,7 +58,8 @@ impl Connector {
             None => Stream::Plain(stream),
             Some(tls) => {
                 if let Some(proxy) = &self.proxy {
-                    ask(&mut stream, &proxy.connect_head(&self.endpoint)).await?;
+                    let Endpoint { host, port, .. } = &self.endpoint;
+                    ask(&mut stream, &proxy.connect_head(host, *port)).await?;
                 }
                 let name = ServerName::try_from(self.endpoint.host.clone())
                     .map_err(|_| io::Error::other("its name is none that TLS knows"))?;
@@ -89,7 +90,7 @@ impl Connector {
 
     async fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let (host, port) = match &self.proxy {
-            Some(proxy) => (&*proxy.host, proxy.port),
+            Some(proxy) => (proxy.host(), proxy.port()),
             None => (&*self.endpoint.host, self.endpoint.port),
         };
         if let Ok(address) = host.parse() {

@@ -58,12 +58,12 @@ impl fmt::Display for Endpoint {
 }
 
 /// An IPv6 address has brackets around it.
-pub(super) fn bracketed(host: &str) -> String {
+fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.into() }
 }
 
 /// `host`, `host:port` or `[address]:port`.
-pub(super) fn host_and_port(authority: &str) -> Option<(&str, Option<u16>)> {
+fn host_and_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']')?;

@@ -13,6 +13,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode};
 use moorline_core::gateway::{CallEnd, Outcome, Progress};
+use moorline_core::upgrade::Proxy;
 use smol::{Timer, future};
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -114,7 +115,7 @@ fn request(upstream: &Upstream, body: Bytes) -> Request<Body> {
         .header(USER_AGENT, concat!("moorline/", env!("CARGO_PKG_VERSION")))
         .header(CONTENT_TYPE, "application/json")
         .header(ACCEPT, "text/event-stream, application/json");
-    if let Some(authorization) = proxy.and_then(|proxy| proxy.authorization.as_ref()) {
+    if let Some(authorization) = proxy.and_then(Proxy::authorization) {
         request = request.header(PROXY_AUTHORIZATION, authorization);
     }
     // A header of this name takes the place of the key.
