@@ -155,6 +155,34 @@ fn limits_of_a_reload_hold_for_new_connections_and_are_what_they_are_told() {
 }
 
 #[test]
+fn too_few_open_files_for_the_connections_are_told_at_the_start_and_after_a_reload() {
+    let state = folder("open-files");
+    let file = state.join("moorline.json5");
+    write(&file, "{ limits: { connections: 1000 } }");
+    let limited = |limit: &str| {
+        let limit = format!("{limit} && exec \"$0\" \"$@\"");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &limit, env!("CARGO_BIN_EXE_moorline")]);
+        Gateway::of(&mut command, &state)
+    };
+    let few = "too few open files for limits.connections at all loops: allow more \
+               (LimitNOFILE=1064 in the service, ulimit -n 1064 in a shell), or set \
+               limits.connections lower";
+    let gateway = limited("ulimit -S -n 300 && ulimit -H -n 400");
+    assert_eq!(gateway.line(few)["openFiles"], 400);
+    assert_eq!(gateway.line("serving")["openFiles"], 400);
+    write(&file, "{ limits: { connections: 100 } }");
+    gateway.reload();
+    write(&file, "{ limits: { connections: 1000 } }");
+    gateway.reload();
+    assert_eq!(gateway.line(few)["needed"], 1064);
+    drop(gateway);
+    let gateway = limited("ulimit -S -n 300");
+    let mut before = gateway.log.iter().take_while(|line| line["message"] != "serving");
+    assert!(before.all(|line| line["message"] != few), "it could be raised");
+}
+
+#[test]
 fn the_log_has_the_client_that_a_trusted_proxy_names_and_no_other() {
     let state = folder("proxy");
     let request =

@@ -50,8 +50,12 @@ impl Gateway {
 
     /// With these variables.
     pub fn with(state: &Path, variables: &[(&str, &str)]) -> Self {
-        let mut child = moorline()
-            .envs(variables.iter().copied())
+        Self::of(moorline().envs(variables.iter().copied()), state)
+    }
+
+    /// By a command that takes the arguments of the gateway.
+    pub fn of(command: &mut Command, state: &Path) -> Self {
+        let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--state-dir"])
             .arg(state)
             .stdout(Stdio::piped())

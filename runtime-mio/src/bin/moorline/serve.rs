@@ -44,6 +44,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let identity = settings.identity()?;
     let tls = ServerTls::new().map_err(|error| Failure::Runtime(format!("TLS: {error}")))?;
     let open_files = open_files::raise_limit();
+    open_files::warn_if_few(settings);
     // The address first: it takes a moment, and nothing was touched when somebody else has it.
     let options = ServerOptions {
         loops: usize::from(settings.loops),

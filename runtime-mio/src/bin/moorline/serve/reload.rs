@@ -8,6 +8,7 @@ use crate::config::{Files, Identity, KEYS, Key, Loaded, NamedSecret, Problem, Se
 use crate::failure::Failure;
 use crate::jobs::Agents;
 use crate::log::LogLevel;
+use crate::open_files;
 use crate::peer_text::PeerText;
 use crate::server_tls::ServerTls;
 use crate::service_manager;
@@ -282,7 +283,10 @@ impl Reloader {
         }
         tracing::info!(config = file, changed = changed.join(", "), "configuration reloaded");
         let warnings = loaded.warnings.clone();
+        // What needs a restart has not changed yet.
+        let loops = self.running.settings.loops;
         self.running = loaded;
+        open_files::warn_if_few(&Settings { loops, ..self.running.settings.clone() });
         Reloaded { file, changed, need_restart, warnings }
     }
 
