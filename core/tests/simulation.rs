@@ -1,6 +1,7 @@
 //! The whole gateway in virtual time, from one seed: nodes on a bus, connections of both roles over a
-//! bad network, users with devices and with clients of the second dialect, machines that do what they are told, a
-//! store with troubles, restarts with and without a drain.
+//! bad network, users with devices, with clients of the second dialect and with those of the HTTP API, machines that
+//! do what they are told, workers that answer for agents and are lost, a store with troubles, restarts with and
+//! without a drain.
 //!
 //! `MOORLINE_SIM_SEED=<seed>` replays a failure, `MOORLINE_SIM_HOURS=<n>` simulates so many hours.
 #![cfg(feature = "gateway")]
@@ -13,6 +14,9 @@ mod signing;
 #[path = "simulation"]
 mod simulation {
     pub mod acts;
+    pub mod caller;
+    pub mod caller_acts;
+    pub mod caller_news;
     pub mod checks;
     pub mod course;
     pub mod device;
@@ -21,6 +25,7 @@ mod simulation {
     pub mod guest_news;
     pub mod guest_reader;
     pub mod host;
+    pub mod http_reader;
     pub mod ledger;
     pub mod news;
     pub mod pipe;
@@ -31,6 +36,10 @@ mod simulation {
     pub mod store;
     pub mod story;
     pub mod wire;
+    pub mod work;
+    pub mod worker;
+    pub mod worker_acts;
+    pub mod worker_news;
     pub mod world;
 }
 
@@ -87,6 +96,15 @@ fn run_all(nodes: u16, first: u64) {
         ("second answers", sum(|seen| seen.second_answers), 3 * worlds),
         ("done by nodes", sum(|seen| seen.invoked), 3 * worlds),
         ("not done by nodes", sum(|seen| seen.not_invoked), 3 * worlds),
+        ("logins of workers", sum(|seen| seen.workers), 10 * worlds),
+        ("given to workers", sum(|seen| seen.given), 10 * worlds),
+        ("given once more", sum(|seen| seen.given_again), worlds / 3),
+        ("taken from workers", sum(|seen| seen.cancelled), worlds / 3),
+        ("answers over HTTP", sum(|seen| seen.http_calls), 10 * worlds),
+        ("completions", sum(|seen| seen.http_whole), 3 * worlds),
+        ("errors over HTTP", sum(|seen| seen.http_errors), worlds),
+        ("answers cut off", sum(|seen| seen.http_cut), worlds),
+        ("callers who left", sum(|seen| seen.http_left), worlds),
     ];
     println!("{nodes} node(s), {worlds} worlds, {hours} hours: {seen:?}");
     if worlds >= 30 {

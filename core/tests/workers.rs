@@ -335,6 +335,32 @@ fn a_worker_that_falls_silent_is_lost() {
 }
 
 #[test]
+fn what_was_offered_to_the_login_before_is_not_given_to_the_next_one() {
+    for (requeue, offers) in [(true, 2), (false, 1)] {
+        let config = if requeue { requeueing() } else { worker_config() };
+        let (mut world, ann, at) = pair(2, config, 2);
+        world.make_late(0, 1);
+        let run = begin(&mut world, ann);
+        // The offer is on its way, and the worker logs in anew on its connection.
+        world.call(at, "connect", json!({"token": "research-token", "role": "agent"}));
+        world.call(at, "agent.register", json!({"concurrency": 2}));
+        world.bring();
+        let given = given(&mut world, at);
+        assert_eq!(given.len(), offers - 1, "{requeue}: {given:?}");
+        if requeue {
+            assert_eq!(code(&complete(&mut world, at, &run)), "ok");
+        }
+        let expected: &[&str] = match requeue {
+            true => &["run.started", "run.retrying", "run.completed"],
+            false => &["run.started", "run.failed"],
+        };
+        assert_eq!(kinds(&mut world, ann, &run), expected);
+        assert_eq!(link(&mut world, ann)["workers"]["active"], 0, "{requeue}");
+        assert_quiet(&world);
+    }
+}
+
+#[test]
 fn a_loop_that_begins_anew_loses_its_workers_and_its_runs() {
     let config = requeueing();
     let (mut world, ann, there) = pair(2, config.clone(), 1);

@@ -2,6 +2,8 @@
 
 #[path = "support/gateway.rs"]
 mod gateway;
+#[path = "support/odd_server.rs"]
+mod odd_server;
 mod support;
 #[path = "support/upstream.rs"]
 mod upstream;
@@ -13,6 +15,7 @@ use gateway::{Client, Gateway, command, folder};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -222,7 +225,12 @@ fn each_failure_reaches_the_user_at_once_with_its_code_and_the_name_of_the_endpo
             Some(1000),
             "ended its answer in the middle",
         ),
-        (Act::Hold(vec![piece("half")]), "UNAVAILABLE", Some(1000), "was silent within 300 ms"),
+        (
+            Act::Hold(vec![piece("half")]),
+            "UNAVAILABLE",
+            Some(1000),
+            "sent nothing for 300 ms in the middle",
+        ),
         (Act::Events(vec!["{]".into()]), "INTERNAL", None, "gave an answer that is none"),
         (
             Act::Events(vec![error("overloaded")]),
@@ -355,6 +363,46 @@ fn the_breaker_opens_is_seen_lets_one_try_and_closes() {
     }
     assert_eq!(say(&mut other, "now")["payload"]["content"], "works");
     assert_eq!(link(&mut other), json!({"state": "up", "breaker": "closed"}));
+}
+
+/// What is wrong until somebody mends it is no business of the breaker, and must be seen all the same.
+#[test]
+fn an_agent_whose_endpoint_refuses_the_key_is_seen_everywhere_until_a_run_succeeds() {
+    let endpoint = Endpoint::start();
+    let more = json!({"breaker": {"failures": 2, "calls": 2}});
+    let (gateway, _state) = gateway("agents-refused", &endpoint, &more);
+    let mut client = login(&gateway);
+    for (status, reason) in [(401, "refuses the gateway's key (status 401)"), (404, "answered 404")]
+    {
+        endpoint.will(vec![Act::Status(status, None, "{}".into()); 4]);
+        for _ in 0..4 {
+            assert_eq!(say(&mut client, "do it")["error"]["code"], "FAILED_PRECONDITION");
+        }
+        let listed = client.call("agents.list", json!({})).unwrap()["agents"][0].take();
+        let link = &listed["link"];
+        assert_eq!(
+            (&listed["status"], &link["state"], &link["breaker"]),
+            (&json!("refused"), &json!("refused"), &json!("closed"))
+        );
+        assert!(link["reason"].as_str().unwrap().contains(reason), "{link}");
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
+        assert!((now - 60_000..=now).contains(&link["sinceMs"].as_u64().unwrap()), "{link}");
+    }
+    assert_eq!(client.call("health", json!({})).unwrap()["agentsDown"], 1);
+    let ready = http(gateway.address, "/ready");
+    assert!(ready.contains(r#"{"name":"agents","ok":true,"value":1,"limit":2}"#), "{ready}");
+    let metrics = http(gateway.address, "/metrics");
+    for (state, value) in [("up", 0), ("refused", 1), ("trying", 0), ("down", 0)] {
+        let line = format!("moorline_agent_state{{agent=\"model\",state=\"{state}\"}} {value}.0\n");
+        assert!(metrics.contains(&line), "{line} {metrics}");
+    }
+    // A request that is wrong itself mends nothing, and a run that is served does.
+    endpoint.will([Act::Status(400, None, "{}".into()), Act::Say("works")]);
+    assert_eq!(say(&mut client, "do it")["error"]["code"], "INVALID_REQUEST");
+    let shown = link(&mut client);
+    assert!(shown["state"] == "refused" && shown["reason"].as_str().unwrap().contains("404"));
+    assert_eq!(say(&mut client, "now")["payload"]["content"], "works");
+    assert_eq!(link(&mut client), json!({"state": "up", "breaker": "closed"}));
 }
 
 fn http(address: std::net::SocketAddr, path: &str) -> String {
@@ -532,6 +580,34 @@ fn tls_proves_the_endpoint_and_proxies_are_gone_through() {
     assert!(tunnels[1].head.contains("Proxy-Authorization: Basic dTpw\r\n"));
     assert_eq!(plain.seen()[0].target, "http://api.example.com/v1/chat/completions");
     assert!(plain.seen()[0].head.contains("proxy-authorization: basic dtpw\r\n"));
+}
+
+#[test]
+fn an_endpoint_without_tls_under_https_is_told_as_that() {
+    let endpoint = Endpoint::start();
+    // One that waits for the end of a request line, one that answers what it does not understand, one that ends.
+    let waits = odd_server::silent();
+    let answers = odd_server::serving(|mut stream| {
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let ends = odd_server::serving(drop);
+    for (address, expected) in [
+        (
+            waits,
+            "took a connection and did not answer by TLS within 300 ms: is its base_url http://",
+        ),
+        (answers, "it does not answer by TLS: is its base_url http://"),
+        (ends, "it ended the connection instead of answering by TLS: is its base_url http://"),
+    ] {
+        let url = format!("https://{address}/v1");
+        let more = json!({"base_url": url, "retries": 0, "connect_within_ms": 300});
+        let (gateway, _state) = gateway("agents-plain", &endpoint, &more);
+        let answer = say(&mut login(&gateway), "hi");
+        assert_eq!(answer["error"]["code"], "UNAVAILABLE");
+        let told = answer["error"]["message"].as_str().unwrap();
+        assert!(told.contains(expected), "{told}");
+    }
 }
 
 #[test]

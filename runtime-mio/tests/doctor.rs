@@ -4,10 +4,13 @@
 mod gateway;
 #[path = "support/odd_server.rs"]
 mod odd_server;
+#[path = "support/report.rs"]
+mod report;
 mod support;
 
 use gateway::{Client, Gateway, folder};
-use serde_json::{Value, json};
+use report::{diagnose, doctor, of, write};
+use serde_json::json;
 use std::fs;
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -16,76 +19,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-/// A command with no settings of the machine it runs on.
-fn doctor(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_moorline"));
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy().into_owned();
-        if name.starts_with("MOORLINE_") || name.starts_with("OPENCLAW_") {
-            command.env_remove(name);
-        }
-    }
-    command.arg("doctor").args(arguments).stdin(Stdio::null());
-    command
-}
-
-/// The findings by their ids, and the exit code.
-struct Report {
-    findings: Vec<Value>,
-    code: i32,
-}
-
-fn diagnose(arguments: &[&str]) -> Report {
-    of(doctor(arguments).arg("--json"))
-}
-
-fn of(command: &mut Command) -> Report {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    let mut report: Value = serde_json::from_slice(&stdout)
-        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&stderr)));
-    let Value::Array(findings) = report["findings"].take() else { panic!("{report}") };
-    let worst = report["worst"].as_str().unwrap();
-    let code = status.code().unwrap();
-    let expected = match worst {
-        "ok" | "info" => 0,
-        "warning" => 1,
-        _ => 2,
-    };
-    assert_eq!((code, &report["ok"]), (expected, &json!(expected == 0)));
-    for finding in &findings {
-        let is_bad = matches!(finding["severity"].as_str(), Some("warning" | "error"));
-        assert!(!is_bad || finding["fix"].is_string(), "how is it mended? {finding}");
-        let lines = finding["fix"].as_str().unwrap_or_default().lines().count();
-        assert!(lines <= 1, "{finding}");
-    }
-    Report { findings, code }
-}
-
-impl Report {
-    fn find(&self, id: &str) -> &Value {
-        let found = self.findings.iter().find(|finding| finding["id"] == id);
-        found.unwrap_or_else(|| panic!("no {id} in {:#}", json!(self.findings)))
-    }
-
-    fn has(&self, id: &str) -> bool {
-        self.findings.iter().any(|finding| finding["id"] == id)
-    }
-
-    /// The ids of what is bad.
-    fn bad(&self) -> Vec<&str> {
-        let is_bad =
-            |finding: &&Value| matches!(finding["severity"].as_str(), Some("warning" | "error"));
-        self.findings.iter().filter(is_bad).map(|finding| finding["id"].as_str().unwrap()).collect()
-    }
-}
-
 fn ws(address: SocketAddr) -> String {
     format!("ws://{address}/ws")
-}
-
-fn write(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 /// A gateway with a token of its own in the state folder.
@@ -473,7 +408,7 @@ fn cutting(gateway: SocketAddr, after: Duration, speaks: bool) -> SocketAddr {
 #[test]
 fn an_idle_limit_on_the_way_is_measured_whether_it_speaks_or_not() {
     let state = folder("doctor-idle");
-    let gateway = Gateway::start(&state);
+    let gateway = Gateway::with(&state, &["--log-level", "info"]);
     let state = state.to_str().unwrap();
     for speaks in [true, false] {
         let way = cutting(gateway.address, Duration::from_millis(1500), speaks);
@@ -486,6 +421,9 @@ fn an_idle_limit_on_the_way_is_measured_whether_it_speaks_or_not() {
         let after = number(about.split("cuts after").nth(1).unwrap());
         assert!((0.9..3.0).contains(&after), "{about}");
         assert!(found["fix"].as_str().unwrap().contains("proxy_read_timeout 75s"), "{found}");
+        // What was cut for that is nobody's loop, neither now nor when it is looked for later.
+        let after = diagnose(&[&ws(gateway.address), "--token", "t", "--state-dir", state]);
+        assert!(after.has("loops.none"), "{:#}", json!(after.findings));
     }
 }
 
@@ -547,6 +485,12 @@ fn a_certificate_that_was_renewed_and_not_reloaded_is_told() {
         &format!("{{tls: {{cert: '{}', key: '{}'}}}}", at("cert.pem"), at("key.pem")),
     );
     let url = format!("wss://{}/ws", gateway.address);
+    // Without TLS its port says itself what is wrong.
+    let plain = url.replace("wss://", "ws://");
+    let report = diagnose(&[&plain, "--state-dir", state.to_str().unwrap()]);
+    let fix = &report.find("proxy.plain-to-tls")["fix"];
+    assert_eq!(fix, &format!("moorline doctor {url}"));
+    assert!(!report.has("proxy.bad-request"));
     let (ca, folder) = (at("first.pem"), state.to_str().unwrap());
     fs::copy(at("cert.pem"), &ca).unwrap();
     let arguments = [&url, "--token", "t", "--ca", &ca, "--state-dir", folder];

@@ -48,6 +48,40 @@ fn rows(heading: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
+fn a_code_within_a_message_of_a_client_comes_before_the_message() {
+    for text in [
+        "disconnected (1006)",
+        "gateway closed (1006): abnormal closure",
+        "disconnected (1006): no reason",
+    ] {
+        let found = explained(text);
+        assert_eq!(found[0]["name"], "1006", "{text}");
+        assert!(found.iter().any(|entry| entry["kind"] == "client message"), "{found:?}");
+    }
+    let said = explain(&["gateway", "disconnected"]);
+    let page = String::from_utf8(said.stdout).unwrap();
+    assert!(page.starts_with("gateway closed (…) (client message)\n"), "{page}");
+}
+
+#[test]
+fn tokens_that_do_not_match_are_explained_in_whatever_words() {
+    for text in [
+        "token_mismatch",
+        "token-mismatch",
+        "tokens.mismatch",
+        "Token mismatch",
+        "disconnected (1008): unauthorized: gateway token mismatch (set gateway.remote.token)",
+        "invalid token",
+    ] {
+        let found = explained(text);
+        let is_it = |entry: &Value| entry["meaning"] == "The client's token is not the gateway's.";
+        assert!(found.iter().any(is_it), "{text}: {found:?}");
+    }
+    let found = explained("device_token_mismatch");
+    assert!(found[0]["meaning"].as_str().unwrap().contains("the device kept"), "{found:?}");
+}
+
+#[test]
 fn every_status_of_the_documentation_is_explained() {
     let rows = rows("Before the upgrade");
     assert!(rows.len() > 15);

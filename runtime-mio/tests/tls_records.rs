@@ -134,6 +134,23 @@ fn many_messages_in_one_write_are_answered_in_order() {
 }
 
 #[test]
+fn a_frame_of_the_largest_size_is_answered_with_one_write() {
+    let (mut server, authority, _) = server(roomy());
+    let mut peer = TlsPeer::connect(server.address, &Arc::new(authority.client()));
+    let large = vec![7; 64 * 1024];
+    let rounds = 20;
+    for _ in 0..rounds {
+        peer.send(2, &large);
+        assert!(peer.read_message() == large);
+    }
+    drop(peer);
+    server.stop();
+    let writes = server.handles[0].counters().writes;
+    // Some more for the handshake, the upgrade and the end.
+    assert!((rounds..rounds + 10).contains(&writes), "{writes} for {rounds} frames");
+}
+
+#[test]
 fn keys_may_change_on_the_way() {
     let (server, authority, _) = server(roomy());
     let mut peer = TlsPeer::connect(server.address, &Arc::new(authority.client()));

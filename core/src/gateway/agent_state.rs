@@ -14,6 +14,9 @@ pub enum AgentLink {
     /// As far as anybody knows.
     #[default]
     Up,
+    /// It can be, and refuses what the gateway asks for, as with a wrong key: who runs the gateway has to do
+    /// something. Runs are given to it all the same, for that may have been done at its end.
+    Refused,
     /// It was not, and is being tried.
     Trying,
     /// It is not: runs fail at once.
@@ -21,10 +24,14 @@ pub enum AgentLink {
 }
 
 impl AgentLink {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Up, Self::Refused, Self::Trying, Self::Down];
+
     /// The word as sent.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Up => "up",
+            Self::Refused => "refused",
             Self::Trying => "trying",
             Self::Down => "down",
         }
@@ -59,6 +66,8 @@ pub struct AgentState {
     pub breaker: Option<BreakerState>,
     /// Why it is not [`AgentLink::Up`], for people; 256 bytes of it are shown.
     pub reason: Option<String>,
+    /// Since when it is not [`AgentLink::Up`], if that is known.
+    pub since: Option<Instant>,
     /// When it is tried again, if that is known.
     pub retry_at: Option<Instant>,
     /// The models behind it, of which 64 are shown.
@@ -116,7 +125,7 @@ impl Gateway {
         agents.map(|agent| (agent.id.as_str(), self.agent_link(&agent.id)))
     }
 
-    /// Agents that cannot be reached, or are just being tried.
+    /// Agents that cannot be reached, refuse, or are just being tried.
     pub(super) fn agents_down(&self) -> usize {
         let agents = self.config.raw.agents.iter();
         agents.filter(|agent| self.agent_link(&agent.id) != AgentLink::Up).count()
@@ -126,6 +135,7 @@ impl Gateway {
     pub(super) fn agent_status(&self, agent: &str) -> &'static str {
         match self.agent_link(agent) {
             AgentLink::Up => "active",
+            AgentLink::Refused => "refused",
             AgentLink::Trying => "recovering",
             AgentLink::Down => "unavailable",
         }
@@ -148,6 +158,10 @@ impl Gateway {
                 .str("state", state.link.as_str())
                 .maybe_str("breaker", state.breaker.map(BreakerState::as_str))
                 .maybe_str("reason", state.reason.as_deref());
+            let o = match state.since {
+                Some(at) => o.num("sinceMs", self.ms(at)),
+                None => o,
+            };
             match state.retry_at {
                 Some(at) => o.num("retryAtMs", self.ms(at)),
                 None => o,

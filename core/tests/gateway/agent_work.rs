@@ -303,6 +303,7 @@ fn an_agent_that_cannot_be_reached_is_seen_everywhere_and_the_gateway_stays_read
         link: AgentLink::Down,
         breaker: Some(BreakerState::Open),
         reason: Some("the agent's model at example.com refused the connection".repeat(10)),
+        since: Some(world.now - SECOND),
         retry_at: Some(world.now + SECOND),
         models: vec![model],
     };
@@ -314,6 +315,7 @@ fn an_agent_that_cannot_be_reached_is_seen_everywhere_and_the_gateway_stays_read
     let link = &listed[0]["link"];
     assert_eq!((&link["state"], &link["breaker"]), (&json!("down"), &json!("open")));
     assert_eq!(link["retryAtMs"], UNIX_MS + (now - world.start).as_millis() as u64 + 1000);
+    assert_eq!(link["sinceMs"], UNIX_MS + (now - world.start).as_millis() as u64 - 1000);
     assert_eq!(link["reason"].as_str().map(str::len), Some(256));
     assert_eq!(listed[1]["link"], json!({"state": "up"}));
     let models = world.call(at, "models.list", json!({}))["payload"]["models"].take();
@@ -334,6 +336,25 @@ fn an_agent_that_cannot_be_reached_is_seen_everywhere_and_the_gateway_stays_read
     let (status, body) = world.clients[probe].answer.clone().expect("an answer");
     assert_eq!(status, 200, "{body}");
     assert!(body.contains(r#"{"name":"agents","ok":true,"value":1,"limit":3}"#), "{body}");
+    // One that refuses is told like one that is down, and runs go to it all the same.
+    let refused = AgentState {
+        link: AgentLink::Refused,
+        breaker: Some(BreakerState::Closed),
+        reason: Some("it refuses the gateway's key".into()),
+        retry_at: None,
+        ..down.clone()
+    };
+    world.nodes[0].set_agent_state("echo", refused);
+    let listed = world.call(at, "agents.list", json!({}))["payload"]["agents"].take();
+    assert_eq!(listed[0]["status"], "refused");
+    let link = &listed[0]["link"];
+    assert_eq!(
+        (&link["state"], &link["breaker"], &link["reason"]),
+        (&json!("refused"), &json!("closed"), &json!("it refuses the gateway's key"))
+    );
+    let models = world.call(at, "models.list", json!({}))["payload"]["models"].take();
+    assert_eq!(models[0]["available"], true);
+    assert_eq!(world.call(at, "health", json!({}))["payload"]["agentsDown"], 1);
     let up =
         AgentState { breaker: Some(BreakerState::Closed), reason: None, ..AgentState::default() };
     world.nodes[0].set_agent_state("echo", up);

@@ -322,6 +322,7 @@ fn what_callers_and_answers_hold_is_given_back() {
     let kept = held(&world) - before;
     assert!((40_000..50_000).contains(&kept), "what is told again is counted: {kept}");
     world.advance(Duration::from_secs(301));
+    assert!(held(&world) <= before, "nobody had to come for that: {}", held(&world));
     world.request(at, "node.invoke", json!({"nodeId": node.id, "command": "a"}));
     world.cut(at);
     let params = json!({"nodeId": node.id, "command": "a", "idempotencyKey": "other"});

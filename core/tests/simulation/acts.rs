@@ -6,6 +6,7 @@ use super::pipe::Ending;
 use super::plan::{LONG, SECRET, USERS};
 use super::story::Who;
 use super::wire::Pace;
+use super::worker::{FAILS, REQUEUES};
 use super::world::{Due, Owner, World};
 use moorline_core::CloseCode;
 use serde_json::{Value, json};
@@ -161,7 +162,7 @@ impl World {
             2 => {
                 wire.up.swallow();
                 wire.down.swallow();
-                wire.client = None;
+                wire.forget_client();
             }
             // The device never learns, but by its own clock.
             3 => {
@@ -245,7 +246,9 @@ impl World {
     }
 
     pub fn some_agent(&mut self) -> &'static str {
-        let agent = ["echo", "echo", "echo", "broken", "stuck", "flood"][self.rng.index(6)];
+        const AGENTS: [&str; 9] =
+            ["echo", "echo", "echo", "broken", "stuck", "flood", FAILS, REQUEUES, REQUEUES];
+        let agent = AGENTS[self.rng.index(AGENTS.len())];
         if agent == "flood" && self.plan.roomy { "echo" } else { agent }
     }
 
@@ -263,7 +266,8 @@ impl World {
         let ack = self.rng.percent(40);
         let since = self.now;
         let (taken, answer) = (None, None);
-        let said = Said { user, text, key, agent, to, ack, since, taken, answer };
+        let apart = false;
+        let said = Said { user, text, key, agent, to, apart, ack, since, taken, answer };
         if said.key.is_some() {
             self.devices[device].unsettled.insert(number);
         }

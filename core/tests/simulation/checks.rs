@@ -1,8 +1,10 @@
 //! What must be true at every step, and what must be true in the end.
 
 use super::plan::{LONGEST_EVENT, USERS};
-use super::world::World;
-use moorline_core::gateway::Fact;
+use super::story::Who;
+use super::worker::{FAILS, REQUEUES};
+use super::world::{Owner, World};
+use moorline_core::gateway::{AgentLink, Fact};
 use std::time::Duration;
 
 /// A little later is not too late: bytes are seen by an end some microseconds after each other.
@@ -24,8 +26,14 @@ impl World {
                     wire.anonymous.get_or_insert(self.now);
                 }
             }
-            Fact::Closed { conn, .. } => {
+            Fact::Closed { conn, cause, .. } => {
+                self.tell(Who::Conn(conn.0), cause, (0, 0));
                 assert!(self.open.remove(conn), "{conn} has ended, and had ended before");
+            }
+            Fact::RunStarted { run, .. } => self.work.run_started(run),
+            Fact::RunEnded { run, state, .. } => self.work.run_ended(self.now, run, state),
+            Fact::RunLost { run, attempt, .. } => {
+                self.work.run_lost(self.now, run, u64::from(*attempt));
             }
             Fact::Connected { conn, .. } => assert!(self.open.insert(*conn), "{conn} came twice"),
             _ => {}
@@ -60,6 +68,10 @@ impl World {
         let retained = server.retained();
         assert!(retained <= most, "{id} holds {retained} bytes");
         let (now, bounds) = (self.now, &self.config.bounds);
+        if matches!(wire.owner, Owner::Caller(_)) {
+            // It waits for as long as what it has asked for takes.
+            return;
+        }
         if let Some(since) = wire.anonymous {
             let within = limits.handshake_within + bounds.connect_within + limits.close_within * 2;
             let age = now - since;
@@ -79,6 +91,24 @@ impl World {
         for node in 0..self.hosts.len() {
             self.check_node(node);
         }
+        self.work.check_lost(self.now);
+        self.check_workers();
+        self.check_callers();
+    }
+
+    /// Workers that read know what is not theirs any more.
+    fn check_workers(&self) {
+        for (at, worker) in self.workers.iter().enumerate().filter(|(_, worker)| worker.logged_in) {
+            let wire = worker.wire.and_then(|id| self.wires.get(&id));
+            let reads = worker.reads_from + Duration::from_secs(60) < self.now;
+            if !reads || !wire.is_some_and(|wire| wire.server.is_some() && wire.down.carries()) {
+                continue;
+            }
+            for (run, task) in &worker.runs {
+                let is_over = self.work.is_long_over(self.now, run, task.attempt);
+                assert!(!is_over, "worker {at} was never told that {run} is over");
+            }
+        }
     }
 
     /// Nothing was begun for long: who is logged in has all answers, and saw all runs end.
@@ -97,9 +127,17 @@ impl World {
             let open = guest.reader.open();
             assert!(open.is_empty() || !is_sound, "guest {at} saw no end of {open:?}");
         }
+        for (at, worker) in self.workers.iter().enumerate().filter(|(_, worker)| worker.logged_in) {
+            assert!(worker.asked.is_empty(), "worker {at} waits for {:?}", worker.asked);
+            assert!(worker.runs.is_empty(), "worker {at} still has {:?}", worker.runs);
+        }
         for (node, host) in self.hosts.iter().enumerate() {
             assert_eq!(host.gateway.pending(), 0, "node {node} still works on something");
         }
+        for (at, caller) in self.callers.iter().enumerate() {
+            assert!(caller.call.is_none(), "caller {at} waits: {:?}", caller.call);
+        }
+        assert!(self.work.running().is_empty(), "runs that go on: {:?}", self.work.running());
     }
 
     /// All is over.
@@ -112,10 +150,15 @@ impl World {
             assert_eq!(gateway.pending(), 0, "node {node} still works on something");
             assert_eq!(gateway.links(), (0, 0, 0), "links of node {node}");
             assert_eq!(gateway.deadline(), None, "node {node} waits for something");
+            assert_eq!(gateway.retained(), 0, "node {node} keeps something");
+            let is_worked = |agent: &str| agent == FAILS || agent == REQUEUES;
+            for (agent, link) in gateway.agent_links().filter(|(agent, _)| is_worked(agent)) {
+                assert_eq!(link, AgentLink::Down, "node {node} has a worker of {agent}");
+            }
         }
         let at = self.unix_ms();
         assert_eq!(self.store.records(at), 0, "links that nobody has taken");
-        match self.ledger.check(&USERS, &mut self.store) {
+        match self.ledger.check(&USERS, &mut self.store, &self.work) {
             Ok(acknowledged) => self.seen.acknowledged = acknowledged,
             Err(wrong) => panic!("{wrong}"),
         }

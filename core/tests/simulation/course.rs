@@ -45,6 +45,15 @@ impl World {
             let after = self.rng.seconds(0, 30);
             self.guest_soon(guest, after);
         }
+        for worker in 0..self.workers.len() {
+            self.workers[worker].stays = true;
+            let after = self.rng.seconds(0, 10);
+            self.worker_soon(worker, after);
+        }
+        for caller in 0..self.callers.len() {
+            let after = self.rng.seconds(0, 30);
+            self.caller_soon(caller, after);
+        }
         for _ in 0..self.rng.index(6) {
             let after = self.rng.seconds(0, 300);
             self.later(after, Due::Lurk);
@@ -74,9 +83,25 @@ impl World {
                 self.guest_leaves(guest);
             }
         }
+        for worker in 0..self.workers.len() {
+            self.workers[worker].stays = self.rng.percent(25);
+            if !self.workers[worker].stays {
+                self.worker_leaves(worker);
+            }
+        }
+        for caller in 0..self.callers.len() {
+            if self.rng.percent(60) {
+                let how = self.rng.index(5);
+                self.caller_leaves(caller, how);
+            }
+        }
         self.forget_old_wires();
         for wire in self.wires.values_mut() {
             wire.pace = Pace::FAST;
+        }
+        let now = self.now;
+        for worker in &mut self.workers {
+            worker.reads_from = now;
         }
         let length = self.rng.seconds(600, 2 * 3600);
         self.advance(length);
@@ -89,7 +114,9 @@ impl World {
     fn forget_old_wires(&mut self) {
         let guests = self.guests.iter().filter_map(|guest| guest.wire);
         let used = self.devices.iter().filter_map(|device| device.wire);
-        let used: Vec<_> = used.chain(guests).collect();
+        let workers = self.workers.iter().filter_map(|worker| worker.wire);
+        let callers = self.callers.iter().filter_map(|caller| caller.wire());
+        let used: Vec<_> = used.chain(guests).chain(workers).chain(callers).collect();
         let World { wires, rng, now, .. } = self;
         let mut old = Vec::new();
         for (id, wire) in wires.iter_mut().filter(|(id, _)| !used.contains(id)) {
@@ -117,6 +144,14 @@ impl World {
         self.leave_wire(id, is_cut);
     }
 
+    fn worker_leaves(&mut self, worker: usize) {
+        let Some(id) = self.workers[worker].wire else { return };
+        let is_cut = self.rng.percent(50);
+        self.tell(Who::Worker(worker), "leaves", (id, u64::from(is_cut)));
+        self.workers[worker].offline();
+        self.leave_wire(id, is_cut);
+    }
+
     fn leave_wire(&mut self, id: u64, is_cut: bool) {
         let World { wires, rng, now, .. } = self;
         let Some(wire) = wires.get_mut(&id) else { return };
@@ -126,7 +161,7 @@ impl World {
         } else {
             wire.up.swallow();
             wire.down.swallow();
-            wire.client = None;
+            wire.forget_client();
         }
         self.arm(id);
     }
@@ -141,6 +176,15 @@ impl World {
         for guest in 0..self.guests.len() {
             self.guests[guest].stays = false;
             self.guest_leaves(guest);
+        }
+        for worker in 0..self.workers.len() {
+            self.workers[worker].stays = false;
+            self.worker_leaves(worker);
+        }
+        for caller in 0..self.callers.len() {
+            let how = self.rng.index(5);
+            self.caller_leaves(caller, how);
+            self.callers[caller].call = None;
         }
         self.forget_old_wires();
         // A run and its call, a link and what it holds, a restart on the way.

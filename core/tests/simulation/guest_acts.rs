@@ -164,7 +164,8 @@ impl World {
         let (key, to) = (Some(format!("key {number}")), Some(session));
         let since = self.now;
         let (taken, answer) = (None, None);
-        let said = Said { user, text, key, agent, to, ack: true, since, taken, answer };
+        let (apart, ack) = (false, true);
+        let said = Said { user, text, key, agent, to, apart, ack, since, taken, answer };
         self.ledger.said.push(said);
         self.guests[guest].unsettled.insert(number);
         self.tell(Who::Guest(guest), "says", (number as u64, u64::from(two_answers)));

@@ -15,6 +15,7 @@ impl World {
             return;
         }
         match news {
+            News::Bytes(_) | News::End => panic!("plain HTTP on {id}"),
             News::Open => {}
             News::Text(text) => self.guest_text(id, guest, &text),
             News::Refused(status) => {
@@ -74,6 +75,17 @@ impl World {
                 if let Err(wrong) = state.reader.event(protocol, user, &message, bounded) {
                     panic!("guest {guest} of protocol {protocol} on {id}: {wrong}: {text}");
                 }
+                let whole_text = match (message["event"].as_str(), payload["state"].as_str()) {
+                    (Some("chat"), state) => Some(state == Some("final")),
+                    (Some("session.message"), _) => Some(true),
+                    _ => None,
+                };
+                if let Some(whole_text) = whole_text
+                    && let Err(wrong) = self.work.check(&text_of(&payload["message"]), whole_text)
+                {
+                    panic!("guest {guest} on {id}: {wrong}: {text}");
+                }
+                let state = &self.guests[guest];
                 self.seen.guest_events += 1;
                 self.seen.guest_whole += state.reader.whole - whole;
                 self.seen.guest_missed += state.reader.missed - missed;
@@ -116,6 +128,9 @@ impl World {
                         let text = text["text"].as_str().expect("a text");
                         let is_it = text.starts_with(&format!("re: {}", said.text));
                         assert!(is_it, "{message} is not the answer to {said:?}");
+                        if let Err(wrong) = self.work.answers(text, &said.text) {
+                            panic!("guest {guest}: {wrong}");
+                        }
                     }
                     self.guests[guest].unsettled.remove(&number);
                     self.seen.second_answers += u64::from(accepted);
@@ -131,7 +146,10 @@ impl World {
             Asks::History if ok => {
                 let user = self.guests[guest].user;
                 for message in payload["messages"].as_array().expect("messages") {
-                    if let Err(wrong) = fits(user, &text_of(message)) {
+                    let text = text_of(message);
+                    if let Err(wrong) =
+                        fits(user, &text).and_then(|()| self.work.check(&text, true))
+                    {
                         panic!("guest {guest}: {wrong}");
                     }
                 }

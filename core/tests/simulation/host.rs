@@ -1,6 +1,7 @@
 //! One node with what its loop does around it: the same as the mio adapter's.
 
-use moorline_core::gateway::{Action, ConnId, Gateway, deliver};
+use bytes::Bytes;
+use moorline_core::gateway::{Action, ConnId, Gateway, HttpAnswer, deliver};
 use moorline_core::{CloseCode, Connection, Event, Frame, Outbox};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ pub struct Host {
     later: BTreeMap<ConnId, Vec<Later>>,
     /// Actions that are no connection's.
     pub todo: Vec<Action>,
+    /// When its timer woke it last, and how often at that moment.
+    woken: (Option<Instant>, u32),
     /// When it is to be woken.
     pub armed: Option<Instant>,
 }
@@ -22,6 +25,9 @@ pub enum Later {
     Send(Frame),
     Close(CloseCode, Cow<'static, str>),
     GiveUp,
+    Respond(HttpAnswer),
+    Body(Bytes),
+    EndBody,
 }
 
 impl Later {
@@ -30,13 +36,26 @@ impl Later {
             Self::Send(frame) => deliver(connection.outbox(now), &frame),
             Self::Close(code, reason) => connection.close(now, code, &reason),
             Self::GiveUp => connection.outbox(now).give_up(),
+            Self::Respond(answer) => answer.write(connection.outbox(now)),
+            // It fails when the connection has ended.
+            Self::Body(piece) => drop(connection.outbox(now).body(piece)),
+            Self::EndBody => drop(connection.outbox(now).end_body()),
         }
     }
 }
 
 impl Host {
     pub fn new(gateway: Gateway) -> Self {
-        Self { gateway, later: BTreeMap::new(), todo: Vec::new(), armed: None }
+        Self { gateway, later: BTreeMap::new(), todo: Vec::new(), woken: (None, 0), armed: None }
+    }
+
+    /// Its timer wakes it.
+    pub fn wake(&mut self, now: Instant) {
+        // A failure may be told a moment after what it is of, and that may be begun by another one.
+        let (last, times) = self.woken;
+        self.woken = (Some(now), if last == Some(now) { times + 1 } else { 1 });
+        assert!(self.woken.1 < 50, "a timer spins");
+        self.gateway.handle_deadline(now);
     }
 
     pub fn event(&mut self, now: Instant, id: ConnId, event: Event<'_>, outbox: &mut Outbox) {
@@ -68,6 +87,18 @@ impl Host {
                     Some((id, outbox)) if *id == conn => outbox.give_up(),
                     _ => self.say_later(conn, Later::GiveUp),
                 },
+                Action::Respond { conn, answer } => match &mut own {
+                    Some((id, outbox)) if *id == conn => answer.write(outbox),
+                    _ => self.say_later(conn, Later::Respond(answer)),
+                },
+                Action::Body { conn, piece } => match &mut own {
+                    Some((id, outbox)) if *id == conn => drop(outbox.body(piece)),
+                    _ => self.say_later(conn, Later::Body(piece)),
+                },
+                Action::EndBody { conn } => match &mut own {
+                    Some((id, outbox)) if *id == conn => drop(outbox.end_body()),
+                    _ => self.say_later(conn, Later::EndBody),
+                },
                 action => self.todo.push(action),
             }
         }
@@ -88,6 +119,9 @@ impl Host {
                 Later::Send(frame) => deliver(outbox, &frame),
                 Later::Close(code, reason) if outbox.is_open() => outbox.close(code, &reason),
                 Later::GiveUp => outbox.give_up(),
+                Later::Respond(answer) => answer.write(outbox),
+                Later::Body(piece) => drop(outbox.body(piece)),
+                Later::EndBody => drop(outbox.end_body()),
                 // What is still HTTP is closed from outside its turn.
                 close @ Later::Close(..) => self.say_later(id, close),
             }

@@ -1,6 +1,8 @@
 //! What clients said and what they were told of it: at the end it must be in the history.
 
 use super::store::Store;
+use super::work::Work;
+use super::worker::{FAILS, REQUEUES};
 use moorline_core::gateway::Message;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -15,6 +17,8 @@ pub struct Said {
     pub agent: &'static str,
     /// The session that it was sent to; none makes a new one.
     pub to: Option<String>,
+    /// Its client keeps the conversation: nothing of it is stored.
+    pub apart: bool,
     pub ack: bool,
     /// When it was sent first.
     pub since: Instant,
@@ -25,6 +29,11 @@ pub struct Said {
 }
 
 impl Said {
+    /// Nobody needs its answer but the one connection that has asked.
+    pub fn is_lonely(&self) -> bool {
+        self.apart && self.key.is_none()
+    }
+
     pub fn params(&self) -> Value {
         let mut params = serde_json::json!({"message": self.text, "ack": self.ack});
         if self.to.is_none() {
@@ -72,9 +81,20 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// The place of what was said.
+    pub fn number(&self, text: &str) -> Option<usize> {
+        let number: usize = text.split(' ').nth(2)?.parse().ok()?;
+        (self.said.get(number)?.text == text).then_some(number)
+    }
+
     /// What was acknowledged is in the store, and nothing is there twice; gives how much was
     /// acknowledged.
-    pub fn check(&self, users: &[&'static str], store: &mut Store) -> Result<usize, String> {
+    pub fn check(
+        &self,
+        users: &[&'static str],
+        store: &mut Store,
+        work: &Work,
+    ) -> Result<usize, String> {
         let histories: BTreeMap<_, _> =
             users.iter().map(|user| (*user, store.said(user))).collect();
         // All that users and agents said, and in which session.
@@ -82,7 +102,10 @@ impl Ledger {
         for (user, sessions) in &histories {
             for (session, messages) in sessions {
                 for Message { author, text, .. } in messages {
-                    let name = (*user, author.as_str(), &**text);
+                    work.check(text, true)?;
+                    // An answer of a worker by what it answers.
+                    let text = text.split(" #").next().unwrap_or(text);
+                    let name = (*user, author.as_str(), text);
                     found.entry(name).or_default().push(session);
                 }
             }
@@ -93,6 +116,9 @@ impl Ledger {
                 found.get(&(said.user, author, text)).map_or(&[][..], |at| at.as_slice())
             };
             let there = of("user", &said.text);
+            if said.apart && !there.is_empty() {
+                return Err(format!("{said:?} is in {there:?}, and its client keeps it"));
+            }
             if there.len() > 1 {
                 return Err(format!("{said:?} is there {} times", there.len()));
             }
@@ -110,7 +136,8 @@ impl Ledger {
                     return Err(format!("the answer to {said:?} is not in the history"));
                 }
             }
-            if said.agent == "echo" && of("assistant", &format!("re: {}", said.text)).len() > 1 {
+            let answers_once = ["echo", FAILS, REQUEUES].contains(&said.agent);
+            if answers_once && of("assistant", &format!("re: {}", said.text)).len() > 1 {
                 return Err(format!("{said:?} was answered twice"));
             }
         }

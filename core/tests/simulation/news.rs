@@ -10,6 +10,8 @@ impl World {
     pub fn news(&mut self, id: u64, owner: Owner, news: News) {
         let device = match owner {
             Owner::Guest(guest) => return self.guest_news(id, guest, news),
+            Owner::Worker(worker) => return self.worker_news(id, worker, news),
+            Owner::Caller(caller) => return self.caller_news(id, caller, news),
             Owner::Device(device) if self.devices[device].wire == Some(id) => device,
             // An old connection of a device that has another one: nobody listens.
             Owner::Device(_) => return,
@@ -21,6 +23,7 @@ impl World {
             }
         };
         match news {
+            News::Bytes(_) | News::End => panic!("plain HTTP on {id}"),
             News::Open => {}
             News::Text(text) => self.text(id, device, &text),
             News::Refused(status) => {
@@ -65,7 +68,9 @@ impl World {
             (Some("event"), _) => {
                 let state = &mut self.devices[device];
                 assert!(state.logged_in, "an event before the login of device {device}: {text}");
-                if let Err(wrong) = state.reader.event(state.user, &message) {
+                let taken = state.reader.event(state.user, &message);
+                let taken = taken.and_then(|()| self.check_told(device, &message["payload"]));
+                if let Err(wrong) = taken {
                     panic!("device {device} on {id}: {wrong}: {text}");
                 }
                 let number = message["seq"].as_u64().unwrap_or_default();
@@ -73,6 +78,19 @@ impl World {
             }
             (Some("res"), _) => self.answer(id, device, &message),
             _ => panic!("device {device} cannot read {text}"),
+        }
+    }
+
+    /// What is told of a worker's answer is what that worker has said.
+    fn check_told(&self, device: usize, payload: &Value) -> Result<(), String> {
+        match (payload["type"].as_str(), payload["runId"].as_str()) {
+            (Some("chunk"), Some(run)) => {
+                self.work.check(self.devices[device].reader.text(run), false)
+            }
+            (Some("run.completed"), _) => {
+                self.work.check(payload["payload"]["content"].as_str().ok_or("no content")?, true)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -121,6 +139,9 @@ impl World {
                     let text = message["content"].as_str().expect("a text");
                     let fits = text.starts_with(&own) || text.starts_with(&answers);
                     assert!(fits, "{user} never said nor heard: {text}");
+                    if let Err(wrong) = self.work.check(text, true) {
+                        panic!("device {device} reads: {wrong}");
+                    }
                 }
             }
             Asked::History(_) | Asked::Abort => {}
@@ -159,6 +180,11 @@ impl World {
         if ok {
             if let Err(wrong) = said.answered(payload) {
                 panic!("device {device}: {wrong}: {message} to {said:?}");
+            }
+            if let Some(content) = payload["content"].as_str()
+                && let Err(wrong) = self.work.answers(content, &said.text)
+            {
+                panic!("device {device}: {wrong}");
             }
             let is_final = payload.get("content").is_some() || payload["cancelled"] == true;
             // Some go on asking until they have the answer itself.

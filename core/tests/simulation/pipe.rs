@@ -80,6 +80,11 @@ impl Pipe {
         self.end = None;
     }
 
+    /// What is written now arrives.
+    pub fn carries(&self) -> bool {
+        !self.hole && self.end.is_none()
+    }
+
     pub fn is_reset(&self, now: Instant) -> bool {
         !self.hole && matches!(self.end, Some((at, Ending::Reset)) if at <= now)
     }

@@ -2,6 +2,7 @@
 
 use super::guest::{KEEPER, secret};
 use super::rng::Rng;
+use super::worker::{ATTEMPTS, FAILS, REQUEUES, worker_secret};
 use moorline_core::gateway::*;
 use std::time::Duration;
 
@@ -27,6 +28,12 @@ pub struct Plan {
     pub devices: usize,
     /// Clients of the second dialect: a node, who keeps it, and others.
     pub guests: usize,
+    /// Programs that answer for the agents of workers.
+    pub workers: usize,
+    /// Clients of the HTTP API.
+    pub callers: usize,
+    /// Seconds that a run may wait for one.
+    pub wait: u64,
     /// Seconds between what one device does.
     pub pause: (u64, u64),
 }
@@ -41,6 +48,9 @@ impl Plan {
             delay: [(0, 1), (1, 30), (5, 300), (20, 1500)][rng.index(4)],
             devices: rng.between(3, 9) as usize,
             guests: rng.between(3, 8) as usize,
+            workers: rng.between(1, 5) as usize,
+            callers: rng.between(1, 3) as usize,
+            wait: [0, 2, 10][rng.index(3)],
             pause: [(1, 4), (1, 20), (5, 40)][rng.index(3)],
         }
     }
@@ -60,6 +70,17 @@ impl Plan {
         config.tokens.extend(own);
         for name in ["stuck", "broken", "flood"] {
             config.agents.push(Agent::new(name, name));
+        }
+        for (agent, on_lost) in [(FAILS, OnLost::Fail), (REQUEUES, OnLost::Requeue)] {
+            config.agents.push(Agent::new(agent, agent));
+            let token = Some(Secret::new(&worker_secret(agent)));
+            config.workers.push(WorkerBackend {
+                on_lost,
+                attempts: ATTEMPTS,
+                wait: Duration::from_secs(self.wait),
+                waiting: if self.roomy { 64 } else { 2 },
+                ..WorkerBackend::new(agent, token)
+            });
         }
         let bounds = &mut config.bounds;
         bounds.run_within = Duration::from_secs(120);

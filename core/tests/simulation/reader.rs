@@ -38,6 +38,11 @@ impl Reader {
         self.runs.keys().map(String::as_str).collect()
     }
 
+    /// What a run has said so far.
+    pub fn text(&self, run: &str) -> &str {
+        self.runs.get(run).map_or("", |run| &run.text)
+    }
+
     /// Takes an event with a number.
     pub fn event(&mut self, user: &str, message: &Value) -> Result<(), String> {
         let seq = message["seq"].as_u64().ok_or("no number")?;
@@ -99,7 +104,7 @@ impl Reader {
             }
             "tool.call" if inner["arguments"]["at"] == "it" => {}
             "tool.result" if inner["result"].as_str().is_some_and(|r| r.len() <= MAX_RESULT) => {}
-            "run.retrying" if inner["attempt"] == 2 => {}
+            "run.retrying" if inner["attempt"] == 2 || inner["attempt"] == 3 => {}
             "run.completed" => {
                 let run = self.runs.remove(id).ok_or("gone")?;
                 if inner["content"] == *run.text {

@@ -42,9 +42,7 @@ impl World {
         // Whoever comes now is refused: the listener waits for what an earlier gateway left.
         let is_ready = self.hosts.iter().all(|host| host.gateway.has_started());
         if is_ready || self.now >= self.started + STORE_WITHIN {
-            let troubled =
-                self.store.failed.is_some_and(|at| self.ended.is_some_and(|end| at >= end));
-            if !is_ready || troubled {
+            if !is_ready || self.was_troubled() {
                 self.devices.iter_mut().for_each(super::device::Device::doubt);
             }
             self.tell(Who::World, "listens", (u64::from(is_ready), 0));
@@ -52,6 +50,11 @@ impl World {
         } else {
             self.begin_after(Duration::from_millis(5));
         }
+    }
+
+    /// The store had its troubles since the gateway was last told to end: links may not be saved.
+    fn was_troubled(&self) -> bool {
+        self.store.failed.is_some_and(|at| self.ended.is_some_and(|end| at >= end))
     }
 
     /// There is one beginning at a time.
@@ -66,7 +69,10 @@ impl World {
         if self.hosts.is_empty() || self.draining.is_some() {
             return;
         }
-        self.listening = false;
+        let had_begun = std::mem::take(&mut self.listening);
+        if !had_begun && self.was_troubled() {
+            self.devices.iter_mut().for_each(super::device::Device::doubt);
+        }
         self.begins = None;
         if !drain {
             self.tell(Who::World, "crashes", (0, 0));
@@ -128,7 +134,8 @@ impl World {
         self.tell(Who::World, "gone", (0, 0));
         self.draining = None;
         self.forget_all();
-        let World { wires, rng, now, devices, .. } = self;
+        self.work.crash();
+        let World { wires, rng, now, devices, callers, .. } = self;
         for wire in wires.values_mut().filter(|wire| wire.server.is_some()) {
             (wire.server, wire.killed) = (None, true);
             if rng.percent(80) {
@@ -138,6 +145,10 @@ impl World {
                 wire.down.swallow();
                 wire.up.swallow();
             }
+        }
+        for call in callers.iter_mut().filter_map(|caller| caller.call.as_mut()) {
+            // Nobody may tell its client.
+            call.doubtful |= wires.get(&call.wire).is_some_and(|wire| wire.killed);
         }
         for device in devices {
             if let Some(claim) = &mut device.claim {

@@ -20,6 +20,8 @@ pub enum Who {
     Conn(u64),
     Device(usize),
     Guest(usize),
+    Worker(usize),
+    Caller(usize),
     Store,
 }
 
@@ -48,6 +50,8 @@ impl Story {
             Who::Device(id) => (3, id as u64),
             Who::Store => (4, 0),
             Who::Guest(id) => (5, id as u64),
+            Who::Worker(id) => (6, id as u64),
+            Who::Caller(id) => (7, id as u64),
         };
         let micros = at.as_micros() as u64;
         for number in [micros, kind << 56 | id, numbers.0, numbers.1] {

@@ -6,6 +6,7 @@ use super::rng::Rng;
 use super::world::Owner;
 use moorline_core::gateway::ConnId;
 use moorline_core::{Cause, Connection, End, Event, Outbox, Turn};
+use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,9 @@ pub enum News {
     /// The gateway's answer to the upgrade was no.
     Refused(u16),
     Closed(u16, String),
+    /// Bytes of plain HTTP, and their end.
+    Bytes(Vec<u8>),
+    End,
 }
 
 /// How a client reads.
@@ -39,6 +43,8 @@ pub struct Wire {
     /// Each end, until its socket is dropped.
     pub server: Option<Connection>,
     pub client: Option<Connection>,
+    /// Bytes that the client's end has to send, if it speaks plain HTTP.
+    pub plain: Option<VecDeque<u8>>,
     pub up: Pipe,
     pub down: Pipe,
     pub news: Vec<News>,
@@ -77,6 +83,7 @@ impl Wire {
             owner: Owner::Nobody,
             server: Some(server),
             client: Some(client),
+            plain: None,
             up,
             down,
             news: Vec::new(),
@@ -162,7 +169,8 @@ impl Wire {
                 self.moved = now;
             }
             let outbox = server.outbox(now);
-            if count > 0 && outbox.is_empty() && outbox.is_open() {
+            let goes_on = outbox.is_open() || outbox.wants_body();
+            if count > 0 && outbox.is_empty() && goes_on {
                 host.flushed(now, self.id, outbox);
             }
             if count < offered {
@@ -194,6 +202,7 @@ impl Wire {
     // --- the client's end ------------------------------------------------------------------------
 
     pub fn drive_client(&mut self, now: Instant, rng: &mut Rng) {
+        self.drive_plain(now, rng);
         loop {
             let Some(client) = &mut self.client else { return };
             while !client.outbox(now).is_empty() && !self.up.is_reset(now) {
@@ -235,9 +244,43 @@ impl Wire {
         }
     }
 
+    fn drive_plain(&mut self, now: Instant, rng: &mut Rng) {
+        loop {
+            let Some(out) = &mut self.plain else { return };
+            if !self.up.is_reset(now) {
+                let count = self.up.write(now, out.make_contiguous(), rng);
+                out.drain(..count);
+            }
+            if self.client_eof || self.next_read > now {
+                return;
+            }
+            match self.down.read(now, self.pace.most) {
+                Read::Nothing => return,
+                Read::Eof => {
+                    self.news.push(News::End);
+                    return self.drop_client(now, rng);
+                }
+                Read::Bytes(bytes) => {
+                    self.next_read = now + self.pace.every;
+                    self.news.push(News::Bytes(bytes));
+                }
+            }
+        }
+    }
+
+    /// Whether somebody is at the client's end.
+    pub fn has_client(&self) -> bool {
+        self.client.is_some() || self.plain.is_some()
+    }
+
+    /// The client's end is not there any more, and nobody is told.
+    pub fn forget_client(&mut self) {
+        (self.client, self.plain) = (None, None);
+    }
+
     /// The client's socket is closed, orderly or not.
     pub fn drop_client(&mut self, now: Instant, rng: &mut Rng) {
-        self.client = None;
+        self.forget_client();
         if !std::mem::replace(&mut self.client_shut, true) {
             self.up.end(now, Ending::Fin, rng);
         }
@@ -245,6 +288,11 @@ impl Wire {
     }
 
     pub fn client_next(&mut self, now: Instant) -> Option<Instant> {
+        if let Some(out) = &self.plain {
+            let read = self.down.next().map(|at| at.max(self.next_read));
+            let write = !out.is_empty() && self.up.has_room() && !self.up.is_reset(now);
+            return [read, write.then_some(now)].into_iter().flatten().min();
+        }
         let client = self.client.as_mut()?;
         let wants = client.wants();
         let may_read = wants.read && !self.client_eof;

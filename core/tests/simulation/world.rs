@@ -1,5 +1,6 @@
 //! Everything that there is, and what happens next.
 
+use super::caller::Caller;
 use super::device::Device;
 use super::guest::{Guest, Part};
 use super::host::Host;
@@ -10,11 +11,13 @@ use super::rng::Rng;
 use super::store::{Store, agent};
 use super::story::{Story, Who};
 use super::wire::{News, Wire};
+use super::work::Work as Working;
+use super::worker::{FAILS, REQUEUES, Worker};
 use crate::epoch::epoch;
 use moorline_core::gateway::*;
 use moorline_core::*;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +34,10 @@ pub enum Due {
     Act(usize),
     /// A client of the second dialect does something.
     GuestAct(usize),
+    /// A worker does something.
+    WorkerAct(usize),
+    /// A client of the HTTP API does something.
+    CallerAct(usize),
     /// Somebody comes who does not log in.
     Lurk,
     /// The gateway ends: with a drain, or not.
@@ -49,6 +56,8 @@ pub enum Owner {
     Nobody,
     Device(usize),
     Guest(usize),
+    Worker(usize),
+    Caller(usize),
 }
 
 /// What a run has seen: that it was worth something.
@@ -74,6 +83,15 @@ pub struct Seen {
     pub second_answers: u64,
     pub invoked: u64,
     pub not_invoked: u64,
+    pub workers: u64,
+    pub given: u64,
+    pub given_again: u64,
+    pub cancelled: u64,
+    pub http_calls: u64,
+    pub http_whole: u64,
+    pub http_errors: u64,
+    pub http_cut: u64,
+    pub http_left: u64,
 }
 
 pub struct World {
@@ -97,6 +115,17 @@ pub struct World {
     pub devices: Vec<Device>,
     /// Clients of the second dialect.
     pub guests: Vec<Guest>,
+    /// Those who answer for agents.
+    pub workers: Vec<Worker>,
+    pub work: Working,
+    /// Clients of the HTTP API.
+    pub callers: Vec<Caller>,
+    /// Connections of what nobody else needs an answer to, by its place in the ledger.
+    pub alone: BTreeMap<usize, u64>,
+    /// Runs of that.
+    pub lonely: BTreeMap<String, usize>,
+    /// Runs that the host of a node works on.
+    pub at_hosts: BTreeMap<(usize, JobId), String>,
     /// What nodes were told to do.
     pub invokes: u64,
     /// What no fact may hold.
@@ -141,6 +170,9 @@ impl World {
             }
         });
         let guests: Vec<_> = guests.collect();
+        let agent = |at: usize| [REQUEUES, FAILS][at % 2];
+        let workers = (0..plan.workers).map(|at| Worker::new(agent(at), now)).collect();
+        let callers = (0..plan.callers).map(|at| Caller::new(USERS[at % USERS.len()])).collect();
         // All of the configuration begin so.
         let secrets = BTreeSet::from(["sesame".to_owned()]);
         let store = Store::new(rng.fork());
@@ -161,6 +193,12 @@ impl World {
             conns: 0,
             devices,
             guests,
+            workers,
+            work: Working::default(),
+            callers,
+            alone: BTreeMap::new(),
+            lonely: BTreeMap::new(),
+            at_hosts: BTreeMap::new(),
             invokes: 0,
             secrets,
             store,
@@ -230,7 +268,7 @@ impl World {
             Due::Node(node) => {
                 let Some(host) = self.hosts.get_mut(node) else { return };
                 if host.armed.take_if(|at| *at == self.now).is_some() {
-                    host.gateway.handle_deadline(self.now);
+                    host.wake(self.now);
                     self.tell(Who::Node(node), "deadline", (0, 0));
                     self.settle(node);
                 }
@@ -254,6 +292,9 @@ impl World {
             Due::Outcome(ticket) => {
                 if let Some((node, job, outcome)) = self.outcomes.remove(&ticket) {
                     self.tell(Who::Node(node), "agent", (job.0, ticket));
+                    if !matches!(outcome, Outcome::Chunk(_) | Outcome::Progress(_)) {
+                        self.at_hosts.remove(&(node, job));
+                    }
                     self.outcome(node, job, outcome);
                 }
             }
@@ -265,6 +306,16 @@ impl World {
             Due::GuestAct(guest) => {
                 if self.guests[guest].armed.take_if(|at| *at == self.now).is_some() {
                     self.guest_act(guest);
+                }
+            }
+            Due::WorkerAct(worker) => {
+                if self.workers[worker].armed.take_if(|at| *at == self.now).is_some() {
+                    self.worker_act(worker);
+                }
+            }
+            Due::CallerAct(caller) => {
+                if self.callers[caller].armed.take_if(|at| *at == self.now).is_some() {
+                    self.caller_act(caller);
                 }
             }
             Due::Lurk => self.lurk(),
@@ -334,6 +385,12 @@ impl World {
                 self.arm_store();
             }
             Action::Start { job, work: Work::Run(run) } => {
+                if let Some(number) = self.ledger.number(&run.message)
+                    && self.ledger.said[number].is_lonely()
+                {
+                    self.lonely.insert(run.run.to_string(), number);
+                }
+                self.at_hosts.insert((node, job), run.run.to_string());
                 let (pieces, end) = agent(&run, &mut self.rng);
                 let mut at = self.now;
                 for (pause, outcome) in pieces {
@@ -346,6 +403,7 @@ impl World {
                 }
             }
             Action::Cancel { job } => {
+                self.at_hosts.remove(&(node, job));
                 // An agent may not notice at once: what it says then is ignored.
                 if self.rng.percent(50) {
                     self.outcomes.retain(|_, (at, other, _)| *at != node || *other != job);
@@ -403,6 +461,7 @@ impl World {
         self.bus.clear();
         self.bus_last.clear();
         self.outcomes.clear();
+        self.at_hosts.clear();
         self.hosts.clear();
         self.open.clear();
     }
@@ -424,11 +483,17 @@ impl World {
         let ends = (server, client);
         let mut wire = Wire::new(id, node, ends, (pipe(), pipe()), self.now);
         wire.owner = owner;
+        if let Owner::Caller(_) = owner {
+            wire.forget_client();
+            wire.plain = Some(VecDeque::new());
+        }
         self.wires.insert(id.0, wire);
         let who = match owner {
             Owner::Nobody => 99,
             Owner::Device(at) => at as u64,
             Owner::Guest(at) => 100 + at as u64,
+            Owner::Worker(at) => 200 + at as u64,
+            Owner::Caller(at) => 300 + at as u64,
         };
         self.tell(Who::Conn(id.0), "connected", (node as u64, who));
         let port = 1024 + (self.conns % 60_000) as u16;
@@ -464,6 +529,7 @@ impl World {
                 claim.over.get_or_insert(self.now);
             }
         }
+        self.work.worker_gone(self.now, id);
     }
 
     pub fn drive_client(&mut self, id: u64) {
@@ -492,7 +558,7 @@ impl World {
     pub fn arm(&mut self, id: u64) {
         let now = self.now;
         let Some(wire) = self.wires.get_mut(&id) else { return };
-        if wire.server.is_none() && wire.client.is_none() {
+        if wire.server.is_none() && !wire.has_client() {
             self.wires.remove(&id);
             return;
         }

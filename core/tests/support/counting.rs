@@ -7,7 +7,7 @@ struct Counting;
 
 thread_local! {
     /// Calls that allocate or grow, bytes that they copied at most, and bytes held, on this thread.
-    static CALLS: Cell<usize> = const { Cell::new(0) };
+    pub static CALLS: Cell<usize> = const { Cell::new(0) };
     static COPIED: Cell<usize> = const { Cell::new(0) };
     pub static HELD: Cell<isize> = const { Cell::new(0) };
 }

@@ -16,6 +16,10 @@ const OVERHEAD: usize = 64;
 /// for large messages.
 pub(super) const AT_ONCE: usize = 4 * RECORD;
 
+/// What is left over beyond that leaves with it if it is no more than this: the core's largest frame is as long
+/// as `AT_ONCE`, and a header on top of it.
+const REST: usize = 1024;
+
 /// What is to be sent.
 pub(super) enum Seal<'s> {
     /// As much of the slices as may be encrypted at once, which `taken` says.
@@ -32,7 +36,8 @@ impl Seal<'_> {
     ) -> Result<(), Error> {
         match self {
             Self::Data { slices, gather, taken } => {
-                let limit = AT_ONCE.saturating_sub(out.len());
+                let offered = slices.iter().map(|slice| slice.len()).sum();
+                let limit = at_once(offered, out.len());
                 *taken = in_records(slices, limit, gather, |plaintext| {
                     append(out, plaintext.len(), |out| traffic.encrypt(plaintext, out))
                 })?;
@@ -41,6 +46,12 @@ impl Seal<'_> {
             Self::CloseNotify => append(out, 0, |out| traffic.queue_close_notify(out)),
         }
     }
+}
+
+/// How much of what is offered is encrypted, where `waiting` bytes leave before it.
+fn at_once(offered: usize, waiting: usize) -> usize {
+    let room = AT_ONCE.saturating_sub(waiting);
+    if offered <= room + REST { offered } else { room }
 }
 
 /// Cuts slices into pieces of a record's size, the last one shorter; at most `limit` bytes. Says how many.
@@ -136,6 +147,19 @@ mod tests {
         assert_eq!(records(&[10, RECORD, 10], AT_ONCE), (RECORD + 20, vec![RECORD, 20]));
         assert_eq!(records(&[RECORD, 1], AT_ONCE), (RECORD + 1, vec![RECORD, 1]));
         assert_eq!(records(&[0, 3 * RECORD], AT_ONCE), (3 * RECORD, vec![RECORD; 3]));
+    }
+
+    #[test]
+    fn the_end_of_what_is_offered_does_not_need_a_write_of_its_own() {
+        for waiting in [0, 100, AT_ONCE] {
+            let room = AT_ONCE - waiting;
+            for all in [0, room, room + 10, room + REST] {
+                assert_eq!(at_once(all, waiting), all);
+            }
+            for more in [room + REST + 1, room + AT_ONCE] {
+                assert_eq!(at_once(more, waiting), room);
+            }
+        }
     }
 
     #[test]

@@ -184,12 +184,12 @@ impl Gateway {
             return Err(Refusal::invalid("this was asked of another node"));
         }
         let Some(open) = self.openclaw.invokes.close(id) else { return Ok(false) };
-        self.arm_invokes();
         let most = self.most_invoked();
         let payload = answered.payload.map(RawValue::get);
         let bytes = payload.map_or(0, str::len).max(answered.payload_json.map_or(0, str::len));
         if bytes > most {
             let text = format!("the node's answer is longer than {most} bytes");
+            self.arm_invokes();
             self.answer_waiters(cx, open, &failed("TOO_LARGE", &text).into());
             return Err(Refusal::invalid(format!("the payload is longer than {most} bytes")));
         }
@@ -201,6 +201,7 @@ impl Gateway {
             let held = self.retained.hold(user, ENTRY + body.json.len());
             self.openclaw.invokes.tell_again(&open, &body, cx.now, held);
         }
+        self.arm_invokes();
         self.answer_waiters(cx, open, &body);
         Ok(true)
     }
@@ -255,6 +256,7 @@ impl Gateway {
             let text = "the node did not answer in time";
             self.answer_waiters(cx, open, &failed("TIMEOUT", text).into());
         }
+        self.openclaw.invokes.expire(cx.now);
         self.arm_invokes();
     }
 

@@ -204,9 +204,11 @@ impl Invokes {
         Some((waiter, is_last.then_some(id)))
     }
 
-    /// When the first one is over.
+    /// When the first one is over, or the first answer is not told again any more.
     pub(super) fn next_end(&self) -> Option<Instant> {
-        self.due.first().map(|(at, _)| *at)
+        let due = self.due.first().map(|(at, _)| *at);
+        let told = self.order.front().and_then(|key| self.told.get(key));
+        due.into_iter().chain(told.map(|told| told.until)).min()
     }
 
     pub(super) fn overdue(&self, now: Instant) -> Option<Arc<str>> {
@@ -230,7 +232,8 @@ impl Invokes {
         }
     }
 
-    fn expire(&mut self, now: Instant) {
+    /// Forgets answers whose time is over: nobody need come for that, as they count for their users.
+    pub(super) fn expire(&mut self, now: Instant) {
         while let Some(oldest) = self.order.front()
             && self.told.get(oldest).is_none_or(|told| told.until <= now)
         {
@@ -304,7 +307,9 @@ mod tests {
         let id = begin(&mut invokes, "too large", now);
         end(&mut invokes, &mut retained, &id, MOST_TOLD_BYTES / 4 + 1, now);
         assert!(matches!(invokes.known(&key("too large"), print, now), Known::Nothing));
-        assert_eq!(invokes.next_end(), None);
+        assert_eq!(invokes.next_end(), Some(over));
+        invokes.expire(over);
+        assert_eq!((invokes.next_end(), retained.total()), (None, 0));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::super::send::{Cx, ReplyTo};
 use super::super::work::{JobId, Message, Outcome, Run};
 use super::super::{Gateway, agent_work::RunFailure};
 use super::news::WorkerNews;
+use super::roster::Worker;
 use super::saying::Said;
 use super::transit::{self, Transit, WINDOW};
 use std::sync::Arc;
@@ -51,12 +52,13 @@ impl Gateway {
         &mut self,
         cx: &mut Cx<'_>,
         (home, job): (NodeId, JobId),
-        conn: ConnId,
+        (conn, login): (ConnId, u64),
         run: &Run,
         attempt: u32,
     ) -> Taking {
         let at = (self.node.id(), conn);
-        if self.workers.roster.get(at).is_none_or(|worker| !worker.has_room()) {
+        let is_meant = |worker: &Worker| worker.login == login && worker.has_room();
+        if !self.workers.roster.get(at).is_some_and(is_meant) {
             return Taking::Refused;
         }
         let mut payload = String::new();

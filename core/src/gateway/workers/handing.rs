@@ -107,14 +107,15 @@ impl Gateway {
         let (attempt, own) = (handed.attempt, self.node.id());
         handed.place = Place::Offered(at);
         let (node, conn) = at;
+        let login = self.workers.roster.get(at).map_or(0, |worker| worker.login);
         if node != own {
             let until = cx.now + self.config.bounds().call_within;
             self.arm_handed(job, Some(until));
-            let news = WorkerNews::Offer { from: own, conn, job, run, attempt };
+            let news = WorkerNews::Offer { from: own, conn, login, job, run, attempt };
             self.tell_loop(node, news);
             return true;
         }
-        let taking = self.take_run(cx, (own, job), conn, &run, attempt);
+        let taking = self.take_run(cx, (own, job), (conn, login), &run, attempt);
         self.run_answered(cx, at, job, taking)
     }
 

@@ -54,7 +54,10 @@ pub(in crate::gateway) fn register(
     let at = (gateway.node.id(), conn);
     let known = gateway.workers.roster.get(at);
     let (active, blocked) = known.map_or((0, false), |worker| (worker.active, worker.blocked));
+    let login = known.map_or(gateway.workers.logins + 1, |worker| worker.login);
+    gateway.workers.logins = gateway.workers.logins.max(login);
     let worker = Worker {
+        login,
         agents: agents.into(),
         concurrency: concurrency as usize,
         active,

@@ -59,6 +59,8 @@ use transit::Transit;
 #[derive(Debug, Default)]
 pub(super) struct Workers {
     roster: Roster,
+    /// Workers of this node so far.
+    logins: u64,
     /// Runs of this node that workers answer.
     handed: BTreeMap<JobId, Handed>,
     /// Those of them that wait for a worker, by the agents' ids, the first one first.

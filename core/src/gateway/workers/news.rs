@@ -36,6 +36,8 @@ pub enum WorkerNews {
         from: NodeId,
         /// The worker's connection.
         conn: ConnId,
+        /// Which worker on it is meant.
+        login: u64,
         /// What the run is at the sender.
         job: JobId,
         /// What the worker is told.
@@ -99,8 +101,8 @@ impl Gateway {
                 self.serve_waiting(cx, &agents);
             }
             WorkerNews::Gone { from, conn } => self.worker_gone(cx, (from, conn)),
-            WorkerNews::Offer { from, conn, job, run, attempt } => {
-                let taking = self.take_run(cx, (from, job), conn, &run, attempt);
+            WorkerNews::Offer { from, conn, login, job, run, attempt } => {
+                let taking = self.take_run(cx, (from, job), (conn, login), &run, attempt);
                 let own = self.node.id();
                 let news = WorkerNews::Answered { from: own, conn, job, attempt, taking };
                 self.tell_loop(from, news);

@@ -11,6 +11,9 @@ pub(super) type WorkerAt = (NodeId, ConnId);
 /// A worker, as its own loop knows it and tells the others.
 #[derive(Debug, Clone)]
 pub struct Worker {
+    /// Which one on its connection, where one may log in after the other: what was offered to an earlier one
+    /// is not for it.
+    pub(super) login: u64,
     /// The ids of the agents that it answers for.
     pub(super) agents: Arc<[Arc<str>]>,
     /// Runs that it takes at once.
@@ -155,7 +158,7 @@ mod tests {
 
     fn worker(agents: &[&str], concurrency: usize) -> Worker {
         let agents = agents.iter().map(|agent| Arc::from(*agent)).collect();
-        Worker { agents, concurrency, active: 0, draining: false, blocked: false }
+        Worker { login: 0, agents, concurrency, active: 0, draining: false, blocked: false }
     }
 
     fn at(conn: u64) -> WorkerAt {

@@ -8,7 +8,7 @@ mod connections;
 mod devices;
 mod drain;
 mod logs;
-mod output;
+pub(crate) mod output;
 mod pending;
 mod process;
 mod reload;
@@ -19,6 +19,15 @@ mod token;
 pub(crate) use args::AdminCommand;
 
 use crate::failure::Failure;
+use client::Client;
+use serde_json::Value;
+use std::path::Path;
+use target::Target;
+
+/// Asks the gateway that runs with a state folder, as its host; gives the payload of the answer.
+pub(crate) fn ask(state: &Path, method: &str, params: Value) -> Result<Value, Failure> {
+    Client::of(&Target::at(state))?.call(method, params)
+}
 
 pub(crate) fn run(command: &AdminCommand) -> Result<(), Failure> {
     match command {

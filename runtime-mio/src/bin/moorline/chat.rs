@@ -14,7 +14,7 @@ use std::sync::mpsc;
 use std::thread;
 
 pub(crate) fn run(args: ChatArgs) -> Result<(), Failure> {
-    let url = dial::url(&args.url)?;
+    let url = dial::url(&args.credentials.url(args.url.as_deref()))?;
     let addresses = dial::addresses(&url)?;
     let dialer = Dialer::new(url, &args.trust)?;
     let token = args.credentials.read()?.token(&addresses);

@@ -227,9 +227,9 @@ pub(crate) struct ConformanceClientArgs {
 
 #[derive(Args)]
 pub(crate) struct ChatArgs {
-    /// The gateway, such as ws://127.0.0.1:18790/ws, or wss:// where it speaks TLS.
-    #[arg(default_value = "ws://127.0.0.1:18790/ws")]
-    pub(crate) url: String,
+    /// The gateway, such as wss://chat.example.com/ws [default: the one that runs with the state folder, or
+    /// else ws://127.0.0.1:18790/ws].
+    pub(crate) url: Option<String>,
     #[command(flatten)]
     pub(crate) credentials: CredentialArgs,
     /// Whom to chat as [default: USER, then me].
@@ -254,9 +254,10 @@ pub(crate) struct UploadArgs {
     /// The files.
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// The gateway, such as wss://chat.example.com/ws.
-    #[arg(long, default_value = "ws://127.0.0.1:18790/ws")]
-    pub(crate) url: String,
+    /// The gateway, such as wss://chat.example.com/ws [default: the one that runs with the state folder, or
+    /// else ws://127.0.0.1:18790/ws].
+    #[arg(long)]
+    pub(crate) url: Option<String>,
     #[command(flatten)]
     pub(crate) credentials: CredentialArgs,
     /// Whose the files are [default: USER, then me].

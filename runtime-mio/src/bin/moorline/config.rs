@@ -24,6 +24,7 @@ pub(crate) use keys::{KEYS, Key};
 pub(crate) use layers::{Loaded, Sources};
 pub(crate) use openai::OpenAiSettings;
 pub(crate) use origin::{Origin, Problem};
+pub(crate) use reading::Unset;
 pub(crate) use secret::NamedSecret;
 
 use crate::cli::LogFormat;

@@ -3,7 +3,7 @@
 
 use crate::environment;
 use crate::failure::Failure;
-use crate::state_dir;
+use crate::{running, state_dir};
 use clap::builder::NonEmptyStringValueParser;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -30,6 +30,14 @@ pub(crate) struct Credentials {
 }
 
 impl CredentialArgs {
+    /// The gateway that is meant: the one that the command line names, or else the one of the state folder.
+    pub(crate) fn url(&self, named: Option<&str>) -> String {
+        match named {
+            Some(url) => url.into(),
+            None => running::default_url(self.state_dir.clone()),
+        }
+    }
+
     /// The flags, with the variables behind them.
     ///
     /// # Errors

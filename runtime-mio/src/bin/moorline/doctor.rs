@@ -1,6 +1,7 @@
 //! `moorline doctor`: what is wrong with a gateway, or with the way to it, and the line that mends it.
 
 mod admission;
+mod agents;
 mod certificate_file;
 mod database;
 mod finding;
@@ -19,8 +20,8 @@ use crate::config::{Settings, Sources};
 use crate::dial;
 use crate::failure::Failure;
 use crate::probe::{Course, Target, TargetArgs, Wish};
-use crate::serve;
 use crate::stdout::stdout;
+use crate::{running, state_dir};
 use clap::Parser as _;
 use finding::{Finding, Severity};
 use serde_json::json;
@@ -37,8 +38,8 @@ use std::time::Duration;
 // No `Debug`: there is a token.
 #[derive(clap::Args)]
 pub(crate) struct DoctorArgs {
-    /// The gateway as its clients see it, such as wss://chat.example.com/ws [default: the one that this
-    /// machine's configuration describes].
+    /// The gateway as its clients see it, such as wss://chat.example.com/ws [default: the one that runs with
+    /// the state folder, or else the one that this machine's configuration describes].
     url: Option<String>,
     #[command(flatten)]
     target: TargetArgs,
@@ -62,7 +63,7 @@ pub(crate) struct DoctorArgs {
 
 pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     let mut found = Vec::new();
-    let (target, settings) = look_around(args, &mut found)?;
+    let Around { target, settings, running } = look_around(args, &mut found)?;
     let course = Course::run(&target, Wish::default());
     way::check(&target, &course, &mut found);
     let compare = |settings| certificate_file::compare(settings, &course);
@@ -70,6 +71,9 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     if course.answer.as_ref().is_some_and(|answer| answer.status == 101) {
         found.extend(args.origins.iter().map(|origin| admission::origin(&target, origin)));
         found.extend(args.hosts.iter().map(|host| admission::host(&target, host)));
+    }
+    if course.challenged {
+        agents::check(&target, running.as_deref(), &mut found);
     }
     if course.hello.is_some() {
         found.extend(forwarding::check(&target));
@@ -81,12 +85,17 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     report(args, &target, &found)
 }
 
-/// What this machine says, if the gateway is on it; gives what is to be tried, and the settings of a
-/// gateway that is here.
-fn look_around(
-    args: &DoctorArgs,
-    found: &mut Vec<Finding>,
-) -> Result<(Target, Option<Settings>), Failure> {
+/// What is to be looked at.
+struct Around {
+    target: Target,
+    /// The settings of a gateway that is here.
+    settings: Option<Settings>,
+    /// The state folder of the gateway, where it is certain that it is this one's.
+    running: Option<PathBuf>,
+}
+
+/// What this machine says, if the gateway is on it.
+fn look_around(args: &DoctorArgs, found: &mut Vec<Finding>) -> Result<Around, Failure> {
     let mut flags: Vec<PathBuf> = vec!["moorline".into()];
     let state_dir = &args.target.credentials.state_dir;
     for (flag, path) in [("--config", &args.config), ("--state-dir", state_dir)] {
@@ -94,29 +103,28 @@ fn look_around(
     }
     // The configuration is that of a gateway that is started like this.
     let serve = Cli::parse_from(flags).serve;
-    let loaded = Sources::of_process(&serve).load();
+    let folder = running::state_folder(state_dir.clone(), args.config.as_deref());
+    let running = folder.as_deref().filter(|state| running::is_there(state));
+    // What is not set in this shell may be set where the gateway was started.
+    let sources = Sources::of_process(&serve);
+    let loaded = if running.is_some() { sources.load_elsewhere() } else { sources.load() };
     let settings = loaded.as_ref().map(|loaded| loaded.settings.clone()).unwrap_or_default();
-    let text = match &args.url {
-        Some(url) => url.clone(),
-        None => {
-            let scheme = if settings.is_secure() { "wss" } else { "ws" };
-            format!("{scheme}://{}/ws", serve::reachable(settings.listen()))
-        }
+    let noted = running.and_then(state_dir::noted_url);
+    let text = match (&args.url, noted.clone()) {
+        (Some(url), _) => url.clone(),
+        (None, Some(url)) => url,
+        (None, None) => running::configured_url(&settings),
     };
     let mut target = Target::new(&text, &args.target)?;
     let addresses = dial::addresses(&target.url).unwrap_or_default();
     let is_local = !addresses.is_empty() && addresses.iter().all(|one| one.ip().is_loopback());
     if args.url.is_some() && !is_local {
-        return Ok((target, None));
+        return Ok(Around { target, settings: None, running: None });
     }
     local::config(&loaded, found);
     found.extend(local::clock());
     let pid = local::port(target.url.port(), found);
-    let state = match &loaded {
-        Ok(loaded) => loaded.settings.state_dir.clone(),
-        Err(_) => target.credentials.state_dir.clone().or_else(crate::state_dir::default_path),
-    };
-    if let Some(state) = &state {
+    if let Some(state) = &folder {
         let file = loaded.as_ref().ok().and_then(|loaded| loaded.file.as_deref());
         state_folder::check(state, file, found);
         if state.is_dir() {
@@ -126,12 +134,13 @@ fn look_around(
     if let Ok(loaded) = &loaded {
         found.extend(local::files(loaded, pid));
         certificate_file::check(&loaded.settings, found);
-        if let Some(state) = &state {
+        if let Some(state) = &folder {
             local::tokens(loaded, state, found);
         }
     }
-    target.credentials.state_dir = target.credentials.state_dir.or(state);
-    Ok((target, loaded.is_ok().then_some(settings)))
+    target.credentials.state_dir = target.credentials.state_dir.or(folder.clone());
+    let running = running.filter(|_| noted.as_ref() == Some(&target.text)).map(PathBuf::from);
+    Ok(Around { target, settings: loaded.is_ok().then_some(settings), running })
 }
 
 fn report(args: &DoctorArgs, target: &Target, found: &[Finding]) -> Result<ExitCode, Failure> {

@@ -64,9 +64,10 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
 
 /// What is known of one thing, as text.
 fn page(entry: &Entry) -> String {
+    let (name, kind) = (entry.name.replace('*', "…"), entry.kind.as_str());
     let mut page = match entry.code {
-        0 => format!("{} ({})\n", entry.name, entry.kind.as_str()),
-        code => format!("{} ({} with {code})\n", entry.name, entry.kind.as_str()),
+        0 => format!("{name} ({kind})\n"),
+        code => format!("{name} ({kind} with {code})\n"),
     };
     let _ = writeln!(page, "  {}", entry.means);
     for (title, lines) in [("likely causes", entry.causes), ("what to do", entry.fix)] {

@@ -19,12 +19,15 @@ pub(crate) struct Owner {
     pub(crate) started: Option<String>,
     /// Its configuration file, or [`NO_FILE`]. Of gateways only.
     pub(crate) config: Option<String>,
+    /// Where it serves. Of gateways only, once they do.
+    pub(crate) url: Option<String>,
 }
 
 /// A gateway without a configuration file.
 const NO_FILE: &str = "none";
 
-/// The file in a state folder that a running gateway has locked.
+/// The file in a state folder whose lock is that of the folder. Its holder writes lines into it, for people and
+/// commands.
 pub(crate) const LOCK: &str = "lock";
 
 /// More than it ever holds: others may have put something else there.
@@ -46,6 +49,7 @@ impl Owner {
             command: Some(port_holder::without_secrets(&words)),
             started: Some(httpdate::fmt_http_date(SystemTime::now())),
             config: Some(config),
+            url: None,
         }
     }
 
@@ -58,6 +62,7 @@ impl Owner {
             command: port_holder::command_of(pid),
             started: started(pid).map(httpdate::fmt_http_date),
             config: None,
+            url: None,
         };
         lock_of(pid).unwrap_or_default().or(told)
     }
@@ -74,6 +79,7 @@ impl Owner {
                 "command" => owner.command = value(),
                 "started" => owner.started = value(),
                 "config" => owner.config = value(),
+                "url" => owner.url = value(),
                 _ => {}
             }
         }
@@ -100,6 +106,7 @@ impl Owner {
             command: self.command.or(other.command),
             started: self.started.or(other.started),
             config: self.config.or(other.config),
+            url: self.url.or(other.url),
         }
     }
 
@@ -110,13 +117,14 @@ impl Owner {
     }
 
     fn rows(&self) -> Vec<(&'static str, String)> {
-        let Self { pid, user, command, started, config } = self.clone();
+        let Self { pid, user, command, started, config, url } = self.clone();
         [
             ("pid", pid.map(|pid| pid.to_string())),
             ("user", user),
             ("command", command),
             ("started", started),
             ("config", config),
+            ("url", url),
         ]
         .into_iter()
         .filter_map(|(key, value)| Some((key, value?)))

@@ -6,6 +6,7 @@ use crate::owner::Owner;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 
 /// The failure of a bind, with the process that holds the address where the system tells.
 pub(crate) fn explain_bind(address: SocketAddr, error: &io::Error) -> Failure {
@@ -46,11 +47,18 @@ pub(crate) fn user_of(pid: u32) -> Option<String> {
 }
 
 /// Whether somebody listens on `port`, seen or not.
-pub(crate) fn is_held(port: u16) -> bool {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter();
-    tables
-        .filter_map(|path| fs::read_to_string(path).ok())
-        .any(|table| !listening_inodes(&table, port).is_empty())
+///
+/// # Errors
+/// Procfs cannot be read: nobody knows.
+pub(crate) fn is_held(port: u16) -> io::Result<bool> {
+    is_held_by(Path::new("/proc"), port)
+}
+
+fn is_held_by(procfs: &Path, port: u16) -> io::Result<bool> {
+    let table = |name| fs::read_to_string(procfs.join("net").join(name));
+    // A machine without IPv6 has no table of it.
+    let mut tables = [table("tcp")?].into_iter().chain(table("tcp6"));
+    Ok(tables.any(|table| !listening_inodes(&table, port).is_empty()))
 }
 
 /// The process that listens on `port`: its pid and command line.
@@ -129,6 +137,16 @@ mod tests {
         let (pid, command) = find(listener.local_addr().unwrap().port()).expect("it is ours");
         assert_eq!(pid, std::process::id());
         assert!(!command.is_empty());
+    }
+
+    #[test]
+    fn a_port_is_free_only_where_that_can_be_seen() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(is_held(port).unwrap());
+        drop(listener);
+        assert!(!is_held(port).unwrap());
+        is_held_by(Path::new("/nowhere"), port).expect_err("nobody knows");
     }
 
     #[test]

@@ -24,9 +24,9 @@ use std::time::Instant;
 // No `Debug`: there is a token.
 #[derive(clap::Args)]
 pub(crate) struct ProbeArgs {
-    /// The gateway, such as wss://chat.example.com/ws.
-    #[arg(default_value = "ws://127.0.0.1:18790/ws")]
-    url: String,
+    /// The gateway, such as wss://chat.example.com/ws [default: the one that runs with the state folder, or
+    /// else ws://127.0.0.1:18790/ws].
+    url: Option<String>,
     #[command(flatten)]
     target: TargetArgs,
     /// Do not log in, even if there is a token.
@@ -41,7 +41,7 @@ pub(crate) struct ProbeArgs {
 }
 
 pub(crate) fn run(args: &ProbeArgs) -> Result<ExitCode, Failure> {
-    let target = Target::new(&args.url, &args.target)?;
+    let target = Target::new(&args.target.credentials.url(args.url.as_deref()), &args.target)?;
     let since = Instant::now();
     let course = Course::run(&target, Wish { anonymous: args.no_login, ..Wish::default() });
     let took = since.elapsed().as_secs_f64() * 1000.0;

@@ -92,6 +92,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         .collect();
     let agents = jobs.agents().clone();
     drop(jobs);
+    state.note_url(&url(settings, server.local_addr()))?;
     let admin_socket = listen_locally(&mut server, &state);
     let announcement = announcement(&server, &state, settings, kept.as_ref());
     tracing::info!(
@@ -153,6 +154,12 @@ fn listen_locally(server: &mut Server, state: &StateDir) -> Option<AdminSocket> 
         .ok()
 }
 
+/// Where clients of this machine find the gateway that listens there by these settings.
+pub(crate) fn url(settings: &Settings, listening: SocketAddr) -> String {
+    let scheme = if settings.is_secure() { "wss" } else { "ws" };
+    format!("{scheme}://{}/ws", reachable(listening))
+}
+
 /// What a service manager shows of the gateway.
 fn serving(address: SocketAddr) -> String {
     format!("Serving on {address}")
@@ -198,11 +205,11 @@ fn announcement(
         let token = shown.map(|kept| format!("#token={}", escaped(&kept.current)));
         text += &format!("page: {http}://{address}/{}\n", token.unwrap_or_default());
     }
-    text + &format!("try: {program} chat {web_socket}://{address}/ws{credential}\n")
+    text + &format!("try: {program} chat {}{credential}\n", url(settings, address))
 }
 
 /// An address that a client on this machine can connect to: "any" is one to listen on only.
-pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
+fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

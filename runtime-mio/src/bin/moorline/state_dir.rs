@@ -1,18 +1,20 @@
 //! The state folder: one gateway at a time, and its tokens.
 
 use crate::failure::Failure;
-use crate::owner::{self, Owner};
+use crate::owner::{self, LOCK, Owner};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Seek as _, Write as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 /// An open state folder. The lock is held as long as this lives.
 #[derive(Debug)]
 pub(crate) struct StateDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 /// The folder that is used without `--state-dir`.
@@ -40,11 +42,18 @@ impl StateDir {
             .create(&path)
             .map_err(|error| unwritable(&path, "cannot make the state folder", &error))?;
         let lock = lock(&path, config)?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Tells whoever reads the lock file where the gateway serves.
+    pub(crate) fn note_url(&self, url: &str) -> Result<(), Failure> {
+        let noted = Owner { url: Some(url.into()), ..Owner::default() };
+        let noted = (&self.lock).write_all(noted.emit().as_bytes());
+        noted.map_err(|error| config(&self.path.join(LOCK), "cannot write the lock file", &error))
     }
 
     /// The token that is kept here, and whether it was made just now.
@@ -103,6 +112,34 @@ impl StateDir {
     }
 }
 
+/// Where the gateway serves that has this state folder, or had it last, as it noted.
+pub(crate) fn noted_url(path: &Path) -> Option<String> {
+    owner::read(&path.join(LOCK))?.url
+}
+
+/// The process that has the state folder: read from procfs, as trying the lock would keep a gateway from
+/// starting.
+///
+/// # Errors
+/// The file or procfs cannot be read: nobody knows.
+pub(crate) fn holder(path: &Path) -> io::Result<Option<String>> {
+    holder_by(Path::new("/proc"), path)
+}
+
+fn holder_by(procfs: &Path, path: &Path) -> io::Result<Option<String>> {
+    let file = match fs::metadata(path.join(LOCK)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let table = fs::read_to_string(procfs.join("locks"))?;
+    let inode = format!(":{}", file.ino());
+    Ok(table.lines().find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields.get(5)?.ends_with(&inode).then(|| fields.get(4).map(|pid| pid.to_string()))?
+    }))
+}
+
 /// The token that is kept in a state folder, if there is one that can be used.
 pub(crate) fn kept_token(path: &Path) -> Result<Option<String>, Failure> {
     read_kept(&token_path(path))
@@ -149,7 +186,7 @@ fn read_token(path: &Path) -> io::Result<String> {
 }
 
 fn lock(state_dir: &Path, own: Option<&Path>) -> Result<File, Failure> {
-    let path = state_dir.join(owner::LOCK);
+    let path = state_dir.join(LOCK);
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -192,4 +229,24 @@ fn unwritable(path: &Path, what: &str, error: &io::Error) -> Failure {
 
 fn config(path: &Path, what: &str, error: &io::Error) -> Failure {
     Failure::Config(format!("{what} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_the_folder_is_known_where_the_system_tells_and_nowhere_else() {
+        let name = format!("moorline-state-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        assert_eq!(holder(&path).expect("there is none"), None);
+        let state = StateDir::open(Some(path.clone()), None).expect("a folder");
+        state.note_url("ws://127.0.0.1:1/ws").expect("written");
+        assert_eq!(holder(&path).expect("procfs"), Some(std::process::id().to_string()));
+        holder_by(Path::new("/nowhere"), &path).expect_err("nobody knows");
+        drop(state);
+        assert_eq!(holder(&path).expect("procfs"), None);
+        assert_eq!(noted_url(&path).as_deref(), Some("ws://127.0.0.1:1/ws"));
+        fs::remove_dir_all(&path).expect("removed");
+    }
 }

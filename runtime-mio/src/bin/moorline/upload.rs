@@ -34,7 +34,7 @@ const WELCOME: Duration = Duration::from_secs(1);
 const PIECE: usize = 64 << 10;
 
 pub(crate) fn run(args: &UploadArgs) -> Result<(), Failure> {
-    let url = dial::url(&args.url)?;
+    let url = dial::url(&args.credentials.url(args.url.as_deref()))?;
     let addresses = dial::addresses(&url)?;
     let token = args.credentials.read()?.token(&addresses);
     let user = credentials::user(args.user.as_deref())?;

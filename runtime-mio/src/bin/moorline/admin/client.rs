@@ -37,7 +37,12 @@ impl From<Refused> for Failure {
 impl Client {
     /// Logs in to the gateway that the command line means.
     pub(super) fn connect(common: &Common) -> Result<Self, Failure> {
-        let mut client = Self::open(&Target::of(common)?)?;
+        Self::of(&Target::of(common)?)
+    }
+
+    /// Logs in to the gateway that has a state folder.
+    pub(super) fn of(target: &Target) -> Result<Self, Failure> {
+        let mut client = Self::open(target)?;
         let hello = client.call("connect", json!({}))?;
         let (there, here) = (hello["server"]["version"].as_str(), env!("CARGO_PKG_VERSION"));
         if there.is_some_and(|there| there != here) {

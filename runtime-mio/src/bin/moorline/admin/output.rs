@@ -84,12 +84,26 @@ pub(super) fn cells(value: &Value) -> String {
 }
 
 /// How long ago something was, that an answer names in Unix milliseconds.
-pub(super) fn ago(value: &Value) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+pub(crate) fn ago(value: &Value) -> String {
     match value.as_u64() {
-        Some(at) => format!("{} ago", span(now.saturating_sub(Duration::from_millis(at)))),
+        Some(at) => format!("{} ago", span(now().saturating_sub(Duration::from_millis(at)))),
         None => "-".into(),
     }
+}
+
+/// How far off something is, that an answer names in Unix milliseconds.
+pub(crate) fn ahead(value: &Value) -> String {
+    match value.as_u64().map(Duration::from_millis) {
+        Some(at) if at > now() => {
+            format!("in {}", span(at.saturating_sub(now()) + Duration::from_millis(999)))
+        }
+        Some(_) => "now".into(),
+        None => "-".into(),
+    }
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// A span of time in its largest unit.
@@ -125,6 +139,14 @@ mod tests {
             ("-".into(), "-".into(), "3".into())
         );
         assert_eq!((cells(&json!(["a", "b"])), cells(&json!([]))), ("a,b".into(), "-".into()));
+    }
+
+    #[test]
+    fn what_is_ahead_is_told_in_whole_seconds_up_to_now() {
+        let at = |ms: u64| json!(now().as_millis() as u64 + ms);
+        assert_eq!(ahead(&at(90_500)), "in 1m");
+        assert_eq!(ahead(&at(4_500)), "in 5s");
+        assert_eq!((ahead(&at(0)), ahead(&Value::Null)), ("now".into(), "-".into()));
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! Which gateway a command is for: the one that has a state folder.
 
 use super::args::Common;
-use crate::config::Sources;
 use crate::failure::Failure;
-use crate::{admin_socket, credentials, state_dir};
+use crate::{admin_socket, running};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -19,17 +18,17 @@ pub(super) struct Target {
 impl Target {
     /// The folder that the command line names, or else the one that a gateway would take here.
     pub(super) fn of(common: &Common) -> Result<Self, Failure> {
-        let named = credentials::named_state_dir(common.state_dir.clone());
-        // A configuration that cannot be read is no reason not to reach who runs by an earlier one.
-        let configured = || {
-            let sources = Sources::of_environment(common.config.clone(), Vec::new());
-            sources.load().ok().and_then(|loaded| loaded.settings.state_dir)
-        };
-        let path = named.or_else(configured).or_else(state_dir::default_path).ok_or_else(|| {
+        let folder = running::state_folder(common.state_dir.clone(), common.config.as_deref());
+        let path = folder.ok_or_else(|| {
             let text = "no state folder: neither --state-dir, XDG_STATE_HOME nor HOME is set";
             Failure::Config(text.into())
         })?;
-        Ok(Self { path: std::path::absolute(&path).unwrap_or(path) })
+        Ok(Self::at(&path))
+    }
+
+    /// This folder.
+    pub(super) fn at(path: &Path) -> Self {
+        Self { path: std::path::absolute(path).unwrap_or_else(|_| path.into()) }
     }
 
     /// A connection to its gateway.

@@ -4,7 +4,7 @@ use super::Settings;
 use super::files::Files;
 use super::keys::Key;
 use super::origin::{Origin, Problem};
-use super::reading::{PREFIX, Reading};
+use super::reading::{PREFIX, Reading, Unset};
 use crate::cli::ServeArgs;
 use crate::environment::Variables;
 use crate::state_dir;
@@ -37,6 +37,8 @@ pub(crate) struct Loaded {
     pub(crate) file: Option<PathBuf>,
     /// What works, but should be seen to.
     pub(crate) warnings: Vec<String>,
+    /// Secrets that are not known here, by [`Sources::load_elsewhere`] alone.
+    pub(crate) unset: Vec<Unset>,
     origins: BTreeMap<&'static str, Origin>,
 }
 
@@ -63,7 +65,17 @@ impl Sources {
 
     /// The same; `files` become those that it depends on, whether or not anything is wrong.
     pub(crate) fn load_noting(&self, files: &mut Files) -> Result<Loaded, Vec<Problem>> {
-        let mut reading = Reading::default();
+        self.load_into(Reading::default(), files)
+    }
+
+    /// The same for a gateway that another process is: that a variable is not set here which has a secret
+    /// of it says nothing. Something else stands in its place.
+    pub(crate) fn load_elsewhere(&self) -> Result<Loaded, Vec<Problem>> {
+        let reading = Reading { is_elsewhere: true, ..Reading::default() };
+        self.load_into(reading, &mut Files::default())
+    }
+
+    fn load_into(&self, mut reading: Reading, files: &mut Files) -> Result<Loaded, Vec<Problem>> {
         let found = self.find_file(&mut reading);
         reading.layer(|reading| {
             if let Some((path, text)) = &found {
@@ -79,13 +91,13 @@ impl Sources {
         if !reading.problems.is_empty() {
             return Err(reading.problems);
         }
-        let Reading { mut settings, origins, warnings, .. } = reading;
+        let Reading { mut settings, origins, warnings, unset, .. } = reading;
         settings.state_dir = settings.state_dir.or_else(state_dir::default_path);
         if !origins.contains_key("limits.pre_auth") {
             let connections = settings.gateway.bounds.connections * usize::from(settings.loops);
             settings.gateway.bounds.pre_auth = (connections / 20).clamp(64, 5_000);
         }
-        Ok(Loaded { settings, origins, warnings, file: found.map(|(path, _)| path) })
+        Ok(Loaded { settings, origins, warnings, unset, file: found.map(|(path, _)| path) })
     }
 
     /// The file that was asked for, or the one in the state folder if there is one.

@@ -304,7 +304,42 @@ fn breaker(node: &Node) -> Result<BreakerConfig, Wrong> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::files::Files;
     use super::*;
+
+    /// What is wrong with a key that is a number below all that are allowed.
+    fn refused(key: &str) -> Option<String> {
+        let setting = match key.split_once('.') {
+            Some((group, key)) => format!("{group}: {{{key}: -1}}"),
+            None => format!("{key}: -1"),
+        };
+        let text = format!("{{type: 'openai', base_url: 'http://h/v1', model: 'm', {setting}}}");
+        let node = super::super::tree::parse(&text).expect("JSON5");
+        let (folder, warnings) = (Path::new(""), &mut Vec::new());
+        let mut context = Context { folder, files: &mut Files::default(), warnings, unset: None };
+        OpenAiSettings::read(&node, &mut context).err().map(|wrong| wrong.message)
+    }
+
+    #[test]
+    fn the_docs_tell_the_range_of_each_number() {
+        let docs = include_str!("../../../../../docs/agents.md");
+        let mut count = 0;
+        for row in docs.lines().filter_map(|line| line.strip_prefix("| `")) {
+            let (key, rest) = row.split_once("` | ").unwrap_or_default();
+            let group = key.split('.').next().unwrap_or_default();
+            if !KEYS.contains(&group) {
+                continue;
+            }
+            let allowed = rest.split('|').nth(1).map(str::trim).unwrap_or_default();
+            let range = refused(key).and_then(|why| {
+                let (_, range) = why.split_once("number from ")?;
+                Some(range.split(", found").next()?.to_string())
+            });
+            assert_eq!(allowed, range.as_deref().unwrap_or_default(), "{key}");
+            count += usize::from(range.is_some());
+        }
+        assert_eq!(count, 23);
+    }
 
     /// The rows of the two tables of the docs, and nothing that is not there.
     #[test]

@@ -24,6 +24,16 @@ pub(super) struct Reading {
     pub(super) problems: Vec<Problem>,
     /// What was read, or looked for.
     pub(super) files: Files,
+    /// The gateway of this configuration is another process, which may have other variables.
+    pub(super) is_elsewhere: bool,
+    pub(super) unset: Vec<Unset>,
+}
+
+/// A variable that a setting takes a secret from, and that is not set.
+pub(crate) struct Unset {
+    /// The setting.
+    pub(crate) key: &'static str,
+    pub(crate) variable: String,
 }
 
 impl Reading {
@@ -128,9 +138,16 @@ impl Reading {
                 continue;
             };
             let folder = file.parent().unwrap_or(Path::new(""));
-            let (files, warnings) = (&mut self.files, &mut self.warnings);
-            let mut context = Context { folder, files, warnings };
-            match key.put(&mut self.settings, node, &mut context) {
+            let mut unset = Vec::new();
+            let mut context = Context {
+                folder,
+                files: &mut self.files,
+                warnings: &mut self.warnings,
+                unset: self.is_elsewhere.then_some(&mut unset),
+            };
+            let put = key.put(&mut self.settings, node, &mut context);
+            self.unset.extend(unset.into_iter().map(|variable| Unset { key: key.path, variable }));
+            match put {
                 Ok(()) => {
                     let line = tree::position(text, *at).line;
                     let origin = Origin::File { path: file.into(), line };
@@ -175,7 +192,7 @@ impl Reading {
 
     fn words(&mut self, place: &str, key: &'static Key, words: &[String], origin: Origin) {
         let (files, warnings) = (&mut self.files, &mut self.warnings);
-        let mut context = Context { folder: Path::new(""), files, warnings };
+        let mut context = Context { folder: Path::new(""), files, warnings, unset: None };
         let put = key.read(words).and_then(|node| {
             key.put(&mut self.settings, &node, &mut context).map_err(|wrong| wrong.message)
         });

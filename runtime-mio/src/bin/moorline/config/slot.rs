@@ -50,7 +50,12 @@ pub(super) struct Context<'c> {
     pub(super) files: &'c mut Files,
     /// What the operator should know, though it works.
     pub(super) warnings: &'c mut Vec<String>,
+    /// Variables that are not set, where that is no mistake.
+    pub(super) unset: Option<&'c mut Vec<String>>,
 }
+
+/// Stands for a secret that is not known here; long enough for all that must have a length.
+const UNKNOWN: &str = "a secret that is known to the gateway that runs, and not to this command";
 
 /// Tokens that are valid at once: the old and the new.
 const MAX_TOKENS: usize = 2;
@@ -301,7 +306,13 @@ pub(super) fn read_secret_text(
             }
             secret::from_file(&path).map_err(|message| wrong(*value_at, message))
         }
-        "env" => secret::from_env(source).map_err(|message| wrong(*value_at, message)),
+        "env" => match (secret::from_env(source), &mut context.unset) {
+            (Err(_), Some(unset)) => {
+                unset.push(source.clone());
+                Ok(UNKNOWN.into())
+            }
+            (read, _) => read.map_err(|message| wrong(*value_at, message)),
+        },
         _ => Err(wrong(*at, expected())),
     }
 }

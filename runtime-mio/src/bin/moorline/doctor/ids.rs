@@ -20,11 +20,18 @@ macro_rules! ids {
 }
 
 ids! {
+    AGENTS_DOWN "agents.down" Error;
+    AGENTS_NO_WORKER "agents.no-worker" Error;
+    AGENTS_OK "agents.ok" Ok;
+    AGENTS_REFUSED "agents.refused" Error;
+    AGENTS_TRYING "agents.trying" Warning;
+    AGENTS_UNTESTED "agents.untested" Info;
     CLOCK_IMPLAUSIBLE "clock.implausible" Error;
     CLOCK_OK "clock.ok" Ok;
     CLOCK_SKEW "clock.skew" Warning;
     CONFIG_INVALID "config.invalid" Error;
     CONFIG_OK "config.ok" Ok;
+    CONFIG_UNSET "config.unset" Info;
     CONFIG_WARNING "config.warning" Warning;
     DATABASE_DAMAGED "database.damaged" Error;
     DATABASE_MISSING "database.missing" Info;
@@ -70,6 +77,7 @@ ids! {
     PORT_FREE "port.free" Warning;
     PORT_HELD "port.held" Info;
     PORT_HIDDEN "port.hidden" Info;
+    PORT_UNTESTED "port.untested" Info;
     PROXY_ACCEPT_KEY "proxy.accept-key" Error;
     PROXY_ANSWER "proxy.answer-headers" Error;
     PROXY_BAD_GATEWAY "proxy.bad-gateway" Error;
@@ -95,6 +103,7 @@ ids! {
     STATE_OK "state.ok" Ok;
     STATE_OPEN "state.open-to-others" Error;
     STATE_UNLOCKED "state.unlocked" Info;
+    STATE_UNTESTED "state.untested" Info;
     STATE_UNWRITABLE "state.unwritable" Error;
     TLS_EXPIRED "tls.expired" Error;
     TLS_EXPIRES_SOON "tls.expires-soon" Warning;

@@ -2,7 +2,7 @@
 
 use super::finding::Finding;
 use super::ids;
-use crate::config::{Loaded, NamedSecret, Problem};
+use crate::config::{Loaded, NamedSecret, Problem, Unset};
 use crate::peer_text::PeerText;
 use crate::{environment, open_files, port_holder, state_dir};
 use moorline_core::gateway::Code;
@@ -28,6 +28,7 @@ pub(super) fn config(loaded: &Result<Loaded, Vec<Problem>>, found: &mut Vec<Find
             found.extend(warnings.iter().map(|warning| {
                 Finding::new(ids::CONFIG_WARNING, warning.as_str()).fix("moorline check-config")
             }));
+            found.extend(loaded.unset.iter().map(unset));
             if let Err(failure) = loaded.settings.check_folders() {
                 let finding = Finding::new(ids::CONFIG_INVALID, failure.to_string());
                 found.push(finding.fix("moorline check-config"));
@@ -42,8 +43,23 @@ pub(super) fn config(loaded: &Result<Loaded, Vec<Problem>>, found: &mut Vec<Find
     }
 }
 
+/// A gateway that runs has the secret; this command has not.
+fn unset(unset: &Unset) -> Finding {
+    let Unset { key, variable } = unset;
+    let about = format!(
+        "{key}: the variable {variable} is not set for this command; the gateway that runs was started \
+         where it is, which this command cannot check"
+    );
+    Finding::new(ids::CONFIG_UNSET, about)
+        .fix("moorline check-config   # with the environment of the gateway's service")
+}
+
 /// The tokens that the gateway takes, and those that clients of this machine would send.
 pub(super) fn tokens(loaded: &Loaded, state: &Path, found: &mut Vec<Finding>) {
+    // Which tokens it takes is known to it alone.
+    if loaded.unset.iter().any(|unset| unset.key.starts_with("gateway.token")) {
+        return;
+    }
     let kept = state_dir::kept_token(state).ok().flatten().map(|text| NamedSecret::new(&text));
     let configured: Vec<String> = loaded.settings.tokens().map(NamedSecret::shown).collect();
     let taken = match (configured.is_empty(), &kept) {
@@ -98,12 +114,16 @@ pub(super) fn port(port: u16, found: &mut Vec<Finding>) -> Option<u32> {
         return Some(pid);
     }
     found.push(match port_holder::is_held(port) {
-        true => {
+        Ok(true) => {
             let about = format!("port {port} is held by a process that this user may not see");
             Finding::new(ids::PORT_HIDDEN, about).fix(format!("sudo ss -ltnp 'sport = :{port}'"))
         }
-        false => Finding::new(ids::PORT_FREE, format!("nobody listens on port {port}"))
+        Ok(false) => Finding::new(ids::PORT_FREE, format!("nobody listens on port {port}"))
             .fix(format!("moorline serve --listen 127.0.0.1:{port}")),
+        Err(error) => {
+            let about = format!("who listens on port {port} cannot be seen: {error}");
+            Finding::new(ids::PORT_UNTESTED, about)
+        }
     });
     None
 }

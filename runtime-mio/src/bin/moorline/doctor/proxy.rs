@@ -64,7 +64,8 @@ fn status(target: &Target, answer: &Answer, server: &str, about: &str) -> Findin
             );
         }
         400 if says("plain http request was sent to https port")
-            || says("http request to an https server") =>
+            || says("http request to an https server")
+            || says("this port speaks tls") =>
         {
             let fix = format!("moorline doctor {}", other_scheme(&target.text));
             return finding(ids::PROXY_PLAIN_TO_TLS, &fix);

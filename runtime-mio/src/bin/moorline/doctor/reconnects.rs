@@ -55,7 +55,8 @@ fn judge<'l>(lines: impl Iterator<Item = &'l str>, found: &mut Vec<Finding>) {
         if line["user"] == USER {
             own.extend(line["conn"].as_str().map(String::from));
         }
-        if let Some(key) = happened(&line) {
+        // And it stays silent until it is cut, to measure that.
+        if let Some(key) = happened(&line).filter(|_| line["user"] != USER) {
             *counts.entry(key).or_default() += 1;
         }
     }
@@ -64,6 +65,10 @@ fn judge<'l>(lines: impl Iterator<Item = &'l str>, found: &mut Vec<Finding>) {
     // One that was found by a connection through it is in the log for that, too.
     if found.iter().any(|one| one.id == ids::FORWARDED_UNCONFIGURED) {
         forwarders.clear();
+    }
+    // What is seen of others outweighs that this connection was seen as it is.
+    if !forwarders.is_empty() {
+        found.retain(|one| one.id != ids::FORWARDED_OK);
     }
     for address in forwarders.iter().take(TOLD) {
         let about = format!(
@@ -173,6 +178,26 @@ mod tests {
         assert_eq!(told.len(), 1);
         assert_eq!(told[0].0, "loops.reconnecting");
         assert!(told[0].1.starts_with("7 times 192.0.2.7 (user bob): 1006 "), "{told:?}");
+    }
+
+    #[test]
+    fn connections_of_this_command_are_no_loop_of_anybody() {
+        let line = json!({"message": "closed", "peer": "192.0.2.7:9", "code": 1006, "failed": 0,
+            "reason": "", "cause": "eof", "user": USER});
+        assert_eq!(found(&vec![line.to_string(); 9])[0].0, "loops.none");
+    }
+
+    #[test]
+    fn a_proxy_that_is_not_believed_and_one_that_is_are_not_told_together() {
+        let line = json!({"message": "forwarding header not believed", "peer": "10.0.0.7:1", "conn": "0-1"});
+        let line = line.to_string();
+        let mut told = vec![Finding::new(ids::FORWARDED_OK, "seen as it is")];
+        judge([line.as_str()].into_iter(), &mut told);
+        let names: Vec<_> = told.iter().map(|one| one.id.name).collect();
+        assert_eq!(names, ["forwarded.unconfigured", "loops.none"]);
+        let mut told = vec![Finding::new(ids::FORWARDED_OK, "seen as it is")];
+        judge(std::iter::empty(), &mut told);
+        assert!(told.iter().any(|one| one.id == ids::FORWARDED_OK));
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use super::finding::Finding;
 use super::ids;
 use crate::owner::{self, Owner};
+use crate::{running, state_dir};
 use rustix::fs::statvfs;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 /// Below this a busy gateway has minutes left.
@@ -60,31 +61,30 @@ pub(super) fn check(path: &Path, config: Option<&Path>, found: &mut Vec<Finding>
     found.extend(disk(path));
 }
 
-/// Whether a gateway holds the folder: read from procfs, as trying the lock would keep one from starting.
+/// Whether a gateway holds the folder.
 fn lock(path: &Path) -> Finding {
-    let lock = path.join(owner::LOCK);
-    let unlocked = || Finding::new(ids::STATE_UNLOCKED, "no gateway runs with this state folder");
-    let Ok(file) = fs::metadata(&lock) else { return unlocked() };
-    let table = fs::read_to_string("/proc/locks").unwrap_or_default();
-    let inode = format!(":{}", file.ino());
-    let holder = table.lines().find_map(|line| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        fields.get(5)?.ends_with(&inode).then(|| fields.get(4).map(|pid| pid.to_string()))?
-    });
-    match holder {
-        Some(pid) => {
-            let noted = owner::read(&lock).unwrap_or_default();
+    let wrote = || owner::read(&path.join(owner::LOCK)).unwrap_or_default();
+    match state_dir::holder(path) {
+        Ok(Some(pid)) => {
+            let noted = wrote();
             let is_holder = noted.pid.is_none_or(|noted| noted.to_string() == pid);
-            Finding::new(
-                ids::STATE_LOCKED,
-                match is_holder {
-                    true => format!("held by {}", Owner { pid: pid.parse().ok(), ..noted }),
-                    // Seen from a container it has another number.
-                    false => format!("held by process {pid}; it wrote: {noted}"),
-                },
-            )
+            let about = match is_holder {
+                true => format!("held by {}", Owner { pid: pid.parse().ok(), ..noted }),
+                // Seen from a container it has another number.
+                false => format!("held by process {pid}; it wrote: {noted}"),
+            };
+            Finding::new(ids::STATE_LOCKED, about)
         }
-        None => unlocked(),
+        // Nobody of whom this process may know, such as one of another container.
+        _ if running::is_there(path) => {
+            let about = format!("a gateway answers that has it; it wrote: {}", wrote());
+            Finding::new(ids::STATE_LOCKED, about)
+        }
+        Ok(None) => Finding::new(ids::STATE_UNLOCKED, "no gateway runs with this state folder"),
+        Err(error) => {
+            let about = format!("whether a gateway runs with this state folder: {error}");
+            Finding::new(ids::STATE_UNTESTED, about)
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) const AGENT_FAILURES: &[Entry] = &[
         &[
             "did not begin to answer within",
             "did not take a connection within",
-            "stopped in the middle of its answer and was silent within",
+            "the agent's model at * sent nothing for * ms",
             "did not finish its answer within",
         ],
         "The endpoint was slower than the agent's settings allow.",
@@ -40,6 +40,17 @@ pub(super) const AGENT_FAILURES: &[Entry] = &[
             "raise connect_within_ms, first_byte_within_ms, silence_within_ms or total_within_ms, as the text says",
             ENDPOINT,
         ],
+    ),
+    Kind::Message.entry(
+        "the agent's model at * did not answer by TLS",
+        &["it does not answer by TLS", "it ended the connection instead of answering by TLS"],
+        "The agent's endpoint takes connections, and speaks no TLS on that port; base_url begins with https://.",
+        &[
+            "the endpoint speaks plain HTTP: base_url is http://",
+            "another port, or another program on it",
+            "the endpoint hangs",
+        ],
+        &["curl -v BASE_URL/models, on the gateway's machine", "mend base_url, then moorline reload", ENDPOINT],
     ),
     Kind::Message.entry(
         "the agent's model at * refuses the gateway's key",

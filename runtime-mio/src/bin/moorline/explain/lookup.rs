@@ -23,6 +23,15 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Entry> {
 
 /// What a text means: the most specific first; none if nothing here knows it.
 pub(crate) fn find(text: &str) -> Vec<&'static Entry> {
+    let found = find_as_written(text);
+    match found.is_empty() {
+        // Programs write the words of a reason in one.
+        true => find_as_written(&text.replace(['_', '-', '.'], " ")),
+        false => found,
+    }
+}
+
+fn find_as_written(text: &str) -> Vec<&'static Entry> {
     let (asked, text) = (text.trim(), normal(text));
     if let Ok(number) = text.parse::<u16>() {
         return by_number(number).into_iter().collect();
@@ -44,11 +53,14 @@ pub(crate) fn find(text: &str) -> Vec<&'static Entry> {
     found.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
     let best = found.first().map(|(_, entry)| *entry);
     let mut entries: Vec<_> = best.into_iter().collect();
+    // What a client only wraps around a code says less than the code.
+    let wrapped = entries.pop_if(|best| best.name.ends_with("(*)"));
     for number in numbers(&text).filter_map(by_number) {
         if !entries.iter().any(|known| std::ptr::eq(*known, number)) {
             entries.push(number);
         }
     }
+    entries.extend(wrapped);
     // A second text that fits is worth a line where it is of another kind: a reason within a message.
     for (_, entry) in found.iter().skip(1) {
         let is_new = entries.iter().all(|known| known.kind != entry.kind);

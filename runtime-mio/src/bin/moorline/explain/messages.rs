@@ -198,8 +198,8 @@ pub(super) const MESSAGES: &[Entry] = &[
         &["load the history again: chat.history", "log in with `resume` after a cut"],
     ),
     Kind::Message.entry(
-        "gateway closed (*",
-        &["gateway disconnected", "disconnected (*"],
+        "gateway closed (*)",
+        &["gateway disconnected", "disconnected (*)"],
         "The connection ended; the code and the reason in it say why.",
         &["see the code and the reason"],
         &["moorline explain CODE, and moorline explain 'the reason'"],

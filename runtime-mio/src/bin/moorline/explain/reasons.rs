@@ -452,7 +452,16 @@ pub(super) const REASONS: &[Entry] = &[
     reason(
         1008,
         "unauthorized: gateway token mismatch *",
-        &["gateway token mismatch", "token mismatch"],
+        &[
+            "gateway token mismatch",
+            "token mismatch",
+            "tokens mismatch",
+            "token_mismatch",
+            "tokens do not match",
+            "token does not match",
+            "wrong token",
+            "invalid token",
+        ],
         "The client's token is not the gateway's.",
         &[
             "the gateway's token was changed, or the client has that of another gateway",
@@ -473,7 +482,7 @@ pub(super) const REASONS: &[Entry] = &[
     reason(
         1008,
         "unauthorized: device token mismatch *",
-        &["device token mismatch"],
+        &["device token mismatch", "device_token_mismatch"],
         "The token that the device kept is not the one that it was given last.",
         &["it was rotated or revoked", "two programs share one device key"],
         &["connect once with the gateway token: the device gets a new one", APPROVE],

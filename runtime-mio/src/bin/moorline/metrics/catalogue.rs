@@ -67,7 +67,7 @@ metrics! {
     RUNS_STARTED = Counter "moorline_runs_started" ["agent"] "Runs that have begun. Agents that are not configured any more are other.";
     RUNS = Counter "moorline_runs" ["agent", "state"] "Runs that have ended.";
     RUN_DURATION = Histogram "moorline_run_duration_seconds" ["agent"] "From the beginning of a run to its end.";
-    AGENTS = Gauge "moorline_agent_state" ["agent", "state"] "Whether an agent can be reached, by its circuit breaker, or for one of workers whether one is ready: 1 for what it is of up (closed, ready), trying (half-open) and down (open, none ready), 0 for the others.";
+    AGENTS = Gauge "moorline_agent_state" ["agent", "state"] "Whether an agent can be reached, by its circuit breaker, or for one of workers whether one is ready: 1 for what it is of up (closed, ready), refused (it answers that the key, the path or the model is wrong), trying (half-open) and down (open, none ready), 0 for the others.";
     CUT = Counter "moorline_cut_messages" [] "Messages to agents that were longer than gateway.max_message_chars.";
     PAIRINGS = Counter "moorline_pairings" ["action"] "What happened to devices that ask to be let in.";
     STORE_DURATION = Histogram "moorline_store_work_duration_seconds" [] "From a work for the store to its outcome, the wait included.";

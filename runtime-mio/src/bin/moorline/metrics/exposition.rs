@@ -167,9 +167,9 @@ impl Exposition {
         out.histograms(&names::RUN_DURATION, |each| &each.run_duration)?;
         // All loops are told the same, and one that is late may not know yet.
         let agents = snapshots.first().map_or(&[][..], |(snapshot, _)| &snapshot.agents);
-        let links = [AgentLink::Up, AgentLink::Trying, AgentLink::Down];
         let states = agents.iter().flat_map(|(agent, is)| {
-            links.map(|link| ([agent.as_str(), link.as_str()], f64::from(u8::from(link == *is))))
+            AgentLink::ALL
+                .map(|link| ([agent.as_str(), link.as_str()], f64::from(u8::from(link == *is))))
         });
         out.gauges(&names::AGENTS, &states.collect::<Vec<_>>())?;
         out.counter_of(&names::CUT, |each| &each.cut)?;

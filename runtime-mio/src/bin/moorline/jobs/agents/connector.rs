@@ -3,7 +3,7 @@
 use super::endpoint::Endpoint;
 use super::openai::Body;
 use super::stream::Stream;
-use crate::dial::{client_config, roots_of_machine};
+use crate::dial::{TlsFailure, client_config, roots_of_machine};
 use futures_rustls::TlsConnector;
 use hyper::client::conn::http1::{self, SendRequest};
 use moorline_core::upgrade::Proxy;
@@ -16,6 +16,7 @@ use smol::net::TcpStream;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long the addresses of a name are remembered. Names are looked up on threads of their own: thousands of
@@ -50,8 +51,9 @@ impl Connector {
         self.proxy.as_ref().filter(|_| !self.endpoint.is_tls)
     }
 
-    /// Opens a connection. It has no deadline of its own.
-    pub(super) async fn connect(&self) -> io::Result<SendRequest<Body>> {
+    /// Opens a connection. It has no deadline of its own; `in_tls` tells, whenever it is given up, whether the
+    /// endpoint has taken the connection and has not done its part of TLS yet.
+    pub(super) async fn connect(&self, in_tls: &AtomicBool) -> io::Result<SendRequest<Body>> {
         let mut stream = self.open().await?;
         let _ = stream.set_nodelay(true);
         let stream = match &self.tls {
@@ -63,7 +65,10 @@ impl Connector {
                 }
                 let name = ServerName::try_from(self.endpoint.host.clone())
                     .map_err(|_| io::Error::other("its name is none that TLS knows"))?;
-                Stream::Tls(Box::new(tls.connect(name, stream).await?))
+                in_tls.store(true, Ordering::Relaxed);
+                let stream = tls.connect(name, stream).await.map_err(in_words_of_tls)?;
+                in_tls.store(false, Ordering::Relaxed);
+                Stream::Tls(Box::new(stream))
             }
         };
         let (sender, connection) = http1::handshake(stream).await.map_err(io::Error::other)?;
@@ -105,6 +110,18 @@ impl Connector {
                 Ok(addresses)
             }
         }
+    }
+}
+
+/// What a server that speaks no TLS answers says nothing of TLS by itself.
+fn in_words_of_tls(error: io::Error) -> io::Error {
+    const PLAIN: &str = "is its base_url http://, not https://?";
+    match TlsFailure::of_io(&error) {
+        TlsFailure::NotTls => io::Error::other(format!("it does not answer by TLS: {PLAIN}")),
+        TlsFailure::Closed => io::Error::other(format!(
+            "it ended the connection instead of answering by TLS: {PLAIN}"
+        )),
+        _ => error,
     }
 }
 

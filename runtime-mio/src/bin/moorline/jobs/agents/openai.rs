@@ -128,6 +128,10 @@ type Failed = (Trouble, bool);
 
 /// Ends a call with what it came to.
 fn fail(call: Call, upstream: &Upstream, trouble: Trouble, is_silent: bool) -> Failed {
-    call.end(trouble.call_end(), Some(&trouble.text(upstream)));
+    let text = trouble.text(upstream);
+    match trouble.is_refusal() {
+        true => call.refused(&text),
+        false => call.end(trouble.call_end(), Some(&text)),
+    }
     (trouble, is_silent)
 }

@@ -7,7 +7,9 @@ use super::pool::{self, Pool};
 use crate::config::OpenAiSettings;
 use hyper::client::conn::http1::SendRequest;
 use moorline_core::Entropy as _;
-use moorline_core::gateway::{AgentState, Breaker, BreakerState, CallEnd, Model, Permit};
+use moorline_core::gateway::{
+    AgentLink, AgentState, Breaker, BreakerState, CallEnd, Model, Permit,
+};
 use moorline_core::upgrade::Proxy;
 use moorline_mio::OsEntropy;
 use smol::lock::{Semaphore, SemaphoreGuardArc};
@@ -35,10 +37,15 @@ pub(super) struct Upstream {
 
 struct Health {
     breaker: Breaker,
-    /// What was told of it last.
-    told: BreakerState,
+    /// What was told of it last: whether it was asked, and why it refused.
+    told: (BreakerState, Option<String>),
     /// What went wrong last.
     reason: Option<String>,
+    /// Why it refuses what the gateway asks for, until a run succeeds. The breaker is about what passes by
+    /// itself; this does not.
+    refusal: Option<String>,
+    /// Since when something is wrong.
+    since: Option<Instant>,
 }
 
 /// Nobody else may ask now.
@@ -72,7 +79,13 @@ impl Upstream {
             pool: Pool::default(),
             places: Arc::new(Semaphore::new(settings.max_concurrent)),
             queued: AtomicUsize::new(0),
-            health: Mutex::new(Health { breaker, told: BreakerState::Closed, reason: None }),
+            health: Mutex::new(Health {
+                breaker,
+                told: (BreakerState::Closed, None),
+                reason: None,
+                refusal: None,
+                since: None,
+            }),
             complained: Mutex::new(None),
             is_retired: AtomicBool::new(false),
             settings: settings.clone(),
@@ -127,11 +140,14 @@ impl Upstream {
 
     // --- connections ---------------------------------------------------------------------------
 
-    /// A connection, and whether it was used before.
-    pub(super) async fn connection(&self) -> io::Result<(SendRequest<Body>, bool)> {
+    /// A connection, and whether it was used before. `in_tls` is as [`Connector::connect`] has it.
+    pub(super) async fn connection(
+        &self,
+        in_tls: &AtomicBool,
+    ) -> io::Result<(SendRequest<Body>, bool)> {
         match self.pool.take(Instant::now()) {
             Some(sender) => Ok((sender, true)),
-            None => Ok((self.connector.connect().await?, false)),
+            None => Ok((self.connector.connect(in_tls).await?, false)),
         }
     }
 
@@ -190,17 +206,29 @@ impl Upstream {
 
     fn tell_change(self: &Arc<Self>, health: &mut Health) {
         let state = health.breaker.state();
-        if state == health.told {
+        let now = (state, health.refusal.clone());
+        if now == health.told {
             return;
         }
-        health.told = state;
+        let (before, _) = std::mem::replace(&mut health.told, now);
+        let is_well = state == BreakerState::Closed && health.refusal.is_none();
+        health.since = match health.since {
+            _ if is_well => None,
+            Some(since) => Some(since),
+            None => Some(Instant::now()),
+        };
         let endpoint = self.settings.base_url.authority();
         let (agent, state_word) = (&self.agent, state.as_str());
         match state {
+            // What is refused the log has been told with the run.
+            _ if state == before && health.refusal.is_some() => {}
             BreakerState::Closed => {
                 health.reason = None;
-                tracing::info!(agent, endpoint, "the agent's model works again");
+                if is_well {
+                    tracing::info!(agent, endpoint, "the agent's model works again");
+                }
             }
+            _ if state == before => {}
             BreakerState::HalfOpen => {
                 tracing::debug!(agent, endpoint, breaker = state_word, "the next run tries it");
             }
@@ -239,10 +267,16 @@ impl Upstream {
         }
         let breaker = health.breaker.state();
         let (id, provider) = (self.settings.model.clone(), self.settings.base_url.host.clone());
+        let (link, reason) = match (breaker, &health.refusal) {
+            (BreakerState::Closed, None) => (AgentLink::Up, None),
+            (BreakerState::Closed, Some(refusal)) => (AgentLink::Refused, Some(refusal)),
+            _ => (breaker.into(), health.reason.as_ref()),
+        };
         let state = AgentState {
-            link: breaker.into(),
+            link,
             breaker: Some(breaker),
-            reason: health.reason.clone().filter(|_| breaker != BreakerState::Closed),
+            reason: reason.cloned(),
+            since: health.since,
             retry_at: health.breaker.deadline(),
             models: vec![Model { id, provider }],
         };
@@ -269,13 +303,34 @@ impl Call {
         self.give_back(end, reason);
     }
 
-    fn give_back(&mut self, end: CallEnd, reason: Option<&str>) {
-        let Some(permit) = self.permit.take() else { return };
+    /// The endpoint refuses what the gateway asks for, which says nothing to the breaker.
+    pub(super) fn refused(mut self, reason: &str) {
+        let permit = self.permit.take();
         let mut health = self.upstream.health();
+        health.reason = Some(reason.into());
+        health.refusal = Some(reason.into());
+        if let Some(permit) = permit {
+            health.breaker.end(Instant::now(), permit, CallEnd::Neither, entropy());
+        }
+        self.upstream.tell_change(&mut health);
+    }
+
+    fn give_back(&mut self, end: CallEnd, reason: Option<&str>) {
+        let permit = self.permit.take();
+        // A run whose probe has ended before it may have no other permit, and has still succeeded.
+        if permit.is_none() && end != CallEnd::Succeeded {
+            return;
+        }
+        let mut health = self.upstream.health();
+        if end == CallEnd::Succeeded {
+            health.refusal = None;
+        }
         if let Some(reason) = reason {
             health.reason = Some(reason.into());
         }
-        health.breaker.end(Instant::now(), permit, end, entropy());
+        if let Some(permit) = permit {
+            health.breaker.end(Instant::now(), permit, end, entropy());
+        }
         self.upstream.tell_change(&mut health);
     }
 }

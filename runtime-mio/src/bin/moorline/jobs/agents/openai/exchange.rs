@@ -18,6 +18,7 @@ use smol::{Timer, future};
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -84,10 +85,18 @@ async fn send(
 ) -> Result<(SendRequest<Body>, Response<Incoming>), Trouble> {
     let times = &upstream.settings.times;
     loop {
+        let in_tls = AtomicBool::new(false);
         let connecting = async {
-            upstream.connection().await.map_err(|error| Trouble::Connect(error.to_string()))
+            let connected = upstream.connection(&in_tls).await;
+            connected.map_err(|error| Trouble::Connect(error.to_string()))
         };
-        let (mut sender, was_used) = within(times.connect, Step::Connect, connecting).await?;
+        let connected = within(times.connect, Step::Connect, connecting).await;
+        let (mut sender, was_used) = connected.map_err(|trouble| match trouble {
+            Trouble::Late(_, time) if in_tls.load(Ordering::Relaxed) => {
+                Trouble::Late(Step::Tls, time)
+            }
+            trouble => trouble,
+        })?;
         let request = request(upstream, body.clone());
         let sending = async { Ok(sender.send_request(request).await) };
         match within(times.first_byte, Step::FirstByte, sending).await? {

@@ -6,7 +6,7 @@
 //! | no connection, 408, 5xx, no byte in time | failed | before the first byte | `UNAVAILABLE` |
 //! | 429 | failed | before the first byte | `RESOURCE_EXHAUSTED` |
 //! | cut off, silent, or broken in the middle | failed | never: something was said | `UNAVAILABLE`, or `INTERNAL` for what is no answer |
-//! | 401, 403, 404, and 3xx | nothing: it works, the configuration is wrong | never | `FAILED_PRECONDITION` |
+//! | 401, 403, 404, and 3xx | nothing: it works, the configuration is wrong, which the agent's link tells | never | `FAILED_PRECONDITION` |
 //! | other 4xx | nothing: the request is wrong | never | `INVALID_REQUEST` |
 //! | more time than a run may take | nothing: it answers | never | `AGENT_TIMEOUT` |
 
@@ -41,6 +41,8 @@ pub(super) enum Trouble {
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     Connect,
+    /// The connection is there, and TLS is not.
+    Tls,
     FirstByte,
     Silence,
     Total,
@@ -69,6 +71,11 @@ impl Trouble {
         }
     }
 
+    /// Whether the endpoint refuses whatever the gateway asks for, as it is configured.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Status { status: 300..=399 | 401 | 403 | 404, .. })
+    }
+
     /// Whether the same request may work in a moment.
     pub(super) fn is_passing(&self) -> bool {
         match self {
@@ -95,13 +102,19 @@ impl Trouble {
             Self::Connect(why) => format!("{model} cannot be reached: {why}"),
             Self::Cut(why) => format!("{model} ended its answer in the middle: {why}"),
             Self::Late(step, within) => {
-                let what = match step {
-                    Step::Connect => "did not take a connection",
-                    Step::FirstByte => "did not begin to answer",
-                    Step::Silence => "stopped in the middle of its answer and was silent",
-                    Step::Total => "did not finish its answer",
-                };
-                format!("{model} {what} within {} ms", within.as_millis())
+                let ms = within.as_millis();
+                match step {
+                    Step::Connect => format!("{model} did not take a connection within {ms} ms"),
+                    Step::Tls => format!(
+                        "{model} took a connection and did not answer by TLS within {ms} ms: is its base_url \
+                         http://, not https://?"
+                    ),
+                    Step::FirstByte => format!("{model} did not begin to answer within {ms} ms"),
+                    Step::Silence => {
+                        format!("{model} sent nothing for {ms} ms in the middle of its answer")
+                    }
+                    Step::Total => format!("{model} did not finish its answer within {ms} ms"),
+                }
             }
             Self::Status { status: status @ (401 | 403), .. } => {
                 // Its own text may repeat a part of the key.
@@ -129,7 +142,7 @@ impl Trouble {
             Self::Late(..) => Code::Unavailable,
             Self::Status { status: 429, .. } => Code::ResourceExhausted,
             Self::Status { status: 408 | 500..=599, .. } => Code::Unavailable,
-            Self::Status { status: 300..=399 | 401 | 403 | 404, .. } => Code::FailedPrecondition,
+            Self::Status { .. } if self.is_refusal() => Code::FailedPrecondition,
             Self::Status { .. } => Code::InvalidRequest,
             Self::Malformed(_) | Self::TooLarge(_) => Code::Internal,
         };

@@ -1,0 +1,122 @@
+//! Commands that are given a state folder and no URL find the gateway that runs with it, wherever it listens.
+
+#[path = "support/gateway.rs"]
+mod gateway;
+#[path = "support/odd_server.rs"]
+mod odd_server;
+#[path = "support/report.rs"]
+mod report;
+mod support;
+
+use gateway::folder;
+use report::{diagnose, moorline, write};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use support::Process;
+
+/// A variable of the gateway's service that no shell has.
+const KEY: &str = "KEY_THAT_IS_THE_SERVICES_ALONE";
+
+/// A gateway on some port, with the token of its state folder and a variable of its own.
+fn serve(state: &Path, arguments: &[&str]) -> Process {
+    let mut command = moorline(&["serve", "--listen", "127.0.0.1:0", "--state-dir"]);
+    command.arg(state).args(arguments).env(KEY, "canary-key").env("MOORLINE_LOG_LEVEL", "error");
+    Process::of(&mut command)
+}
+
+#[test]
+fn doctor_finds_nothing_wrong_with_a_gateway_whose_variables_this_shell_has_not() {
+    let state = folder("running-variables");
+    let backend =
+        "{type: 'openai', base_url: 'http://127.0.0.1:9/v1', model: 'm', api_key: {env: 'KEY'}}"
+            .replace("KEY", KEY);
+    write(&state.join("moorline.json5"), &format!("{{agents: [{{id: 'a', backend: {backend}}}]}}"));
+    let gateway = serve(&state, &[]);
+    let report = diagnose(&["--state-dir", state.to_str().unwrap()]);
+    assert_eq!((report.bad(), report.code), (vec![], 0), "{:#}", json!(report.findings));
+    let unset = report.find("config.unset")["about"].as_str().unwrap();
+    assert!(unset.starts_with(&format!("agents: the variable {KEY} ")), "{unset}");
+    let held = report.find("port.held")["about"].as_str().unwrap();
+    assert!(held.starts_with(&format!(
+        "port {}: pid {}",
+        gateway.address.port(),
+        gateway.child.id()
+    )));
+    assert!(report.has("login.ok") && report.has("tokens.ok") && report.has("state.locked"));
+    // Nobody serves by it any more, and this shell could not start one.
+    drop(gateway);
+    let report = diagnose(&["--state-dir", state.to_str().unwrap()]);
+    let invalid = report.find("config.invalid")["about"].as_str().unwrap();
+    assert!(invalid.ends_with(&format!("the variable {KEY} is not set")), "{invalid}");
+    assert!(report.has("state.unlocked"));
+}
+
+#[test]
+fn a_token_that_only_the_service_has_is_compared_with_none() {
+    let state = folder("running-token");
+    write(&state.join("token"), "abc\n");
+    let token = format!("{{gateway: {{token: {{env: '{KEY}'}}}}}}");
+    write(&state.join("moorline.json5"), &token);
+    let _gateway = serve(&state, &[]);
+    let report = diagnose(&["--state-dir", state.to_str().unwrap(), "--token", "canary-key"]);
+    assert!(report.has("login.ok") && report.has("config.unset"), "{:#}", json!(report.findings));
+    assert!(!report.has("tokens.mismatch") && !report.has("tokens.ok"));
+    assert!(!json!(report.findings).to_string().contains("canary"));
+}
+
+#[test]
+fn doctor_goes_where_the_flags_of_the_running_gateway_say_and_by_tls_if_they_do() {
+    let state = folder("running-tls");
+    odd_server::write_certificate(&state, (2051, 1, 1));
+    let at = |name: &str| state.join(name).display().to_string();
+    let gateway = serve(&state, &["--tls-cert", &at("cert.pem"), "--tls-key", &at("key.pem")]);
+    let folder = state.to_str().unwrap();
+    let report = diagnose(&["--state-dir", folder, "--ca", &at("cert.pem")]);
+    assert_eq!((report.bad(), report.code), (vec![], 0), "{:#}", json!(report.findings));
+    assert!(report.has("tls.ok") && report.has("login.ok"));
+    let held = report.find("port.held")["about"].as_str().unwrap();
+    assert!(held.starts_with(&format!("port {}: ", gateway.address.port())), "{held}");
+    let note = fs::read_to_string(state.join("lock")).unwrap();
+    let url = format!("url wss://{}/ws", gateway.address);
+    assert!(note.starts_with("pid ") && note.lines().any(|line| line == url), "{note}");
+}
+
+#[test]
+fn probe_chat_and_upload_go_to_the_gateway_of_the_state_folder() {
+    let state = folder("running-clients");
+    let gateway = serve(&state, &[]);
+    let folder = state.to_str().unwrap();
+    let stdout = |arguments: &[&str]| {
+        let Output { status, stdout, stderr } = moorline(arguments).output().unwrap();
+        assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+        String::from_utf8(stdout).unwrap()
+    };
+    let probed = |arguments: &[&str]| -> Value {
+        serde_json::from_slice(&moorline(arguments).output().unwrap().stdout).unwrap()
+    };
+    let report = probed(&["probe", "--json", "--state-dir", folder]);
+    assert_eq!(report["url"], format!("ws://{}/ws", gateway.address));
+    assert_eq!(report["ok"], true);
+    let mut command = moorline(&["probe", "--quiet"]);
+    assert!(command.env("MOORLINE_STATE_DIR", &state).status().unwrap().success());
+    write(&state.join("file.txt"), "a file");
+    let path = stdout(&["upload", "--state-dir", folder, &format!("{folder}/file.txt")]);
+    assert!(path.starts_with("media/"), "{path}");
+    let mut command = moorline(&["chat", "--state-dir", folder]);
+    let mut chat = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut chat.stdin.take().unwrap(), b"hello\n").unwrap();
+    let said = chat.wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&said.stdout).contains("hello"), "{said:?}");
+    // Where one was is no place to go to; then the configuration says where one would be.
+    drop(gateway);
+    let nobody = odd_server::nobody();
+    let file = format!("{{gateway: {{port: {}}}}}", nobody.port());
+    write(&state.join("moorline.json5"), &file);
+    let report = probed(&["probe", "--json", "--state-dir", folder]);
+    assert_eq!(
+        (&report["url"], &report["failed"]),
+        (&json!(format!("ws://{nobody}/ws")), &json!("tcp"))
+    );
+}
