@@ -231,6 +231,11 @@ fn check_config_tells_every_value_and_its_origin_and_no_secret() {
     ] {
         assert!(words.contains(&vec![key, value, origin.as_str()]), "{key}: {text}");
     }
+    let agent = ["  echo \"Echo\"", "    backend.type \"echo\""];
+    let squeezed = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: Vec<_> = text.lines().map(squeezed).collect();
+    let at = lines.iter().position(|line| line == "agents 1 default").expect(&text);
+    assert_eq!(lines[at + 1..at + 3], agent.map(squeezed), "a block for each agent: {text}");
     assert!(text.contains("warning: MOORLINE_LOPS is no setting; did you mean MOORLINE_LOOPS?"));
     assert!(!text.contains("hunter2"));
 

@@ -343,6 +343,22 @@ mod tests {
             ("{ agents: [{ id: 'a', nmae: 'b' }] }", 1, 23, "agents", "no key \"nmae\""),
             ("{ agents: [{ name: 'b' }] }", 1, 12, "agents", "an agent needs an id"),
             (
+                "{ agents: [{ id: 'a b' }] }",
+                1,
+                18,
+                "agents",
+                "\"a b\" is no id of an agent: expected",
+            ),
+            (
+                "{ agents: [{ name: 'b',\n id: 'agent:b' }] }",
+                2,
+                6,
+                "agents",
+                "is no id of an agent",
+            ),
+            ("{ agents: [{ id: '-b' }] }", 1, 18, "agents", "a letter or digit first"),
+            ("{ agents: [{ id: 'bü' }] }", 1, 18, "agents", "is no id of an agent"),
+            (
                 "{ agents: [{ id: 'a', backend: { type: 'worker', on_lost: 'cry' } }] }",
                 1,
                 59,
