@@ -75,6 +75,8 @@ pub enum Fact {
     Authenticated {
         /// The connection.
         conn: ConnId,
+        /// Its other end.
+        peer: SocketAddr,
         /// The user.
         user: Arc<str>,
         /// The role.
