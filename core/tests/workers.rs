@@ -361,6 +361,24 @@ fn what_was_offered_to_the_login_before_is_not_given_to_the_next_one() {
 }
 
 #[test]
+fn a_run_is_not_given_again_to_a_worker_whose_loop_was_late() {
+    let (mut world, ann, at) = pair(2, requeueing(), 1);
+    world.make_late(0, 1);
+    let run = begin(&mut world, ann);
+    // The offer is on its way for longer than a call may take.
+    world.advance(Duration::from_secs(11));
+    world.bring();
+    assert!(given(&mut world, at).len() <= 1);
+    let next = worker(&mut world, 0, 1);
+    assert_eq!(given(&mut world, next), [run.as_str()]);
+    // What the first one still says of it is not taken for the second one's.
+    assert_ne!(code(&delta(&mut world, at, &run, "late")), "ok");
+    assert_eq!(code(&complete(&mut world, next, &run)), "ok");
+    assert_eq!(kinds(&mut world, ann, &run), ["run.started", "run.retrying", "run.completed"]);
+    assert_quiet(&world);
+}
+
+#[test]
 fn a_loop_that_begins_anew_loses_its_workers_and_its_runs() {
     let config = requeueing();
     let (mut world, ann, there) = pair(2, config.clone(), 1);

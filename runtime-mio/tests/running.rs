@@ -54,6 +54,22 @@ fn doctor_finds_nothing_wrong_with_a_gateway_whose_variables_this_shell_has_not(
 }
 
 #[test]
+fn doctor_reads_the_configuration_file_that_the_running_gateway_was_started_with() {
+    let (state, etc) = (folder("running-config"), folder("running-config-etc"));
+    let file = etc.join("my gateway.json5");
+    write(&file, "{gateway: {token: 'canary-of-the-file'}}");
+    let gateway = serve(&state, &["--config", file.to_str().unwrap()]);
+    let arguments = ["--state-dir", state.to_str().unwrap(), "--token", "canary-of-the-file"];
+    let report = diagnose(&arguments);
+    assert_eq!((report.bad(), report.code), (vec![], 0), "{:#}", json!(report.findings));
+    assert_eq!(report.find("config.ok")["about"], file.to_str().unwrap());
+    assert!(report.has("tokens.ok") && report.has("login.ok"));
+    drop(gateway);
+    let about = diagnose(&arguments).find("config.ok")["about"].to_string();
+    assert!(about.contains("no file"), "{about}");
+}
+
+#[test]
 fn a_token_that_only_the_service_has_is_compared_with_none() {
     let state = folder("running-token");
     write(&state.join("token"), "abc\n");
@@ -81,6 +97,23 @@ fn doctor_goes_where_the_flags_of_the_running_gateway_say_and_by_tls_if_they_do(
     let note = fs::read_to_string(state.join("lock")).unwrap();
     let url = format!("url wss://{}/ws", gateway.address);
     assert!(note.starts_with("pid ") && note.lines().any(|line| line == url), "{note}");
+}
+
+#[test]
+fn doctor_asks_a_gateway_of_this_machine_by_the_name_that_its_certificate_has() {
+    let state = folder("running-name");
+    odd_server::write_certificate_for("gw.example.com", &state, (2051, 1, 1));
+    let at = |name: &str| state.join(name).display().to_string();
+    let (cert, key) = (at("cert.pem"), at("key.pem"));
+    let flags = ["--tls-cert", &cert, "--tls-key", &key, "--allow-host", "gw.example.com"];
+    let gateway = serve(&state, &flags);
+    let report = diagnose(&["--state-dir", state.to_str().unwrap(), "--ca", &cert]);
+    assert_eq!((report.bad(), report.code), (vec![], 0), "{:#}", json!(report.findings));
+    assert!(report.has("tls.ok") && report.has("login.ok") && report.has("agents.ok"));
+    // Whoever names the address has clients that do.
+    let url = format!("wss://{}/ws", gateway.address);
+    let report = diagnose(&[&url, "--state-dir", state.to_str().unwrap(), "--ca", &cert]);
+    assert!(report.has("tls.wrong-name"), "{:#}", json!(report.findings));
 }
 
 #[test]

@@ -24,8 +24,10 @@ pub struct Call {
     pub reader: HttpReader,
     pub status: u16,
     pub told: Told,
-    /// Its connection may have been cut by now, or its reader is slow.
-    pub doubtful: bool,
+    /// Its connection may have been cut by now.
+    pub cut: bool,
+    /// It does not read everything at once.
+    pub slow: bool,
 }
 
 /// What an event stream has told.
@@ -78,6 +80,11 @@ impl Caller {
 }
 
 impl Call {
+    /// An answer may take longer than others, or never come.
+    pub fn is_doubtful(&self) -> bool {
+        self.cut || self.slow
+    }
+
     pub fn new(wire: u64, request: Request, now: Instant) -> Self {
         Self {
             wire,
@@ -87,7 +94,8 @@ impl Call {
             reader: HttpReader::default(),
             status: 0,
             told: Told::default(),
-            doubtful: false,
+            cut: false,
+            slow: false,
         }
     }
 }

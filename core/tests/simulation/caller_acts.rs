@@ -35,7 +35,7 @@ impl World {
             return;
         };
         let id = call.wire;
-        if call.doubtful && self.now > call.since + ANSWERED_WITHIN {
+        if call.is_doubtful() && self.now > call.since + ANSWERED_WITHIN {
             return self.caller_leaves(caller, 1);
         }
         if !call.rest.is_empty() {
@@ -206,7 +206,7 @@ impl World {
             1 => wire.pace = pace,
             _ => wire.stall(now + stall),
         }
-        call.doubtful |= kind > 0;
+        call.slow |= kind > 0;
         self.tell(Who::Conn(id), "pace", (kind as u64, 2));
         self.arm(id);
     }
@@ -214,7 +214,7 @@ impl World {
     /// Its connection goes, in one of the ways in which that happens.
     pub fn caller_leaves(&mut self, caller: usize, how: usize) {
         let Some(call) = &mut self.callers[caller].call else { return };
-        call.doubtful = true;
+        call.cut = true;
         let id = call.wire;
         self.seen.http_left += 1;
         self.tell(Who::Caller(caller), "leaves", (id, how as u64));

@@ -55,7 +55,9 @@ impl World {
             What::Say { number, .. } => self.ledger.said[number].agent == "flood",
             _ => false,
         };
-        let known = is_killed || stopped || call.doubtful || floods;
+        // Whoever has read the last event has read all that there is.
+        let is_told = call.told.done || call.told.error.is_some();
+        let known = is_killed || stopped || call.cut || (call.slow || floods) && !is_told;
         assert!(known, "caller {caller} is cut off: {call:?}");
     }
 
@@ -70,8 +72,7 @@ impl World {
                     let said = &mut self.ledger.said[number];
                     let told = call.told.event(&data, said, &self.work, usage);
                     if call.told.done {
-                        self.seen.http_whole += 1;
-                        self.callers[caller].again = None;
+                        self.is_answered(caller);
                     }
                     told
                 }
@@ -99,8 +100,7 @@ impl World {
                 if json["object"] != "chat.completion" || !json["usage"]["total_tokens"].is_u64() {
                     return Err(format!("no completion: {body}"));
                 }
-                self.seen.http_whole += 1;
-                self.callers[caller].again = None;
+                self.is_answered(caller);
                 Ok(())
             }
             (What::Models, 200) => {
@@ -114,6 +114,14 @@ impl World {
                 self.seen.http_errors += 1;
                 self.refused(what, status, body, call.request.pipelined)
             }
+        }
+    }
+
+    /// It has the whole answer; some ask once more, and are told the same.
+    fn is_answered(&mut self, caller: usize) {
+        self.seen.http_whole += 1;
+        if self.rng.percent(75) {
+            self.callers[caller].again = None;
         }
     }
 
@@ -148,7 +156,9 @@ impl World {
     /// Whoever asks has an end of that in time.
     pub fn check_callers(&self) {
         for (at, caller) in self.callers.iter().enumerate() {
-            let Some(call) = caller.call.as_ref().filter(|call| !call.doubtful) else { continue };
+            let Some(call) = caller.call.as_ref().filter(|call| !call.is_doubtful()) else {
+                continue;
+            };
             let within = super::caller_acts::ANSWERED_WITHIN;
             assert!(self.now < call.since + within, "caller {at} waits: {call:?}");
         }

@@ -148,7 +148,7 @@ impl World {
         }
         for call in callers.iter_mut().filter_map(|caller| caller.call.as_mut()) {
             // Nobody may tell its client.
-            call.doubtful |= wires.get(&call.wire).is_some_and(|wire| wire.killed);
+            call.cut |= wires.get(&call.wire).is_some_and(|wire| wire.killed);
         }
         for device in devices {
             if let Some(claim) = &mut device.claim {

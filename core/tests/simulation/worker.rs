@@ -101,14 +101,15 @@ impl Worker {
         self.logged_in = false;
         self.runs.clear();
         self.over.clear();
+        // What it asked for before is still answered.
         self.concurrency = 0;
-        self.wanted.clear();
         self.drained = false;
     }
 
     pub fn offline(&mut self) {
         self.lose_all();
         self.wire = None;
+        self.wanted.clear();
         self.asked.clear();
     }
 

@@ -80,8 +80,13 @@ fn answer_to(stream: &mut (impl Read + Write), answer: &[u8]) {
 }
 
 /// Writes a certificate for 127.0.0.1 of its own, and its key, as `cert.pem` and `key.pem`.
-pub fn write_certificate(folder: &Path, (year, month, day): (i32, u8, u8)) {
-    let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_string()]).unwrap();
+pub fn write_certificate(folder: &Path, until: (i32, u8, u8)) {
+    write_certificate_for("127.0.0.1", folder, until);
+}
+
+/// The same for another name.
+pub fn write_certificate_for(name: &str, folder: &Path, (year, month, day): (i32, u8, u8)) {
+    let mut params = rcgen::CertificateParams::new(vec![name.to_string()]).unwrap();
     params.not_after = rcgen::date_time_ymd(year, month, day);
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();

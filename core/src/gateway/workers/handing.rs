@@ -27,6 +27,9 @@ pub(super) struct Handed {
     held: Held,
     /// How many workers were given it.
     attempt: u32,
+    /// Whose loop was too late with its answer: what that worker says of the run may be of the time before, so
+    /// it is not given it again.
+    late: Option<WorkerAt>,
     /// Until when it waits, once it does.
     patient_until: Option<Instant>,
     /// The timer of its place.
@@ -71,6 +74,7 @@ impl Gateway {
             run: Some(Arc::new(run)),
             held,
             attempt: 1,
+            late: None,
             patient_until: None,
             due: None,
             taken: Taken::default(),
@@ -91,8 +95,8 @@ impl Gateway {
         // Each worker of this loop that refuses has no room any more.
         for _ in 0..=self.workers.roster.len() {
             let Some(handed) = self.workers.handed.get(&job) else { return };
-            let agent = handed.agent.clone();
-            let Some(at) = self.workers.roster.choose(&agent) else { break };
+            let (agent, late) = (handed.agent.clone(), handed.late);
+            let Some(at) = self.workers.roster.choose(&agent, late) else { break };
             if self.offer(cx, job, at) {
                 return;
             }
@@ -199,7 +203,8 @@ impl Gateway {
     pub(super) fn serve_waiting(&mut self, cx: &mut Cx<'_>, agents: &[Arc<str>]) {
         for agent in agents {
             while let Some(job) = self.workers.waiting.get(agent).and_then(|q| q.front().copied()) {
-                let Some(at) = self.workers.roster.choose(agent) else { break };
+                let late = self.workers.handed.get(&job).and_then(|handed| handed.late);
+                let Some(at) = self.workers.roster.choose(agent, late) else { break };
                 self.stop_waiting(agent, job);
                 if !self.offer(cx, job, at) {
                     self.await_worker(cx, job, true);
@@ -269,6 +274,7 @@ impl Gateway {
             Place::Offered(at) => {
                 // It may have come to the worker nevertheless.
                 let (at, run) = (*at, handed.name.clone());
+                handed.late = Some(at);
                 self.tell_cancel(cx, at, run, "lost");
                 self.run_lost(cx, job, "the loop of the agent's worker does not answer");
             }

@@ -113,13 +113,16 @@ impl Roster {
 
     /// The one that has the least to do, and of several such the one that was asked longest ago, which is
     /// to be offered a run now. Work in proportion to the workers.
-    pub(super) fn choose(&mut self, agent: &str) -> Option<WorkerAt> {
+    /// `but` is not chosen.
+    pub(super) fn choose(&mut self, agent: &str, but: Option<WorkerAt>) -> Option<WorkerAt> {
         let has_room =
             |known: &Known| known.worker.has_room() && known.load() < known.worker.concurrency;
         let (at, known) = self
             .workers
             .iter_mut()
-            .filter(|(_, known)| known.worker.answers_for(agent) && has_room(known))
+            .filter(|(at, known)| {
+                Some(**at) != but && known.worker.answers_for(agent) && has_room(known)
+            })
             .min_by_key(|(_, known)| (known.load(), known.last))?;
         self.offers += 1;
         known.last = self.offers;
@@ -171,16 +174,16 @@ mod tests {
         for conn in 0..3 {
             roster.learn(at(conn), worker(&["a"], 2));
         }
-        let chosen: Vec<_> = (0..6).map(|_| roster.choose("a").expect("room").1.0).collect();
+        let chosen: Vec<_> = (0..6).map(|_| roster.choose("a", None).expect("room").1.0).collect();
         let mut first = chosen[..3].to_vec();
         first.sort_unstable();
         assert_eq!(first, [0, 1, 2], "each has one before any has two");
         assert_eq!(chosen[..3], chosen[3..]);
-        assert_eq!(roster.choose("a"), None, "all have as much as they take");
+        assert_eq!(roster.choose("a", None), None, "all have as much as they take");
         // One is done with one.
         roster.offer_over(at(1));
-        assert_eq!(roster.choose("a"), Some(at(1)));
-        assert_eq!(roster.choose("b"), None);
+        assert_eq!(roster.choose("a", None), Some(at(1)));
+        assert_eq!(roster.choose("b", None), None);
     }
 
     #[test]
@@ -189,13 +192,13 @@ mod tests {
         roster.learn(at(0), Worker { draining: true, ..worker(&["a"], 2) });
         roster.learn(at(1), Worker { blocked: true, ..worker(&["a"], 2) });
         roster.learn(at(2), worker(&["b"], 2));
-        assert_eq!(roster.choose("a"), None);
+        assert_eq!(roster.choose("a", None), None);
         assert_eq!(
             roster.count("a"),
             Count { ready: 1, draining: 1, active: 0, concurrency: 2 },
             "who is blocked only waits"
         );
         roster.change(at(1), |worker| worker.blocked = false);
-        assert_eq!(roster.choose("a"), Some(at(1)));
+        assert_eq!(roster.choose("a", None), Some(at(1)));
     }
 }

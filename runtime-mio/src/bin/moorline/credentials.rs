@@ -53,9 +53,14 @@ impl CredentialArgs {
 
 impl Credentials {
     /// The token for a gateway at these addresses: the one that was given, or the one that the state folder
-    /// has, which is for gateways of this machine only.
+    /// has, which is for gateways of this machine only: on loopback, or where the one that has the folder listens.
     pub(crate) fn token(&self, addresses: &[SocketAddr]) -> Option<String> {
-        let stored = || state_dir::local_token(self.state_dir.clone(), addresses);
+        let stored = || {
+            let state = self.state_dir.clone().or_else(state_dir::default_path)?;
+            let is_loopback = addresses.iter().all(|address| address.ip().is_loopback());
+            let is_its_own = is_loopback || running::is_at(&state, addresses);
+            state_dir::client_token(&state).filter(|_| is_its_own)
+        };
         self.token.clone().or_else(stored)
     }
 }

@@ -17,7 +17,7 @@ mod way;
 use crate::cli::Cli;
 use crate::colours;
 use crate::config::{Settings, Sources};
-use crate::dial;
+use crate::dial::{self, TlsFailure};
 use crate::failure::Failure;
 use crate::probe::{Course, Target, TargetArgs, Wish};
 use crate::stdout::stdout;
@@ -43,7 +43,8 @@ pub(crate) struct DoctorArgs {
     url: Option<String>,
     #[command(flatten)]
     target: TargetArgs,
-    /// The gateway's configuration file [default: as moorline serve finds it].
+    /// The gateway's configuration file [default: that of the gateway that
+    /// runs with the state folder, or else as moorline serve finds it].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Would a page of this origin be let in? Repeat it for more.
@@ -63,8 +64,13 @@ pub(crate) struct DoctorArgs {
 
 pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     let mut found = Vec::new();
-    let Around { target, settings, running } = look_around(args, &mut found)?;
-    let course = Course::run(&target, Wish::default());
+    let Around { mut target, settings, running } = look_around(args, &mut found)?;
+    let mut course = Course::run(&target, Wish::default());
+    // Where nobody has said a URL, clients come by the name that the certificate has, not by this address.
+    if let (None, Some(name)) = (&args.url, own_name(&course)) {
+        target = target.under(&name, &course.addresses)?;
+        course = Course::run(&target, Wish::default());
+    }
     way::check(&target, &course, &mut found);
     let compare = |settings| certificate_file::compare(settings, &course);
     found.extend(settings.as_ref().filter(|_| target.url.is_secure()).and_then(compare));
@@ -85,6 +91,12 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     report(args, &target, &found)
 }
 
+/// A name that the certificate is for, where it is not for the one that was asked for.
+fn own_name(course: &Course) -> Option<String> {
+    let Some(TlsFailure::WrongName { presented, .. }) = &course.tls else { return None };
+    presented.iter().find(|name| !name.contains('*')).cloned()
+}
+
 /// What is to be looked at.
 struct Around {
     target: Target,
@@ -96,15 +108,16 @@ struct Around {
 
 /// What this machine says, if the gateway is on it.
 fn look_around(args: &DoctorArgs, found: &mut Vec<Finding>) -> Result<Around, Failure> {
-    let mut flags: Vec<PathBuf> = vec!["moorline".into()];
     let state_dir = &args.target.credentials.state_dir;
-    for (flag, path) in [("--config", &args.config), ("--state-dir", state_dir)] {
+    let folder = running::state_folder(state_dir.clone(), args.config.as_deref());
+    let running = folder.as_deref().filter(|state| running::is_there(state));
+    let config = args.config.clone().or_else(|| running.and_then(state_dir::noted_config));
+    let mut flags: Vec<PathBuf> = vec!["moorline".into()];
+    for (flag, path) in [("--config", &config), ("--state-dir", state_dir)] {
         flags.extend(path.iter().flat_map(|path| [flag.into(), path.clone()]));
     }
     // The configuration is that of a gateway that is started like this.
     let serve = Cli::parse_from(flags).serve;
-    let folder = running::state_folder(state_dir.clone(), args.config.as_deref());
-    let running = folder.as_deref().filter(|state| running::is_there(state));
     // What is not set in this shell may be set where the gateway was started.
     let sources = Sources::of_process(&serve);
     let loaded = if running.is_some() { sources.load_elsewhere() } else { sources.load() };

@@ -4,7 +4,6 @@ use crate::failure::Failure;
 use crate::owner::{self, LOCK, Owner};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Seek as _, Write as _};
-use std::net::SocketAddr;
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
@@ -117,6 +116,11 @@ pub(crate) fn noted_url(path: &Path) -> Option<String> {
     owner::read(&path.join(LOCK))?.url
 }
 
+/// The configuration file of the gateway that has this state folder, or had it last, as it noted.
+pub(crate) fn noted_config(path: &Path) -> Option<PathBuf> {
+    owner::read(&path.join(LOCK))?.config.map(PathBuf::from).filter(|file| file.is_absolute())
+}
+
 /// The process that has the state folder: read from procfs, as trying the lock would keep a gateway from
 /// starting.
 ///
@@ -158,11 +162,9 @@ pub(crate) fn previous_token(path: &Path) -> Option<String> {
     read_kept(&previous_path(path)).ok().flatten()
 }
 
-/// The token of the gateway whose state folder this is, for a client of it. It is for a gateway of this
-/// machine only: none is given for other addresses.
-pub(crate) fn local_token(path: Option<PathBuf>, addresses: &[SocketAddr]) -> Option<String> {
-    let is_local = addresses.iter().all(|address| address.ip().is_loopback());
-    read_token(&token_path(&path.or_else(default_path)?)).ok().filter(|_| is_local)
+/// The token of the gateway whose state folder this is, for a client of it.
+pub(crate) fn client_token(path: &Path) -> Option<String> {
+    read_token(&token_path(path)).ok()
 }
 
 fn token_path(state_dir: &Path) -> PathBuf {
@@ -240,13 +242,15 @@ mod tests {
         let name = format!("moorline-state-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         assert_eq!(holder(&path).expect("there is none"), None);
-        let state = StateDir::open(Some(path.clone()), None).expect("a folder");
+        let file = Path::new("/etc/a b.json5");
+        let state = StateDir::open(Some(path.clone()), Some(file)).expect("a folder");
         state.note_url("ws://127.0.0.1:1/ws").expect("written");
         assert_eq!(holder(&path).expect("procfs"), Some(std::process::id().to_string()));
         holder_by(Path::new("/nowhere"), &path).expect_err("nobody knows");
         drop(state);
         assert_eq!(holder(&path).expect("procfs"), None);
         assert_eq!(noted_url(&path).as_deref(), Some("ws://127.0.0.1:1/ws"));
+        assert_eq!(noted_config(&path).as_deref(), Some(file));
         fs::remove_dir_all(&path).expect("removed");
     }
 }

@@ -130,7 +130,7 @@ impl Course {
 
     fn lookup(&mut self, target: &Target) -> Option<()> {
         let since = Instant::now();
-        match dial::addresses(&target.url) {
+        match target.addresses() {
             Ok(mut addresses) => {
                 // A resolver may name one several times, once for each kind of socket.
                 let mut seen = Vec::new();

@@ -5,6 +5,7 @@ use crate::dial::{self, TrustArgs};
 use crate::failure::Failure;
 use moorline_core::upgrade::Url;
 use rustls::ClientConfig;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub(crate) struct TargetArgs {
 pub(crate) struct Target {
     pub(crate) text: String,
     pub(crate) url: Url,
+    /// Where it is, whatever the name in the URL says.
+    at: Option<Vec<SocketAddr>>,
     pub(crate) tls: Arc<ClientConfig>,
     pub(crate) credentials: Credentials,
     pub(crate) timeout: Duration,
@@ -35,10 +38,25 @@ impl Target {
         Ok(Self {
             text: text.into(),
             url: dial::url(text)?,
+            at: None,
             tls: args.trust.config()?,
             credentials: args.credentials.read()?,
             timeout: args.timeout,
         })
+    }
+
+    /// The same gateway, found there and asked under another name.
+    pub(crate) fn under(&self, name: &str, at: &[SocketAddr]) -> Result<Self, Failure> {
+        let text = self.text.replacen(self.url.host(), name, 1);
+        Ok(Self { url: dial::url(&text)?, text, at: Some(at.into()), ..self.clone() })
+    }
+
+    /// Where it is; there is at least one address.
+    pub(super) fn addresses(&self) -> Result<Vec<SocketAddr>, Failure> {
+        match &self.at {
+            Some(addresses) => Ok(addresses.clone()),
+            None => dial::addresses(&self.url),
+        }
     }
 }
 
