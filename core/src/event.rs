@@ -64,6 +64,9 @@ pub enum Cause<'a> {
     /// The peer did not read what was queued for it within
     /// [`Limits::drain_within`](crate::Limits::drain_within).
     SlowReader,
+    /// The application gave the peer up, because more was waiting for it than may
+    /// ([`Outbox::give_up`](crate::Outbox::give_up)); no deadline had passed.
+    Overflow,
     /// Local misuse: a [`Turn`](crate::Turn) was not drained.
     Abandoned,
 }
@@ -88,7 +91,7 @@ impl Cause<'_> {
             Self::Protocol(error) => error.close_code(),
             Self::Limit(error) => error.close_code(),
             Self::Timeout(why) => why.close_code(),
-            Self::SlowReader => CloseCode::POLICY,
+            Self::SlowReader | Self::Overflow => CloseCode::POLICY,
             Self::Eof
             | Self::Truncated
             | Self::Upgrade(_)
@@ -110,6 +113,7 @@ impl Cause<'_> {
             Self::Upgrade(_) => "upgrade",
             Self::Answered(_) => "http",
             Self::SlowReader => "slow-reader",
+            Self::Overflow => "overflow",
             Self::Abandoned => "abandoned",
         }
     }
@@ -117,7 +121,9 @@ impl Cause<'_> {
     /// Who ended the connection.
     pub const fn initiator(self) -> Initiator {
         match self {
-            Self::Local(_) | Self::Answered(_) | Self::Abandoned => Initiator::Local,
+            Self::Local(_) | Self::Answered(_) | Self::Overflow | Self::Abandoned => {
+                Initiator::Local
+            }
             Self::Timeout(_) | Self::SlowReader => Initiator::Clock,
             _ => Initiator::Peer,
         }
@@ -137,7 +143,7 @@ impl fmt::Display for Cause<'_> {
             Self::Limit(error) => error.fmt(f),
             Self::Upgrade(error) => error.fmt(f),
             Self::Answered(status) => write!(f, "answered with HTTP {status}"),
-            Self::SlowReader => f.write_str("slow consumer"),
+            Self::SlowReader | Self::Overflow => f.write_str("slow consumer"),
             Self::Abandoned => f.write_str("a turn was not drained"),
         }
     }

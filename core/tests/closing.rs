@@ -460,14 +460,17 @@ fn causes_have_a_code_a_word_and_somebody_who_did_it() {
         Cause::Upgrade(UpgradeError::Key),
         Cause::Answered(200),
         Cause::SlowReader,
+        Cause::Overflow,
         Cause::Abandoned,
     ]
     .iter()
     .map(|cause| cause.name())
     .collect();
-    assert_eq!(words.len(), 13);
+    assert_eq!(words.len(), 14);
     assert_eq!(Cause::Protocol(ProtocolError::InvalidUtf8).close_code(), CloseCode(1007));
     assert_eq!(Cause::SlowReader.close_code(), CloseCode(1008));
     assert_eq!(Cause::Eof.close_code(), CloseCode(1006));
     assert_eq!(Cause::SlowReader.initiator(), Initiator::Clock);
+    assert_eq!(Cause::Overflow.close_code(), CloseCode(1008));
+    assert_eq!(Cause::Overflow.initiator(), Initiator::Local);
 }

@@ -257,7 +257,7 @@ fn a_reader_that_falls_too_far_behind_is_given_up() {
     let Some(Fact::Closed { cause, reason, .. }) = world.closed_fact(at) else {
         panic!("it is still there")
     };
-    assert_eq!((*cause, &**reason), ("slow-reader", "slow consumer"));
+    assert_eq!((*cause, &**reason), ("overflow", "slow consumer"));
     assert_eq!((world.cancelled, world.nodes[0].pending(), world.nodes[0].retained()), (1, 0, 0));
 }
 

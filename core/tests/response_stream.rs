@@ -185,7 +185,7 @@ fn a_reader_that_is_given_up_is_cut_off_and_costs_nothing_more() {
     subject.outbox().give_up();
     assert_eq!(subject.outbox().body(piece(b"x")), Err(AnswerError::NothingToAnswer));
     assert_eq!(subject.pass_deadline(), Why::Resume);
-    assert_eq!(subject.closed(), Some(&Recorded::Closed(Cause::SlowReader)));
+    assert_eq!(subject.closed(), Some(&Recorded::Closed(Cause::Overflow)));
     assert_eq!((subject.end(), subject.output.len()), (End::Drop, before));
     assert_eq!(subject.connection.retained(), 0);
 }

@@ -5,7 +5,7 @@ use moorline_core::*;
 use std::time::Duration;
 use support::*;
 
-const TOLD: Recorded = Recorded::Closed(Cause::SlowReader);
+const TOLD: Recorded = Recorded::Closed(Cause::Overflow);
 
 /// An open connection with a megabyte queued, of which the transport took a little and then no more.
 fn stuck(role: Role) -> Subject {

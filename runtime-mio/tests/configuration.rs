@@ -1,159 +1,19 @@
 //! The binary by its configuration: what it says of it, and what a reload does to who is connected.
 
+#[path = "support/configured.rs"]
+mod configured;
 mod support;
 
-use rustix::process::{Pid, Signal, kill_process};
+use configured::{Client, Gateway, folder, moorline, write};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver};
-use support::{PATIENCE, Peer};
-
-/// A command with no settings of the machine it runs on.
-fn moorline() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_moorline"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("MOORLINE_") {
-            command.env_remove(name);
-        }
-    }
-    command
-}
-
-/// An empty folder below the build's own, which is not kept.
-fn folder(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("configuration").join(name);
-    let _ = fs::remove_dir_all(&path);
-    fs::create_dir_all(&path).unwrap();
-    path
-}
-
-fn write(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
-}
-
-/// A running gateway and its log.
-struct Gateway {
-    child: Child,
-    address: SocketAddr,
-    log: Receiver<Value>,
-}
-
-impl Gateway {
-    fn start(state: &Path) -> Self {
-        let mut child = moorline()
-            .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--state-dir"])
-            .arg(state)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (sender, log) = mpsc::channel();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                let _ = sender.send(serde_json::from_str(&line).unwrap_or(Value::String(line)));
-            }
-        });
-        let mut ready = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        let address = ready.trim().rsplit_once("ws://").unwrap().1.trim_end_matches("/ws");
-        Self { address: address.parse().unwrap(), child, log }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    /// The next line with this message.
-    fn line(&self, message: &str) -> Value {
-        loop {
-            let line = self.log.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {message:?}"));
-            if line["message"] == message {
-                return line;
-            }
-        }
-    }
-
-    fn reload(&self) -> Value {
-        self.signal(Signal::HUP);
-        self.line("configuration reloaded")
-    }
-
-    fn refuse_to_reload(&self) -> String {
-        self.signal(Signal::HUP);
-        let line = self.line("configuration not reloaded: nothing has changed");
-        line["problem"].as_str().unwrap().to_string()
-    }
-
-    /// The status of an upgrade by a page.
-    fn upgrade(&self, origin: &str) -> u16 {
-        let mut client = Peer::tcp(self.address);
-        client.send_raw(
-            format!(
-                "GET /ws HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\nUpgrade: websocket\r\n\
-                 Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-                 Sec-WebSocket-Version: 13\r\n\r\n"
-            )
-            .as_bytes(),
-        );
-        client.read_head().split(' ').nth(1).unwrap().parse().unwrap()
-    }
-
-    fn login(&self, token: &str, user: &str) -> Client {
-        let mut client = Client { raw: Peer::connect(self.address), requests: 0 };
-        let hello = client.call("connect", &json!({"token": token, "user_id": user}));
-        assert_eq!(hello.unwrap()["ok"], true);
-        client
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-struct Client {
-    raw: Peer,
-    requests: u64,
-}
-
-impl Client {
-    /// The answer; or code and reason, when the gateway closes instead.
-    fn call(&mut self, method: &str, params: &Value) -> Result<Value, (u16, String)> {
-        self.requests += 1;
-        let id = self.requests.to_string();
-        let request = json!({"type": "req", "id": id, "method": method, "params": params});
-        // Who was closed meanwhile finds that when reading.
-        let frame = support::masked(1, request.to_string().as_bytes());
-        let _ = std::io::Write::write_all(&mut self.raw.stream, &frame);
-        loop {
-            let (first, payload) = self.raw.read_frame();
-            match first {
-                0x88 => {
-                    let code = u16::from_be_bytes([payload[0], payload[1]]);
-                    return Err((code, String::from_utf8_lossy(&payload[2..]).into_owned()));
-                }
-                0x81 => {
-                    let message: Value = serde_json::from_slice(&payload).unwrap();
-                    if message["id"] == id.as_str() {
-                        return Ok(message);
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-}
+use support::Peer;
 
 #[test]
 fn good_and_bad_files_are_reloaded_while_clients_talk() {
@@ -295,6 +155,34 @@ fn limits_of_a_reload_hold_for_new_connections_and_are_what_they_are_told() {
 }
 
 #[test]
+fn too_few_open_files_for_the_connections_are_told_at_the_start_and_after_a_reload() {
+    let state = folder("open-files");
+    let file = state.join("moorline.json5");
+    write(&file, "{ limits: { connections: 1000 } }");
+    let limited = |limit: &str| {
+        let limit = format!("{limit} && exec \"$0\" \"$@\"");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &limit, env!("CARGO_BIN_EXE_moorline")]);
+        Gateway::of(&mut command, &state)
+    };
+    let few = "too few open files for limits.connections at all loops: allow more \
+               (LimitNOFILE=1064 in the service, ulimit -n 1064 in a shell), or set \
+               limits.connections lower";
+    let gateway = limited("ulimit -S -n 300 && ulimit -H -n 400");
+    assert_eq!(gateway.line(few)["openFiles"], 400);
+    assert_eq!(gateway.line("serving")["openFiles"], 400);
+    write(&file, "{ limits: { connections: 100 } }");
+    gateway.reload();
+    write(&file, "{ limits: { connections: 1000 } }");
+    gateway.reload();
+    assert_eq!(gateway.line(few)["needed"], 1064);
+    drop(gateway);
+    let gateway = limited("ulimit -S -n 300");
+    let mut before = gateway.log.iter().take_while(|line| line["message"] != "serving");
+    assert!(before.all(|line| line["message"] != few), "it could be raised");
+}
+
+#[test]
 fn the_log_has_the_client_that_a_trusted_proxy_names_and_no_other() {
     let state = folder("proxy");
     let request =
@@ -343,6 +231,11 @@ fn check_config_tells_every_value_and_its_origin_and_no_secret() {
     ] {
         assert!(words.contains(&vec![key, value, origin.as_str()]), "{key}: {text}");
     }
+    let agent = ["  echo \"Echo\"", "    backend.type \"echo\""];
+    let squeezed = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: Vec<_> = text.lines().map(squeezed).collect();
+    let at = lines.iter().position(|line| line == "agents 1 default").expect(&text);
+    assert_eq!(lines[at + 1..at + 3], agent.map(squeezed), "a block for each agent: {text}");
     assert!(text.contains("warning: MOORLINE_LOPS is no setting; did you mean MOORLINE_LOOPS?"));
     assert!(!text.contains("hunter2"));
 

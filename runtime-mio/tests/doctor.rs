@@ -56,7 +56,8 @@ fn a_gateway_that_is_well_has_no_bad_finding_and_exit_code_0() {
     let held = report.find("port.held")["about"].as_str().unwrap();
     assert!(held.contains(&format!("pid {pid}, user ")) && held.contains("moorline"), "{held}");
     let locked = report.find("state.locked")["about"].as_str().unwrap();
-    assert!(locked.contains(&format!("process {pid};")), "{locked}");
+    assert!(locked.contains(&format!("held by pid {pid}, user ")), "{locked}");
+    assert_eq!(locked.matches(&pid).count(), 1, "{locked}");
     let token = fs::read_to_string(state.join("token")).unwrap();
     assert!(!json!(report.findings).to_string().contains(token.trim()));
 }

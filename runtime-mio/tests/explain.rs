@@ -251,6 +251,7 @@ fn every_violation_and_every_limit_is_explained() {
         Cause::Eof,
         Cause::Truncated,
         Cause::SlowReader,
+        Cause::Overflow,
         Cause::Abandoned,
         Cause::Answered(404),
         Cause::Timeout(Why::Body),

@@ -1,6 +1,8 @@
 //! What the real binary logs of connections: one line for the end of each, whichever way it ends, and one
 //! JSON object a line, whatever a peer writes.
 
+#[path = "support/admin.rs"]
+mod admin;
 mod support;
 #[path = "support/gateway.rs"]
 mod world;
@@ -101,6 +103,13 @@ fn each_connection_has_one_last_line_whichever_way_it_ends() {
     stop(gateway);
 
     let records = records(&state);
+    let of = |message: &str| -> Vec<&Value> {
+        records.iter().filter(|record| record["message"] == *message).collect()
+    };
+    assert_eq!(of("stopping")[0]["signal"], "SIGTERM");
+    let has_peer = |record: &&Value| record["peer"].as_str().unwrap().starts_with("127.0.0.1:");
+    let logins = of("logged in");
+    assert!(logins.len() > 5 && logins.iter().all(has_peer));
     let mut lives: BTreeMap<&str, (usize, Vec<&Value>)> = BTreeMap::new();
     for record in &records {
         match (record["message"].as_str().unwrap(), record["conn"].as_str()) {
@@ -111,7 +120,12 @@ fn each_connection_has_one_last_line_whichever_way_it_ends() {
     }
     for (conn, (begun, ended)) in &lives {
         assert_eq!((*begun, ended.len()), (1, 1), "{conn}: {ended:?}");
-        for member in ["code", "reason", "cause", "initiator", "durationMs", "peer"] {
+        // Without a WebSocket there is no Close, and none that is missing.
+        let code = &ended[0]["code"];
+        let had_none = ["http", "upgrade"].contains(&ended[0]["cause"].as_str().unwrap());
+        assert!(!had_none || code.is_null(), "{}", ended[0]);
+        assert!(ended[0]["user"].is_null() || code.is_number(), "{}", ended[0]);
+        for member in ["reason", "cause", "initiator", "durationMs", "peer"] {
             assert!(!ended[0][member].is_null(), "{member}: {}", ended[0]);
         }
     }
@@ -204,6 +218,18 @@ fn a_line_of_text_has_nothing_that_drives_a_terminal_or_ends_it_early() {
         assert!(!line.contains(bad), "{line:?}");
         assert!(line.len() < 2000, "{} bytes in a line", line.len());
     }
+}
+
+#[test]
+fn commands_of_the_host_leave_a_line_for_what_they_change_and_none_for_their_login() {
+    let state = folder("log-host");
+    let gateway = start(&state, "json", "info");
+    admin::text_of(&state, &["devices"]);
+    admin::text_of(&state, &["reload"]);
+    stop(gateway);
+    let records = records(&state);
+    let of = |message: &str| records.iter().filter(|record| record["message"] == *message).count();
+    assert_eq!((of("logged in"), of("closed"), of("configuration reloaded")), (0, 0, 1));
 }
 
 #[test]

@@ -175,6 +175,10 @@ fn what_happens_is_counted() {
         ("moorline_refused_requests_total{status=\"403\",reason=\"origin\"}", 1.0),
         ("moorline_refused_requests_total{status=\"403\",reason=\"host\"}", 1.0),
         ("moorline_connections_closed_total{code=\"4xxx\",cause=\"peer\",initiator=\"peer\"}", 1.0),
+        (
+            "moorline_connections_closed_total{code=\"none\",cause=\"http\",initiator=\"local\"}",
+            4.0,
+        ),
         ("moorline_runs_started_total{agent=\"echo\"}", 1.0),
         ("moorline_uploads_total", 1.0),
         ("moorline_uploaded_bytes_total", 3.0),
@@ -191,6 +195,9 @@ fn what_happens_is_counted() {
     ] {
         assert!(first.value(series) >= least, "{series} {}", first.value(series));
     }
+    // A page that was asked for is no WebSocket that broke off.
+    let odd = |series: &&String| series.contains("code=\"1006\",cause=\"http\"");
+    assert_eq!(first.series.keys().find(odd), None);
     ann.call("health", json!({})).unwrap();
     let second = scrape(address);
     let health = "moorline_requests_total{method=\"health\",code=\"ok\"}";

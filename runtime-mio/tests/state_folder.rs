@@ -6,6 +6,7 @@ mod world;
 
 use serde_json::json;
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -40,16 +41,54 @@ fn stop(mut gateway: Gateway) {
 #[test]
 fn a_second_gateway_is_told_who_has_the_folder_and_the_first_goes_on() {
     let state = folder("second");
+    let file = state.join("moorline.json5");
+    fs::write(&file, "{}").unwrap();
     let gateway = Gateway::start(&state);
     let (code, said) = refused(&state);
     assert_eq!(code, Some(78), "{said}");
-    let owner = format!("in use by another gateway (pid {}, started ", gateway.child.id());
-    assert!(said.contains(&owner) && said.contains("--state-dir"), "{said}");
+    assert!(said.contains("in use by another gateway:\n"), "{said}");
+    assert!(said.contains("choose another folder with --state-dir"), "{said}");
+    names_the_owner(&said, &gateway, &file.display().to_string());
     let mut client = Client::login(gateway.address, "ann").unwrap();
     client.call("chat.send", json!({"message": "hello", "ack": true})).unwrap();
     drop(gateway);
     // A lock does not outlive its owner.
     drop(Gateway::start(&state));
+}
+
+/// Who it is, since when and by which file; and no token.
+fn names_the_owner(said: &str, gateway: &Gateway, config: &str) {
+    let row = |key: &str| {
+        let found = said.lines().find_map(|line| line.trim_start().strip_prefix(key));
+        found.unwrap_or_else(|| panic!("no {key} in {said}")).trim()
+    };
+    assert_eq!(row("pid "), gateway.child.id().to_string());
+    assert!(!row("user ").is_empty());
+    assert!(row("command ").contains("serve --listen 127.0.0.1:0 --token ***"), "{said}");
+    assert!(row("started ").ends_with(" GMT"), "{said}");
+    assert_eq!(row("config "), config);
+}
+
+#[test]
+fn a_second_gateway_is_told_who_has_the_port() {
+    let (state, other) = (folder("port-first"), folder("port-second"));
+    let gateway = Gateway::start(&state);
+    let start = |address: SocketAddr| {
+        let (address, program) = (address.to_string(), env!("CARGO_BIN_EXE_moorline"));
+        let mut command = std::process::Command::new(program);
+        command.args(["serve", "--listen", &address, "--state-dir"]).arg(&other);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = start(gateway.address);
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("is in use; it is held by\n"), "{said}");
+    names_the_owner(&said, &gateway, "none");
+    // Of another program only its file is not known.
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_, said) = start(holder.local_addr().unwrap());
+    assert!(said.contains(&format!("  pid      {}\n", std::process::id())), "{said}");
+    assert!(said.contains("  started  ") && !said.contains("  config "), "{said}");
 }
 
 #[test]

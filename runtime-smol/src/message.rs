@@ -116,6 +116,7 @@ impl From<Cause<'_>> for Closed {
             Cause::Upgrade(error) => (Cause::Upgrade(error), ""),
             Cause::Answered(status) => (Cause::Answered(status), ""),
             Cause::SlowReader => (Cause::SlowReader, ""),
+            Cause::Overflow => (Cause::Overflow, ""),
             Cause::Abandoned => (Cause::Abandoned, ""),
             Cause::Truncated => (Cause::Truncated, ""),
             // Eof, and what a later core may add: the transport is gone either way.

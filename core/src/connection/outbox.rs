@@ -170,7 +170,7 @@ impl Outbox {
     }
 
     /// Ends the connection because its peer does not read what it is sent: Close 1008 `slow consumer`
-    /// passes what is queued, which is dropped, and [`Cause::SlowReader`](crate::Cause::SlowReader) is
+    /// passes what is queued, which is dropped, and [`Cause::Overflow`](crate::Cause::Overflow) is
     /// the next event. The peer may still fetch that Close for [`Limits::drain_within`]. An answer in
     /// pieces is just cut off: nothing can be said inside a body. Ignored unless the connection is open
     /// or such an answer is under way.

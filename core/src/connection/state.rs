@@ -148,7 +148,7 @@ impl Connection {
             }
             (_, Sending::GivenUp) => {
                 self.to_dead();
-                Some(Cause::SlowReader)
+                Some(Cause::Overflow)
             }
             _ => {
                 self.to_dead();
@@ -193,7 +193,7 @@ impl Connection {
     pub(super) fn to_failed(&mut self, cause: Cause<'static>, reason: &str) -> Cause<'static> {
         let cause = match self.outbox.sending {
             Sending::Closing(code) => Cause::Local(code),
-            Sending::GivenUp => Cause::SlowReader,
+            Sending::GivenUp => Cause::Overflow,
             _ => {
                 self.outbox.end_with_close(cause.close_code(), reason);
                 cause

@@ -300,11 +300,11 @@ impl<'a> Turn<'a> {
             }
             (Receiving::Request | Receiving::Body | Receiving::Answer, Sending::GivenUp) => {
                 connection.to_dead();
-                Step::Closed(Cause::SlowReader)
+                Step::Closed(Cause::Overflow)
             }
             (Receiving::Frames, Sending::GivenUp) => {
                 connection.to_discard();
-                Step::Closed(Cause::SlowReader)
+                Step::Closed(Cause::Overflow)
             }
             (Receiving::Frames, _)
                 if more

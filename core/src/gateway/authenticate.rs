@@ -417,7 +417,8 @@ impl Gateway {
     pub(super) fn note_login(&mut self, conn: ConnId, login: &Login, source: Source) {
         let Principal { user, role, .. } = login.principal.clone();
         let credential = login.credential;
-        self.note(Fact::Authenticated { conn, user, role, credential, source });
+        let Some(peer) = self.conns.get(&conn).map(|state| state.peer) else { return };
+        self.note(Fact::Authenticated { conn, peer, user, role, credential, source });
     }
 }
 

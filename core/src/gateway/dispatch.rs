@@ -53,6 +53,7 @@ impl Gateway {
         if conn.accepted {
             self.accepted -= 1;
         }
+        let was_open = conn.accepted || conn.open;
         let (code, reason, deadline) = match (cause, conn.closing) {
             (Cause::Local(_), Some(closing)) => (closing.code, closing.reason, closing.deadline),
             (Cause::Local(code), None) => (code, "closed by the host".into(), None),
@@ -75,7 +76,8 @@ impl Gateway {
         self.note(Fact::Closed {
             conn: id,
             peer: conn.peer,
-            code,
+            // Before that there is no Close that could be missing.
+            code: (was_open || code != CloseCode::ABNORMAL).then_some(code),
             reason,
             cause: deadline.unwrap_or(cause.name()),
             initiator,

@@ -75,6 +75,8 @@ pub enum Fact {
     Authenticated {
         /// The connection.
         conn: ConnId,
+        /// Its other end.
+        peer: SocketAddr,
         /// The user.
         user: Arc<str>,
         /// The role.
@@ -216,8 +218,9 @@ pub enum Fact {
         conn: ConnId,
         /// Its other end.
         peer: SocketAddr,
-        /// The close code sent or received; [`CloseCode::ABNORMAL`] where none was possible.
-        code: CloseCode,
+        /// The close code sent or received; [`CloseCode::ABNORMAL`] where none was possible. None if it
+        /// never became a WebSocket: an answered page is no Close that is missing.
+        code: Option<CloseCode>,
         /// The reason sent or received, or what went wrong.
         reason: Cow<'static, str>,
         /// One word; a fixed set (see [`Cause::name`](crate::Cause::name)). Who does not log in in time

@@ -73,7 +73,7 @@ fn a_connection_is_closed_wherever_it_is_and_cannot_be_resumed() {
                 assert_eq!(world.clients[at].closed, Some((1008, told.into())));
                 match world.closed_fact(at) {
                     Some(Fact::Closed { code, reason, initiator, .. }) => {
-                        assert_eq!((code.0, &**reason), (1008, told));
+                        assert_eq!((*code, &**reason), (Some(CloseCode(1008)), told));
                         assert_eq!(*initiator, Initiator::Local);
                     }
                     other => panic!("{other:?}"),

@@ -558,7 +558,7 @@ fn a_reader_that_stops_is_closed_and_others_go_on() {
     assert_eq!(world.clients[slow].closed, Some((1008, "slow consumer".into())));
     match world.closed_fact(slow) {
         Some(Fact::Closed { code, reason, .. }) => {
-            assert_eq!((code.0, &**reason), (1008, "slow consumer"));
+            assert_eq!((*code, &**reason), (Some(CloseCode(1008)), "slow consumer"));
         }
         other => panic!("{other:?}"),
     }

@@ -75,6 +75,7 @@ impl From<&Event<'_>> for Recorded {
                 Cause::Upgrade(error) => Self::Closed(Cause::Upgrade(error)),
                 Cause::Answered(status) => Self::Closed(Cause::Answered(status)),
                 Cause::SlowReader => Self::Closed(Cause::SlowReader),
+                Cause::Overflow => Self::Closed(Cause::Overflow),
                 Cause::Abandoned => Self::Closed(Cause::Abandoned),
                 other => panic!("a cause the tests do not know: {other:?}"),
             },

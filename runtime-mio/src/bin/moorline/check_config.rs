@@ -4,8 +4,9 @@ use crate::cli::CheckArgs;
 use crate::config::{KEYS, Key, Loaded, NamedSecret, Origin, Problem, Sources};
 use crate::failure::Failure;
 use crate::state_dir;
+use crate::stdout::stdout;
 use serde_json::{Value, json};
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 
 pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let checked = Sources::of_process(&args.serve).load().and_then(|mut loaded| {
@@ -13,7 +14,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
         loaded.warnings.extend(warnings);
         Ok((loaded, token))
     });
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     match checked {
         Ok((loaded, token)) => {
             let rows = rows(&loaded, token.as_ref());
@@ -43,8 +44,14 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
                     None => writeln!(out, "file: none")?,
                 }
                 for (key, value, origin) in &rows {
-                    let (key, value) = (key.path, value.to_string());
-                    writeln!(out, "{key:<32} {value:<24} {origin}")?;
+                    let path = key.path;
+                    if let ("agents", Value::Array(agents)) = (path, value) {
+                        writeln!(out, "{path:<32} {:<24} {origin}", agents.len())?;
+                        agents.iter().try_for_each(|agent| write_agent(&mut out, agent))?;
+                    } else {
+                        let value = value.to_string();
+                        writeln!(out, "{path:<32} {value:<24} {origin}")?;
+                    }
                 }
                 for warning in &loaded.warnings {
                     writeln!(out, "warning: {warning}")?;
@@ -69,6 +76,20 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
             Err(problems.into())
         }
     }
+}
+
+/// An agent in lines of its own, as an endpoint has two dozen settings.
+fn write_agent(out: &mut impl Write, agent: &Value) -> io::Result<()> {
+    writeln!(out, "  {:<30} {}", agent["id"].as_str().unwrap_or_default(), agent["name"])?;
+    write_members(out, "backend", &agent["backend"])
+}
+
+/// The members of an object, those of objects in it with dots between.
+fn write_members(out: &mut impl Write, name: &str, value: &Value) -> io::Result<()> {
+    let Value::Object(members) = value else {
+        return writeln!(out, "    {name:<28} {value}");
+    };
+    members.iter().try_for_each(|(key, value)| write_members(out, &format!("{name}.{key}"), value))
 }
 
 /// Everything that the start would check and that needs no port and no lock. Gives the token of the

@@ -2,6 +2,7 @@
 //! overrides those before it.
 
 mod agents;
+mod files;
 mod identity;
 mod jwt;
 mod keys;
@@ -16,6 +17,7 @@ mod tree;
 mod worker;
 
 pub(crate) use agents::{AgentSettings, Backend};
+pub(crate) use files::Files;
 pub(crate) use identity::{Identity, SOON_DAYS};
 pub(crate) use jwt::NamedJwtKey;
 pub(crate) use keys::{KEYS, Key};
@@ -51,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) jwt: Vec<NamedJwtKey>,
     pub(crate) agents: Vec<AgentSettings>,
     pub(crate) state_dir: Option<PathBuf>,
+    /// How often changed files are looked for; zero is never.
+    pub(crate) watch_every: Duration,
     /// Conversations stay in memory.
     pub(crate) ephemeral: bool,
     /// How long uploaded files are kept; zero keeps them.
@@ -84,6 +88,7 @@ impl Default for Settings {
             jwt: Vec::new(),
             agents: vec![AgentSettings::echo()],
             state_dir: None,
+            watch_every: Duration::from_secs(2),
             ephemeral: false,
             media_keep: Duration::from_secs(30 * 24 * 60 * 60),
             loops: 1,

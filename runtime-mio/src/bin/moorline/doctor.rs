@@ -20,6 +20,7 @@ use crate::config::{Settings, Sources};
 use crate::dial::{self, TlsFailure};
 use crate::failure::Failure;
 use crate::probe::{Course, Target, TargetArgs, Wish};
+use crate::stdout::stdout;
 use crate::{running, state_dir};
 use clap::Parser as _;
 use finding::{Finding, Severity};
@@ -160,7 +161,7 @@ fn report(args: &DoctorArgs, target: &Target, found: &[Finding]) -> Result<ExitC
     let worst = severities().max().unwrap_or(Severity::Ok);
     let count = |wanted| severities().filter(|severity| *severity == wanted).count();
     let (warnings, errors) = (count(Severity::Warning), count(Severity::Error));
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     if args.json {
         let findings: Vec<_> = found.iter().map(Finding::json).collect();
         let report = json!({

@@ -14,10 +14,11 @@ mod tls_failures;
 
 use crate::failure::Failure;
 use crate::peer_text::PeerText;
+use crate::stdout::stdout;
 use entry::Entry;
 use serde_json::json;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// The exit code is 1 where nothing here explains the text.
@@ -35,7 +36,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
     let text = args.text.join(" ");
     let found = lookup::find(&text);
     let near = if found.is_empty() { lookup::nearest(&text) } else { Vec::new() };
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     if args.json {
         let entries: Vec<_> = found.iter().map(|entry| entry.json()).collect();
         let report = json!({

@@ -25,6 +25,7 @@ mod log;
 mod log_tail;
 mod metrics;
 mod open_files;
+mod owner;
 mod peer_text;
 mod pem;
 mod percent;
@@ -37,11 +38,13 @@ mod service_manager;
 mod shell;
 mod signals;
 mod state_dir;
+mod stdout;
 mod upload;
 mod wire;
 
 use clap::Parser as _;
 use cli::{Cli, Command};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -64,7 +67,8 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("moorline: {failure}");
+            // Whoever closed it does not want to know.
+            let _ = writeln!(std::io::stderr(), "moorline: {failure}");
             failure.exit_code()
         }
     }

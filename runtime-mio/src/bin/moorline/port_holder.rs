@@ -2,7 +2,7 @@
 //! processes of the same user.
 
 use crate::failure::Failure;
-use crate::peer_text::PeerText;
+use crate::owner::Owner;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -13,9 +13,8 @@ pub(crate) fn explain_bind(address: SocketAddr, error: &io::Error) -> Failure {
     let text = match error.kind() {
         io::ErrorKind::AddrInUse => {
             let holder = match find(address.port()) {
-                Some((pid, command)) => {
-                    let command = PeerText(&command);
-                    format!("it is held by pid {pid}: {command}\nStop that process or")
+                Some((pid, _)) => {
+                    format!("it is held by\n{}Stop that process or", Owner::of_process(pid).lines())
                 }
                 // It may also have ended just now, or procfs is hidden.
                 None => "who holds it cannot be seen from here, perhaps because it belongs to \
@@ -82,20 +81,25 @@ pub(crate) fn find(port: u16) -> Option<(u32, String)> {
                     .is_some_and(|inode| inodes.iter().any(|wanted| wanted == inode))
             });
         if holds {
-            let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let words: Vec<_> = command
-                .split(|byte| *byte == 0)
-                .filter(|word| !word.is_empty())
-                .map(String::from_utf8_lossy)
-                .collect();
-            return Some((pid, without_secrets(&words)));
+            return Some((pid, command_of(pid).unwrap_or_default()));
         }
     }
     None
 }
 
+/// The command line of a process.
+pub(crate) fn command_of(pid: u32) -> Option<String> {
+    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words: Vec<_> = command
+        .split(|byte| *byte == 0)
+        .filter(|word| !word.is_empty())
+        .map(String::from_utf8_lossy)
+        .collect();
+    Some(without_secrets(&words))
+}
+
 /// A command line may carry a token; it is not repeated.
-fn without_secrets(words: &[std::borrow::Cow<'_, str>]) -> String {
+pub(crate) fn without_secrets(words: &[std::borrow::Cow<'_, str>]) -> String {
     let mut shown = Vec::new();
     let mut hide = false;
     for word in words {

@@ -9,8 +9,9 @@ pub(crate) use stage::{Outcome, StageName};
 pub(crate) use target::{Target, TargetArgs};
 
 use crate::failure::Failure;
+use crate::stdout::stdout;
 use serde_json::json;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -45,7 +46,7 @@ pub(crate) fn run(args: &ProbeArgs) -> Result<ExitCode, Failure> {
     let course = Course::run(&target, Wish { anonymous: args.no_login, ..Wish::default() });
     let took = since.elapsed().as_secs_f64() * 1000.0;
     let failed = course.failed();
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     if args.json {
         let stages: Vec<_> = course.stages.iter().map(|stage| stage.json()).collect();
         let report = json!({

@@ -7,10 +7,11 @@ mod node;
 mod operate;
 mod reload;
 mod tls;
+mod watcher;
 
 use crate::admin_socket::{self, AdminSocket};
 use crate::cli::ServeArgs;
-use crate::config::{Settings, Sources};
+use crate::config::{Files, Settings, Sources};
 use crate::failure::Failure;
 use crate::jobs::{Jobs, Mailbox, MediaDir, Store};
 use crate::metrics::Metrics;
@@ -32,7 +33,8 @@ use std::time::Instant;
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let sources = Sources::of_process(args);
-    let loaded = sources.load()?;
+    let mut files = Files::default();
+    let loaded = sources.load_noting(&mut files)?;
     let settings = &loaded.settings;
     let log = log::init(settings.log_format, &settings.log_level)?;
     for warning in &loaded.warnings {
@@ -42,6 +44,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let identity = settings.identity()?;
     let tls = ServerTls::new().map_err(|error| Failure::Runtime(format!("TLS: {error}")))?;
     let open_files = open_files::raise_limit();
+    open_files::warn_if_few(settings);
     // The address first: it takes a moment, and nothing was touched when somebody else has it.
     let options = ServerOptions {
         loops: usize::from(settings.loops),
@@ -104,10 +107,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     );
     let address = server.local_addr();
     let bound = Bound { address, secure: identity.is_some(), tls };
-    let running = (loaded, kept);
+    let running = (loaded, kept, files);
     let reloader = Reloader::new(sources, running, bound, state, log.level, agents, reloads);
     let reloader = Arc::new(Mutex::new(reloader));
     let handles = server.handles();
+    watcher::watch(&reloader)?;
     Operator { reloader: reloader.clone(), handles, loads, mailboxes }.start(host_tasks)?;
     signals::watch(server.handles(), move || {
         // It is whole between its calls.

@@ -2,9 +2,10 @@
 
 use crate::cli::{Cli, CompletionsArgs, ManArgs};
 use crate::failure::Failure;
+use crate::stdout::stdout;
 use clap::CommandFactory as _;
 use clap_mangen::Man;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 
 pub(crate) fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
     let mut text = Vec::new();
@@ -23,10 +24,8 @@ pub(crate) fn man(args: &ManArgs) -> Result<(), Failure> {
     print(&text)
 }
 
-/// Who has read enough, and closes the pipe, has what they wanted.
 fn print(text: &[u8]) -> Result<(), Failure> {
-    match io::stdout().write_all(text) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    let mut out = stdout();
+    out.write_all(text)?;
+    Ok(out.flush()?)
 }

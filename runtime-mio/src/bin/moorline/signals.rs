@@ -5,6 +5,7 @@ use crate::service_manager;
 use moorline_mio::Handle;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::signal_name;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -50,12 +51,13 @@ fn listen(
                 reload();
                 continue;
             }
+            let name = signal_name(signal).unwrap_or("?");
             if std::mem::replace(&mut asked, true) {
-                tracing::warn!(signal, "stopped without waiting for open connections");
+                tracing::warn!(signal = name, "stopped without waiting for open connections");
                 std::process::exit(128 + signal);
             }
             let restart = signal == SIGUSR2;
-            tracing::info!(signal, restart, "stopping");
+            tracing::info!(signal = name, restart, "stopping");
             stop(&handles, restart);
         }
     })?;

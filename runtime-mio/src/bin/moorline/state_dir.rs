@@ -1,22 +1,13 @@
 //! The state folder: one gateway at a time, and its tokens.
 
 use crate::failure::Failure;
+use crate::owner::{self, LOCK, Owner};
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
-
-/// The file whose lock is that of the folder. Its holder writes lines into it, for people and commands.
-const LOCK: &str = "lock";
-
-/// What the line begins with that has the gateway's URL.
-const URL: &str = "url ";
-
-/// And the one with its configuration file.
-const CONFIG: &str = "config ";
 
 /// An open state folder. The lock is held as long as this lives.
 #[derive(Debug)]
@@ -59,7 +50,8 @@ impl StateDir {
 
     /// Tells whoever reads the lock file where the gateway serves.
     pub(crate) fn note_url(&self, url: &str) -> Result<(), Failure> {
-        let noted = writeln!(&self.lock, "{URL}{url}");
+        let noted = Owner { url: Some(url.into()), ..Owner::default() };
+        let noted = (&self.lock).write_all(noted.emit().as_bytes());
         noted.map_err(|error| config(&self.path.join(LOCK), "cannot write the lock file", &error))
     }
 
@@ -119,23 +111,14 @@ impl StateDir {
     }
 }
 
-/// What the gateway that has this state folder, or had it last, wrote of itself.
-pub(crate) fn noted(path: &Path) -> Option<String> {
-    fs::read_to_string(path.join(LOCK)).ok()
-}
-
 /// Where the gateway serves that has this state folder, or had it last, as it noted.
 pub(crate) fn noted_url(path: &Path) -> Option<String> {
-    noted_after(path, URL)
+    owner::read(&path.join(LOCK))?.url
 }
 
 /// The configuration file of the gateway that has this state folder, or had it last, as it noted.
 pub(crate) fn noted_config(path: &Path) -> Option<PathBuf> {
-    noted_after(path, CONFIG).map(PathBuf::from).filter(|file| file.is_absolute())
-}
-
-fn noted_after(path: &Path, key: &str) -> Option<String> {
-    noted(path)?.lines().find_map(|line| line.strip_prefix(key)).map(String::from)
+    owner::read(&path.join(LOCK))?.config.map(PathBuf::from).filter(|file| file.is_absolute())
 }
 
 /// The process that has the state folder: read from procfs, as trying the lock would keep a gateway from
@@ -217,13 +200,12 @@ fn lock(state_dir: &Path, own: Option<&Path>) -> Result<File, Failure> {
     match file.try_lock() {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => {
-            let mut owner = String::new();
-            let _ = file.read_to_string(&mut owner);
+            let owner = owner::read(&path).unwrap_or_default();
             return Err(Failure::Config(format!(
-                "the state folder {} is in use by another gateway ({}). Stop it, or choose another \
-                 folder with --state-dir.",
+                "the state folder {} is in use by another gateway:\n{}Stop it, or choose another folder \
+                 with --state-dir.",
                 state_dir.display(),
-                owner.trim().replace('\n', ", "),
+                owner.lines(),
             )));
         }
         Err(fs::TryLockError::Error(error)) => {
@@ -231,20 +213,12 @@ fn lock(state_dir: &Path, own: Option<&Path>) -> Result<File, Failure> {
         }
     }
     // For whoever is refused; the lock itself is the kernel's and ends with this process.
-    let own = own.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.into()));
-    let own = own.map(|path| format!("{CONFIG}{}\n", path.display())).unwrap_or_default();
     let noted = file
         .set_len(0)
         .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "pid {}, started {}", std::process::id(), utc_now()))
-        .and_then(|()| file.write_all(own.as_bytes()));
+        .and_then(|()| file.write_all(Owner::this(own).emit().as_bytes()));
     noted.map_err(|error| config(&path, "cannot write the lock file", &error))?;
     Ok(file)
-}
-
-/// The time in words that need no time zone.
-fn utc_now() -> String {
-    httpdate::fmt_http_date(SystemTime::now())
 }
 
 fn unwritable(path: &Path, what: &str, error: &io::Error) -> Failure {

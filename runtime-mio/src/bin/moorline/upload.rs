@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::http_answer::{Answer, AnswerReader};
 use crate::peer_text::PeerText;
 use crate::percent::escaped;
+use crate::stdout::stdout;
 use crate::{credentials, dial};
 use dial::Dialed;
 use moorline_core::upgrade::Url;
@@ -46,8 +47,10 @@ pub(crate) fn run(args: &UploadArgs) -> Result<(), Failure> {
     // Those that can be sent are, whatever the others are.
     for path in &args.files {
         match gateway.upload(path, args) {
-            Ok(answer) if args.json => println!("{answer}"),
-            Ok(answer) => println!("{}", PeerText(answer["path"].as_str().unwrap_or_default())),
+            Ok(answer) if args.json => writeln!(stdout(), "{answer}")?,
+            Ok(answer) => {
+                writeln!(stdout(), "{}", PeerText(answer["path"].as_str().unwrap_or_default()))?;
+            }
             Err(why) => {
                 eprintln!("moorline: {}: {why}", path.display());
                 all_went_well = false;

@@ -5,7 +5,9 @@ use super::client::Client;
 use super::output::print;
 use crate::failure::Failure;
 use crate::peer_text::PeerText;
-use serde_json::{Map, Value, json};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::{Value, json};
+use std::fmt;
 use std::time::Duration;
 
 pub(super) fn run(args: &LogsArgs) -> Result<(), Failure> {
@@ -58,12 +60,15 @@ fn show(lines: &Value, json: bool) -> Result<(), Failure> {
 
 /// A record as the gateway itself would write it for people.
 fn for_people(line: &str) -> String {
-    let Ok(mut record) = serde_json::from_str::<Map<String, Value>>(line) else {
+    let Ok(Record(mut record)) = serde_json::from_str(line) else {
         return PeerText(line).to_string();
     };
-    let mut take = |name: &str| match record.remove(name) {
-        Some(Value::String(text)) => text,
-        other => other.map(|other| other.to_string()).unwrap_or_default(),
+    let mut take = |name: &str| match record.iter().position(|(found, _)| found == name) {
+        Some(at) => match record.remove(at).1 {
+            Value::String(text) => text,
+            other => other.to_string(),
+        },
+        None => String::new(),
     };
     let (time, level, message) = (take("timestamp"), take("level"), take("message"));
     let mut out = format!("{} {level:>5} {}", PeerText(&time), PeerText(&message));
@@ -77,16 +82,41 @@ fn for_people(line: &str) -> String {
     out
 }
 
+/// The fields of a line in the order in which they were written, as stderr has them.
+struct Record(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Record {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Record;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Record, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Record(fields))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_record_is_one_line_and_drives_no_terminal() {
-        let line = r#"{"timestamp":"2026-01-02T03:04:05Z","level":"WARN","message":"closed","user":"a\u001b[2J\nb","code":1008}"#;
+        let line = r#"{"timestamp":"2026-01-02T03:04:05Z","level":"WARN","message":"closed","user":"a\u001b[2J\nb","code":1008,"a":[1]}"#;
         assert_eq!(
             for_people(line),
-            "2026-01-02T03:04:05Z  WARN closed code=1008 user=\"a\\\\u{1b}[2J\\\\nb\""
+            "2026-01-02T03:04:05Z  WARN closed user=\"a\\\\u{1b}[2J\\\\nb\" code=1008 a=[1]"
         );
         assert_eq!(for_people("no\x1bJSON"), "no\\u{1b}JSON");
     }

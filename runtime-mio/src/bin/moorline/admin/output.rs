@@ -3,18 +3,17 @@
 use crate::colours;
 use crate::failure::Failure;
 use crate::peer_text::PeerText;
+use crate::stdout::stdout;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Prints text; that nobody reads it any more is nobody's mistake.
+/// Prints text.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        result => Ok(result?),
-    }
+    let mut out = stdout();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
 }
 
 /// Prints one JSON object for programs.

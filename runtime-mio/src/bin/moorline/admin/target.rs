@@ -62,8 +62,7 @@ impl Target {
 
     /// The process that has noted itself in the lock file, if it still runs.
     fn holder(&self) -> Option<u32> {
-        let note = fs::read_to_string(self.path.join("lock")).ok()?;
-        let pid: u32 = note.strip_prefix("pid ")?.split(',').next()?.parse().ok()?;
+        let pid = crate::owner::read(&self.path.join(crate::owner::LOCK))?.pid?;
         // The number may be another one's by now, and of one that has ended there is no more than a name
         // until its parent has looked.
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;

@@ -30,6 +30,18 @@ pub(crate) enum Backend {
 /// What may stand there.
 pub(super) const ALLOWED: &str = "a list of objects {id, name, backend}";
 
+/// What an id is. It stands in the keys of sessions between colons, in URLs, labels of metrics and log lines.
+const ID: &str =
+    "expected letters, digits, '.', '_' and '-', a letter or digit first, at most 64 of them";
+
+/// Whether this can be an agent's id.
+fn is_id(id: &str) -> bool {
+    let is_in_one = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    id.len() <= 64
+        && id.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && id.bytes().all(is_in_one)
+}
+
 const BACKENDS: &str = "echo, openai or worker";
 
 impl AgentSettings {
@@ -43,6 +55,10 @@ impl AgentSettings {
         let Some(id) = members.text("id")? else {
             return Err(Wrong { at: node.at, message: "an agent needs an id".into() });
         };
+        if !is_id(id) {
+            let at = members.node("id").map_or(node.at, |node| node.at);
+            return Err(Wrong { at, message: format!("{id:?} is no id of an agent: {ID}") });
+        }
         let name = members.text("name")?.unwrap_or(id);
         let backend = match members.node("backend") {
             None => Backend::Echo,

@@ -132,6 +132,7 @@ pub(crate) const KEYS: &[Key] = &[
     live("gateway.ui_file_bytes", |s| U32(&mut s.ui_file), "A file of that folder. Larger ones get 403.").from(1024, 1024 * MIB),
     live("agents", |s| Agents(&mut s.agents), "The agents that users can talk to; the first is the default. See agents.md for backends; one without echoes."),
     fixed("state_dir", |s| Path(&mut s.state_dir), "Folder of the token, the database, the uploaded files and the lock."),
+    live("watch_files_ms", |s| Millis(&mut s.watch_every), "How often the file and those that it names are looked at; what has changed is taken over, as by SIGHUP. 0 is never.").from(0, MONTH),
     fixed("ephemeral", |s| Flag(&mut s.ephemeral), "Keep sessions, API keys, devices and revocations in memory only: a restart forgets them, and a revoked token is good again."),
     fixed("loops", |s| U16(&mut s.loops), "Event loops, each a thread with its own listener.").from(1, 64),
     live("log.level", |s| Level(&mut s.log_level), "What is logged."),

@@ -1,6 +1,7 @@
 //! The layers of a configuration, from weak to strong: the defaults, a file, variables, flags.
 
 use super::Settings;
+use super::files::Files;
 use super::keys::Key;
 use super::origin::{Origin, Problem};
 use super::reading::{PREFIX, Reading, Unset};
@@ -59,16 +60,22 @@ impl Sources {
 
     /// Reads everything. What is wrong is told together.
     pub(crate) fn load(&self) -> Result<Loaded, Vec<Problem>> {
-        self.load_into(Reading::default())
+        self.load_noting(&mut Files::default())
+    }
+
+    /// The same; `files` become those that it depends on, whether or not anything is wrong.
+    pub(crate) fn load_noting(&self, files: &mut Files) -> Result<Loaded, Vec<Problem>> {
+        self.load_into(Reading::default(), files)
     }
 
     /// The same for a gateway that another process is: that a variable is not set here which has a secret
     /// of it says nothing. Something else stands in its place.
     pub(crate) fn load_elsewhere(&self) -> Result<Loaded, Vec<Problem>> {
-        self.load_into(Reading { is_elsewhere: true, ..Reading::default() })
+        let reading = Reading { is_elsewhere: true, ..Reading::default() };
+        self.load_into(reading, &mut Files::default())
     }
 
-    fn load_into(&self, mut reading: Reading) -> Result<Loaded, Vec<Problem>> {
+    fn load_into(&self, mut reading: Reading, files: &mut Files) -> Result<Loaded, Vec<Problem>> {
         let found = self.find_file(&mut reading);
         reading.layer(|reading| {
             if let Some((path, text)) = &found {
@@ -77,6 +84,10 @@ impl Sources {
         });
         reading.layer(|reading| reading.variables(&self.variables));
         reading.layer(|reading| reading.flags(&self.flags));
+        for path in [&reading.settings.tls_cert, &reading.settings.tls_key].into_iter().flatten() {
+            reading.files.note(path);
+        }
+        *files = std::mem::take(&mut reading.files);
         if !reading.problems.is_empty() {
             return Err(reading.problems);
         }
@@ -92,6 +103,7 @@ impl Sources {
     /// The file that was asked for, or the one in the state folder if there is one.
     fn find_file(&self, reading: &mut Reading) -> Option<(PathBuf, String)> {
         if let Some(path) = &self.file {
+            reading.files.note(path);
             return match read(path) {
                 Ok(text) => Some((path.clone(), text)),
                 Err(error) => {
@@ -105,6 +117,7 @@ impl Sources {
         let variable = self.variables.get("MOORLINE_STATE_DIR");
         let folder = flag.or(variable).map(PathBuf::from).or_else(state_dir::default_path)?;
         let path = folder.join(FILE_NAME);
+        reading.files.note(&path);
         match read(&path) {
             Ok(text) => Some((path, text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -329,6 +342,22 @@ mod tests {
             ),
             ("{ agents: [{ id: 'a', nmae: 'b' }] }", 1, 23, "agents", "no key \"nmae\""),
             ("{ agents: [{ name: 'b' }] }", 1, 12, "agents", "an agent needs an id"),
+            (
+                "{ agents: [{ id: 'a b' }] }",
+                1,
+                18,
+                "agents",
+                "\"a b\" is no id of an agent: expected",
+            ),
+            (
+                "{ agents: [{ name: 'b',\n id: 'agent:b' }] }",
+                2,
+                6,
+                "agents",
+                "is no id of an agent",
+            ),
+            ("{ agents: [{ id: '-b' }] }", 1, 18, "agents", "a letter or digit first"),
+            ("{ agents: [{ id: 'bü' }] }", 1, 18, "agents", "is no id of an agent"),
             (
                 "{ agents: [{ id: 'a', backend: { type: 'worker', on_lost: 'cry' } }] }",
                 1,

@@ -141,6 +141,9 @@ impl OpenAiSettings {
             Some(node) => headers(node, context)?,
         };
         let ca_file = members.text("ca_file")?.map(|path| context.folder.join(path));
+        if let Some(file) = &ca_file {
+            context.files.note(file);
+        }
         let authorities = ca_file.as_deref().map(authorities).transpose().map_err(|message| {
             let at = members.node("ca_file").map_or(node.at, |node| node.at);
             Wrong { at, message }
@@ -301,6 +304,7 @@ fn breaker(node: &Node) -> Result<BreakerConfig, Wrong> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::files::Files;
     use super::*;
 
     /// What is wrong with a key that is a number below all that are allowed.
@@ -312,7 +316,7 @@ mod tests {
         let text = format!("{{type: 'openai', base_url: 'http://h/v1', model: 'm', {setting}}}");
         let node = super::super::tree::parse(&text).expect("JSON5");
         let (folder, warnings) = (Path::new(""), &mut Vec::new());
-        let mut context = Context { folder, warnings, unset: None };
+        let mut context = Context { folder, files: &mut Files::default(), warnings, unset: None };
         OpenAiSettings::read(&node, &mut context).err().map(|wrong| wrong.message)
     }
 

@@ -2,6 +2,7 @@
 //! said it.
 
 use super::agents::AgentSettings;
+use super::files::Files;
 use super::jwt::NamedJwtKey;
 use super::keys::{self, KEYS, Key};
 use super::origin::{Origin, Problem};
@@ -21,6 +22,8 @@ pub(super) struct Reading {
     pub(super) origins: BTreeMap<&'static str, Origin>,
     pub(super) warnings: Vec<String>,
     pub(super) problems: Vec<Problem>,
+    /// What was read, or looked for.
+    pub(super) files: Files,
     /// The gateway of this configuration is another process, which may have other variables.
     pub(super) is_elsewhere: bool,
     pub(super) unset: Vec<Unset>,
@@ -138,6 +141,7 @@ impl Reading {
             let mut unset = Vec::new();
             let mut context = Context {
                 folder,
+                files: &mut self.files,
                 warnings: &mut self.warnings,
                 unset: self.is_elsewhere.then_some(&mut unset),
             };
@@ -187,8 +191,8 @@ impl Reading {
     }
 
     fn words(&mut self, place: &str, key: &'static Key, words: &[String], origin: Origin) {
-        let mut context =
-            Context { folder: Path::new(""), warnings: &mut self.warnings, unset: None };
+        let (files, warnings) = (&mut self.files, &mut self.warnings);
+        let mut context = Context { folder: Path::new(""), files, warnings, unset: None };
         let put = key.read(words).and_then(|node| {
             key.put(&mut self.settings, &node, &mut context).map_err(|wrong| wrong.message)
         });

@@ -1,6 +1,7 @@
 //! One setting's place: what may be put there, and how it is shown.
 
 use super::agents::{self, AgentSettings};
+use super::files::Files;
 use super::jwt::{self, NamedJwtKey};
 use super::secret::{self, NamedSecret};
 use super::tree::{Member, Node, Value};
@@ -45,6 +46,8 @@ pub(super) struct Wrong {
 pub(super) struct Context<'c> {
     /// The folder that paths start from.
     pub(super) folder: &'c Path,
+    /// Each file that is read is noted here first.
+    pub(super) files: &'c mut Files,
     /// What the operator should know, though it works.
     pub(super) warnings: &'c mut Vec<String>,
     /// Variables that are not set, where that is no mistake.
@@ -296,6 +299,7 @@ pub(super) fn read_secret_text(
     match key.as_str() {
         "file" => {
             let path = context.folder.join(source);
+            context.files.note(&path);
             if secret::is_open_to_others(&path) {
                 let path = path.display();
                 context.warnings.push(format!("{path} can be read by others: run chmod 600 on it"));

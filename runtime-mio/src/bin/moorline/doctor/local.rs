@@ -4,15 +4,12 @@ use super::finding::Finding;
 use super::ids;
 use crate::config::{Loaded, NamedSecret, Problem, Unset};
 use crate::peer_text::PeerText;
-use crate::{environment, port_holder, state_dir};
+use crate::{environment, open_files, port_holder, state_dir};
 use moorline_core::gateway::Code;
 use rustix::process::{Resource, getrlimit};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
-
-/// Files beside those of connections: the database, the log, listeners.
-const BESIDE: u64 = 64;
 
 /// 2025-01-01 and 2100-01-01: this program is not older, and will not be in use then.
 const PLAUSIBLE: std::ops::Range<u64> = 1_735_689_600..4_102_444_800;
@@ -133,8 +130,7 @@ pub(super) fn port(port: u16, found: &mut Vec<Finding>) -> Option<u32> {
 
 /// Open files against connections: of the process that runs, or of one that this user would start.
 pub(super) fn files(loaded: &Loaded, running: Option<u32>) -> Option<Finding> {
-    let settings = &loaded.settings;
-    let wanted = settings.gateway.bounds.connections as u64 * u64::from(settings.loops) + BESIDE;
+    let wanted = open_files::needed(&loaded.settings);
     let of_running = running.and_then(|pid| {
         let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
         let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;

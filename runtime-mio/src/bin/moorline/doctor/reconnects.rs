@@ -109,7 +109,8 @@ fn happened(line: &Value) -> Option<Key> {
         // refused have a line of their own, and so have logins.
         "closed" if line["code"] != 1000 && line["cause"] != "http" && line["failed"] == 0 => {
             let user = word("user").map(|user| format!(" (user {user})")).unwrap_or_default();
-            let why = format!("{} {} ({})", line["code"], word("reason")?, word("cause")?);
+            let code = line["code"].as_u64().map(|code| format!("{code} ")).unwrap_or_default();
+            let why = format!("{code}{} ({})", word("reason")?, word("cause")?);
             Some((ids::LOOPS_RECONNECTING.name, format!("{}{user}", address()?), why))
         }
         "login refused" => {

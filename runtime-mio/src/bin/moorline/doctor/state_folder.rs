@@ -2,7 +2,7 @@
 
 use super::finding::Finding;
 use super::ids;
-use crate::peer_text::PeerText;
+use crate::owner::{self, Owner};
 use crate::{running, state_dir};
 use rustix::fs::statvfs;
 use std::fs;
@@ -63,13 +63,16 @@ pub(super) fn check(path: &Path, config: Option<&Path>, found: &mut Vec<Finding>
 
 /// Whether a gateway holds the folder.
 fn lock(path: &Path) -> Finding {
-    let wrote = || {
-        let noted = state_dir::noted(path).unwrap_or_default();
-        PeerText(&noted.trim().replace('\n', ", ")).to_string()
-    };
+    let wrote = || owner::read(&path.join(owner::LOCK)).unwrap_or_default();
     match state_dir::holder(path) {
         Ok(Some(pid)) => {
-            let about = format!("held by process {pid}; it wrote: {}", wrote());
+            let noted = wrote();
+            let is_holder = noted.pid.is_none_or(|noted| noted.to_string() == pid);
+            let about = match is_holder {
+                true => format!("held by {}", Owner { pid: pid.parse().ok(), ..noted }),
+                // Seen from a container it has another number.
+                false => format!("held by process {pid}; it wrote: {noted}"),
+            };
             Finding::new(ids::STATE_LOCKED, about)
         }
         // Nobody of whom this process may know, such as one of another container.

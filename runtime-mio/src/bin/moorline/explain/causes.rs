@@ -102,8 +102,15 @@ pub(super) const CAUSES: &[Entry] = &[
     Kind::Cause.entry(
         "slow-reader",
         &[],
-        "The client did not read what it was sent.",
+        "The client did not read what it was sent: for limits.drain_within_ms it took nothing.",
         &["a client that blocks, or a slow network"],
+        &["moorline explain 'slow consumer'"],
+    ),
+    Kind::Cause.entry(
+        "overflow",
+        &[],
+        "More was waiting for the client than may: it did not read what it was sent as fast as it came.",
+        &["a client that blocks, or a slow network", "limits.outbox_bytes is too small for bursts"],
         &["moorline explain 'slow consumer'"],
     ),
     Kind::Cause.entry(

@@ -39,7 +39,7 @@ metrics! {
     HANDSHAKES_FAILED = Counter "moorline_tls_handshake_failures" ["reason"] "TLS handshakes that came to nothing, by the reasons of docs/tls.md.";
     ACCEPT_FAILURES = Counter "moorline_accept_failures" ["reason"] "Sockets that could not be accepted: files (no file descriptor was left), memory or other.";
     REFUSED = Counter "moorline_refused_requests" ["status", "reason"] "HTTP requests that were refused, upgrades included.";
-    CLOSED = Counter "moorline_connections_closed" ["code", "cause", "initiator"] "Connections that have ended. Codes of applications are 3xxx and 4xxx, those that nobody has defined other.";
+    CLOSED = Counter "moorline_connections_closed" ["code", "cause", "initiator"] "Connections that have ended. The code is none where there was no WebSocket, as for pages; codes of applications are 3xxx and 4xxx, those that nobody has defined other.";
     CONNECTION_DURATION = Histogram "moorline_connection_duration_seconds" [] "How long WebSockets lasted whose users had logged in.";
     LOGINS = Counter "moorline_logins" ["credential", "result"] "Logins: ok, refused, or locked while an address is locked out.";
     LOCK_OUTS = Counter "moorline_lock_outs" [] "Times that an address was locked out for guessing, at each loop that had a guess of it.";

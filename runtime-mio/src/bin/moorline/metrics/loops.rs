@@ -3,6 +3,7 @@
 use super::cells::{Counter, Family, Histogram, LONG, SHORT, Writer};
 use super::words;
 use crate::serve::facts::{initiator_word, why_word};
+use moorline_core::Cause;
 use moorline_core::gateway::{Agent, AgentLink, Fact, Stats};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -270,7 +271,7 @@ impl Recorder {
             Fact::Closed { code, cause, initiator, duration, user, .. } => {
                 let labels = [words::close_code(*code), cause, initiator_word(*initiator)];
                 self.closed.count(&all.closed, labels);
-                if *cause == moorline_core::Why::Drain.name() {
+                if [Cause::SlowReader.name(), Cause::Overflow.name()].contains(cause) {
                     all.slow_consumers.add(1);
                 }
                 if user.is_some() && *cause != words::ANSWERED {

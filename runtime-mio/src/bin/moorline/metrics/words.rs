@@ -28,7 +28,9 @@ pub(super) fn status(status: u16) -> &'static str {
 }
 
 /// A close code: those of RFC 6455 section 7.4.1 and of the registry each by itself, as peers may send any.
-pub(super) fn close_code(code: CloseCode) -> &'static str {
+/// Connections that never were WebSockets have none.
+pub(super) fn close_code(code: Option<CloseCode>) -> &'static str {
+    let Some(code) = code else { return "none" };
     match code.0 {
         1000 => "1000",
         1001 => "1001",

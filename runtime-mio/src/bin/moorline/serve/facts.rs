@@ -27,7 +27,7 @@ pub(super) fn log_handshake(
     failure: &TlsFailure,
 ) {
     let conn = format!("{node}-{}", ConnId(conn.0));
-    let peer = peer.map(|peer| peer.to_string());
+    let peer = peer.map(tracing::field::display);
     let (reason, detail) = (failure.reason(), PeerText(&failure.to_string()).to_string());
     // Whoever looks whether the port is open leaves so.
     if *failure == TlsFailure::Left {
@@ -68,14 +68,23 @@ pub(super) fn log(node: usize, fact: &Fact) {
                 "refused"
             );
         }
-        Fact::Authenticated { conn, user, role, credential, source } => info!(
-            conn = name(conn),
-            user = PeerText(user).to_string(),
-            role = role.as_str(),
-            credential = credential.as_str(),
-            source = source.as_str(),
-            "logged in"
-        ),
+        Fact::Authenticated { conn, peer, user, role, credential, source } => {
+            macro_rules! logged_in {
+                ($level:ident) => {
+                    $level!(
+                        conn = name(conn),
+                        peer = %At(*peer),
+                        user = PeerText(user).to_string(),
+                        role = role.as_str(),
+                        credential = credential.as_str(),
+                        source = source.as_str(),
+                        "logged in"
+                    )
+                };
+            }
+            // Each of the host's commands does so; what it changes has a line of its own.
+            if *peer == LOCAL_PEER { logged_in!(debug) } else { logged_in!(info) }
+        }
         Fact::AuthFailed { conn, peer, credential, source, locked } => warn!(
             conn = name(conn),
             peer = %At(*peer),
@@ -109,13 +118,18 @@ pub(super) fn log(node: usize, fact: &Fact) {
             "called"
         ),
         Fact::WorkerReady { conn, agents, concurrency } => {
-            info!(conn = name(conn), ?agents, concurrency, "a worker is ready");
+            info!(conn = name(conn), agents = agents.join(", "), concurrency, "a worker is ready");
         }
         Fact::WorkerGone { conn, agents, active: 0 } => {
-            info!(conn = name(conn), ?agents, "a worker is gone");
+            info!(conn = name(conn), agents = agents.join(", "), "a worker is gone");
         }
         Fact::WorkerGone { conn, agents, active } => {
-            warn!(conn = name(conn), ?agents, active, "a worker is gone in the middle of its runs");
+            warn!(
+                conn = name(conn),
+                agents = agents.join(", "),
+                active,
+                "a worker is gone in the middle of its runs"
+            );
         }
         Fact::RunLost { run, agent, attempt, again } => {
             warn!(%run, %agent, attempt, again, "a run has lost its worker");
@@ -152,7 +166,7 @@ pub(super) fn log(node: usize, fact: &Fact) {
                     $level!(
                         conn = name(conn),
                         peer = %At(*peer),
-                        code = code.0,
+                        code = code.map(|code| code.0),
                         reason = PeerText(reason).to_string(),
                         cause,
                         initiator = initiator_word(*initiator),
@@ -166,8 +180,9 @@ pub(super) fn log(node: usize, fact: &Fact) {
                     )
                 };
             }
-            // Probes ask for /health every few seconds, and refusals have a line of their own.
-            if *cause == "http" { closed!(debug) } else { closed!(info) }
+            // Probes ask for /health every few seconds, and refusals have a line of their own, as has what the
+            // host's commands change.
+            if *cause == "http" || *peer == LOCAL_PEER { closed!(debug) } else { closed!(info) }
         }
         other => info!(?other, "a fact without words"),
     }

@@ -4,10 +4,11 @@
 use super::kept_tokens::{KeptTokens, new_token};
 use super::serving;
 use super::tls;
-use crate::config::{Identity, KEYS, Key, Loaded, NamedSecret, Problem, Settings, Sources};
+use crate::config::{Files, Identity, KEYS, Key, Loaded, NamedSecret, Problem, Settings, Sources};
 use crate::failure::Failure;
 use crate::jobs::Agents;
 use crate::log::LogLevel;
+use crate::open_files;
 use crate::peer_text::PeerText;
 use crate::server_tls::ServerTls;
 use crate::service_manager;
@@ -19,6 +20,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::Thread;
 use std::time::Duration;
 
 /// A loop that has not taken over a configuration by then is told of.
@@ -81,6 +83,9 @@ pub(super) struct Reloader {
     running: Loaded,
     /// The tokens of the state folder that hold, if none are configured.
     kept: Option<KeptTokens>,
+    /// As they were when they were last read.
+    files: Files,
+    watcher: Option<Thread>,
     bound: Bound,
     state: StateDir,
     log_level: LogLevel,
@@ -91,27 +96,60 @@ pub(super) struct Reloader {
 impl Reloader {
     pub(super) fn new(
         sources: Sources,
-        (running, kept): (Loaded, Option<KeptTokens>),
+        (running, kept, files): (Loaded, Option<KeptTokens>, Files),
         bound: Bound,
         state: StateDir,
         log_level: LogLevel,
         agents: Agents,
         loops: Vec<ReloadOutbox>,
     ) -> Self {
-        Self { sources, running, kept, bound, state, log_level, agents, loops }
+        let watcher = None;
+        Self { sources, running, kept, files, watcher, bound, state, log_level, agents, loops }
+    }
+
+    /// How often the files should be looked at, if at all.
+    pub(super) fn watch_every(&self) -> Option<Duration> {
+        Some(self.running.settings.watch_every).filter(|every| !every.is_zero())
+    }
+
+    /// Who looks at them is woken by each reload: it may be another time from then on.
+    pub(super) fn wakes(&mut self, watcher: Thread) {
+        self.watcher = Some(watcher);
+    }
+
+    /// The files as they were when they were last read, or looked for.
+    pub(super) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// Reloads because files are as in `found` now.
+    pub(super) fn reload_changed(&mut self, found: &Files) {
+        let files = found.differing(&self.files);
+        // Somebody may have asked for it just now.
+        if !files.is_empty() {
+            tracing::debug!(files = files.join(", "), "files have changed");
+            self.reload();
+        }
     }
 
     /// Takes over what can be taken over, and says what needs a restart. What is wrong is logged, and
     /// changes nothing.
     pub(super) fn reload(&mut self) -> HostOutcome {
         service_manager::reloading();
-        match self.read() {
+        let mut files = Files::default();
+        match self.read(&mut files) {
             Ok(checked) => {
                 let reloaded = self.take_over(checked);
+                self.files = files;
+                if let Some(watcher) = &self.watcher {
+                    watcher.unpark();
+                }
                 service_manager::ready(&serving(self.bound.address));
                 HostOutcome::Reloaded(reloaded)
             }
             Err(problems) => {
+                // What is wrong with them is told once.
+                self.files.update(files);
                 for problem in &problems {
                     tracing::error!(
                         problem = PeerText(&problem.to_string()).to_string(),
@@ -127,8 +165,8 @@ impl Reloader {
         }
     }
 
-    fn read(&self) -> Result<Checked, Vec<Problem>> {
-        let loaded = self.sources.load()?;
+    fn read(&self, files: &mut Files) -> Result<Checked, Vec<Problem>> {
+        let loaded = self.sources.load_noting(files)?;
         let place = loaded.file.as_ref().or(self.running.file.as_ref());
         let place = place.map_or("configuration".into(), |path| path.display().to_string());
         let problem = |message: String| {
@@ -245,7 +283,10 @@ impl Reloader {
         }
         tracing::info!(config = file, changed = changed.join(", "), "configuration reloaded");
         let warnings = loaded.warnings.clone();
+        // What needs a restart has not changed yet.
+        let loops = self.running.settings.loops;
         self.running = loaded;
+        open_files::warn_if_few(&Settings { loops, ..self.running.settings.clone() });
         Reloaded { file, changed, need_restart, warnings }
     }
 
