@@ -616,7 +616,8 @@ fn tls_proves_the_endpoint_and_proxies_are_gone_through() {
         let mut command = command(&state);
         without_proxies(&mut command);
         if let Some((name, address)) = proxy {
-            command.env(name, format!("http://u:p@{address}"));
+            // One that is set to nothing is not set, and hides no other.
+            command.env(name.to_ascii_lowercase(), "").env(name, format!("http://u:p@{address}"));
         }
         let gateway = Gateway::of(command.stderr(Stdio::inherit()));
         let answer = say(&mut login(&gateway), "hi").to_string();

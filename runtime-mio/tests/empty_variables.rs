@@ -49,6 +49,7 @@ fn every_command_takes_an_empty_variable_for_none() {
     let mut serve = command(&home, &serve);
     let gateway = Gateway::of(serve.stderr(fs::File::create(&log).unwrap()));
     let url = format!("ws://{}/ws", gateway.address);
+    let token = fs::read_to_string(home.join("moorline/token")).unwrap();
     let file = home.join("note.txt");
     fs::write(&file, "a note").unwrap();
     let file = file.to_str().unwrap();
@@ -63,7 +64,7 @@ fn every_command_takes_an_empty_variable_for_none() {
         (&["connections"], "", "Nobody is connected"),
         (&["sessions"], "", " me "),
         (&["agents"], "", "echo"),
-        (&["token", "show"], "", ""),
+        (&["token", "show"], "", token.trim()),
         (&["logs"], "", "serving"),
         (&["reload"], "", "nothing has changed"),
         (&["drain"], "", "the gateway has ended"),

@@ -12,9 +12,11 @@ use gateway::folder;
 use moorline_core::{Accept, Connection, Event, Limits};
 use report::{diagnose, moorline, write};
 use serde_json::{Value, json};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader, IoSlice, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -51,6 +53,11 @@ fn doctor_finds_nothing_wrong_with_a_gateway_whose_variables_this_shell_has_not(
         gateway.child.id()
     )));
     assert!(report.has("login.ok") && report.has("tokens.ok") && report.has("state.locked"));
+    // One that is there and cannot be used is no unknown one.
+    let mut command = report::doctor(&["--state-dir", state.to_str().unwrap(), "--json"]);
+    let report = report::of(command.env(KEY, OsStr::from_bytes(b"\xff")));
+    let invalid = report.find("config.invalid")["about"].as_str().unwrap();
+    assert!(invalid.ends_with(&format!("the variable {KEY} is not text")), "{invalid}");
     // Nobody serves by it any more, and this shell could not start one.
     drop(gateway);
     let report = diagnose(&["--state-dir", state.to_str().unwrap()]);

@@ -6,6 +6,7 @@ use super::jwt::{self, NamedJwtKey};
 use super::secret::{self, NamedSecret};
 use super::tree::{Member, Node, Value};
 use crate::cli::LogFormat;
+use crate::environment;
 use moorline_core::gateway::{ConfigError, ForwardedHeader, MetricsAccess};
 use serde_json::{Value as Json, json};
 use std::net::IpAddr;
@@ -306,12 +307,12 @@ pub(super) fn read_secret_text(
             }
             secret::from_file(&path).map_err(|message| wrong(*value_at, message))
         }
-        "env" => match (secret::from_env(source), &mut context.unset) {
-            (Err(_), Some(unset)) => {
+        "env" => match (environment::variable(source), &mut context.unset) {
+            (None, Some(unset)) => {
                 unset.push(source.clone());
                 Ok(UNKNOWN.into())
             }
-            (read, _) => read.map_err(|message| wrong(*value_at, message)),
+            _ => secret::from_env(source).map_err(|message| wrong(*value_at, message)),
         },
         _ => Err(wrong(*at, expected())),
     }

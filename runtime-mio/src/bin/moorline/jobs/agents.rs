@@ -30,6 +30,7 @@ pub(crate) use endpoint::Endpoint;
 
 use super::{Job, Mailbox};
 use crate::config::{AgentSettings, Backend};
+use crate::environment;
 use moorline_core::gateway::{AgentState, Code, Outcome, Run, RunFailure};
 use proxy::Proxies;
 use runner::Runner;
@@ -62,7 +63,7 @@ enum Way {
 
 impl Agents {
     pub(super) fn start(mailboxes: &[Mailbox], agents: &[AgentSettings]) -> io::Result<Self> {
-        let (proxies, wrong) = Proxies::read(|name| std::env::var(name).ok());
+        let (proxies, wrong) = Proxies::read(environment::text);
         for wrong in wrong {
             tracing::warn!("{wrong}");
         }

@@ -2,6 +2,7 @@
 //! `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case. Those in lower case win, as with curl.
 
 use super::endpoint::Endpoint;
+use crate::failure::Failure;
 use moorline_core::upgrade::{Proxy, is_without_proxy};
 
 /// What the variables say. Passwords may be among it.
@@ -15,24 +16,28 @@ pub(super) struct Proxies {
 
 impl Proxies {
     /// Reads the variables with `get`; also gives what is wrong with them, without their values.
-    pub(super) fn read(get: impl Fn(&str) -> Option<String>) -> (Self, Vec<String>) {
+    pub(super) fn read(
+        get: impl Fn(&str) -> Result<Option<String>, Failure>,
+    ) -> (Self, Vec<String>) {
         let mut wrong = Vec::new();
-        let either = |name: &str| {
-            let upper = name.to_ascii_uppercase();
-            let found = get(name).map(|value| (name.to_string(), value));
-            found.or_else(|| get(&upper).map(|value| (upper, value)))
+        let mut either = |name: &str| {
+            [name.to_string(), name.to_ascii_uppercase()].into_iter().find_map(|name| {
+                let read = get(&name).map_err(|why| wrong.push(format!("{why}: it is ignored")));
+                Some((name, read.ok()??))
+            })
         };
-        let all = either("all_proxy");
-        let mut proxy = |name: &str| {
-            let (name, value) = either(name).or_else(|| all.clone())?;
+        let (all, no) = (either("all_proxy"), either("no_proxy"));
+        let (http, https) = (either("http_proxy"), either("https_proxy"));
+        let mut proxy = |found: Option<(String, String)>| {
+            let (name, value) = found.or_else(|| all.clone())?;
             if value.trim().is_empty() {
                 return None;
             }
             let ignored = |why| format!("{name} is ignored: {why}; write it as http://proxy:3128");
             Proxy::parse(value.trim()).map_err(|why| wrong.push(ignored(why))).ok()
         };
-        let (http, https) = (proxy("http_proxy"), proxy("https_proxy"));
-        let no = either("no_proxy").map(|(_, value)| value).unwrap_or_default();
+        let (http, https) = (proxy(http), proxy(https));
+        let no = no.map(|(_, value)| value).unwrap_or_default();
         (Self { http, https, no }, wrong)
     }
 
@@ -47,9 +52,16 @@ impl Proxies {
 mod tests {
     use super::*;
 
+    /// Stands for bytes that are none.
+    const NO_TEXT: &str = "\u{fffd}";
+
     fn read(variables: &[(&str, &str)]) -> (Proxies, Vec<String>) {
         let get = |name: &str| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string())
+            let found = variables.iter().find(|(known, _)| *known == name);
+            match found {
+                Some((_, NO_TEXT)) => Err(Failure::Config(format!("{name} is not text"))),
+                found => Ok(found.map(|(_, value)| value.to_string())),
+            }
         };
         Proxies::read(get)
     }
@@ -74,6 +86,13 @@ mod tests {
         );
         assert_eq!(host_for(&[("HTTP_PROXY", "")], "http://a"), None);
         assert_eq!(host_for(&[], "https://a"), None);
+    }
+
+    #[test]
+    fn what_is_no_text_is_told_and_passed_over() {
+        let variables = [("http_proxy", NO_TEXT), ("HTTP_PROXY", "http://upper:1")];
+        assert_eq!(host_for(&variables, "http://a").as_deref(), Some("upper:1"));
+        assert_eq!(read(&variables).1, ["http_proxy is not text: it is ignored"]);
     }
 
     #[test]
