@@ -85,17 +85,25 @@ pub(super) fn cells(value: &Value) -> String {
 
 /// How long ago something was, that an answer names in Unix milliseconds.
 pub(crate) fn ago(value: &Value) -> String {
+    ago_at(now(), value)
+}
+
+fn ago_at(now: Duration, value: &Value) -> String {
     match value.as_u64() {
-        Some(at) => format!("{} ago", span(now().saturating_sub(Duration::from_millis(at)))),
+        Some(at) => format!("{} ago", span(now.saturating_sub(Duration::from_millis(at)))),
         None => "-".into(),
     }
 }
 
 /// How far off something is, that an answer names in Unix milliseconds.
 pub(crate) fn ahead(value: &Value) -> String {
+    ahead_at(now(), value)
+}
+
+fn ahead_at(now: Duration, value: &Value) -> String {
     match value.as_u64().map(Duration::from_millis) {
-        Some(at) if at > now() => {
-            format!("in {}", span(at.saturating_sub(now()) + Duration::from_millis(999)))
+        Some(at) if at > now => {
+            format!("in {}", span(at.saturating_sub(now) + Duration::from_millis(999)))
         }
         Some(_) => "now".into(),
         None => "-".into(),
@@ -143,10 +151,28 @@ mod tests {
 
     #[test]
     fn what_is_ahead_is_told_in_whole_seconds_up_to_now() {
-        let at = |ms: u64| json!(now().as_millis() as u64 + ms);
-        assert_eq!(ahead(&at(90_500)), "in 1m");
-        assert_eq!(ahead(&at(4_500)), "in 5s");
-        assert_eq!((ahead(&at(0)), ahead(&Value::Null)), ("now".into(), "-".into()));
+        let ahead = |value| ahead_at(Duration::from_secs(1000), &value);
+        for (at, text) in [
+            (1_090_500, "in 1m"),
+            (1_004_500, "in 5s"),
+            (1_004_001, "in 5s"),
+            (1_004_000, "in 4s"),
+            (1_000_001, "in 1s"),
+            (1_000_000, "now"),
+            (0, "now"),
+        ] {
+            assert_eq!(ahead(json!(at)), text, "{at}");
+        }
+        assert_eq!(ahead(Value::Null), "-");
+    }
+
+    #[test]
+    fn what_is_past_is_told_in_whole_seconds_and_what_is_not_yet_as_now() {
+        let ago = |value| ago_at(Duration::from_secs(1000), &value);
+        for (at, text) in [(995_001, "4s ago"), (880_000, "2m ago"), (1_000_001, "0s ago")] {
+            assert_eq!(ago(json!(at)), text, "{at}");
+        }
+        assert_eq!(ago(Value::Null), "-");
     }
 
     #[test]
