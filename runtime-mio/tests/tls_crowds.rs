@@ -19,7 +19,7 @@ use support::{Echo, PATIENCE, Running};
 /// Steps of handshakes that a loop makes in a turn, at most.
 const STEPS: usize = 16;
 
-/// Places for handshakes.
+/// Places for handshakes: so few that an address may have one of them before it loses its own.
 const PLACES: usize = 8;
 
 /// Tells how handshakes ended: whose, and why not well.
