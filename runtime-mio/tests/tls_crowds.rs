@@ -8,13 +8,13 @@ use moorline_mio::rustls::ClientConnection;
 use moorline_mio::rustls::pki_types::ServerName;
 use moorline_mio::{ConnId, Connections, Handler, Peer, ServerOptions, TlsFailure, TlsOptions};
 use socket2::{Domain, Socket, Type};
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use support::certificates::Authority;
-use support::{Echo, PATIENCE, Running};
+use support::{Echo, PATIENCE, Running, assert_ended};
 
 /// Steps of handshakes that a loop makes in a turn, at most.
 const STEPS: usize = 16;
@@ -157,7 +157,7 @@ fn an_address_alone_has_all_places_and_shares_them_once_another_comes() {
     }
     let _one_more = gate.tcp(2);
     assert_eq!(gate.next(), (others[0].local_addr().unwrap(), Some("crowded")));
-    assert_eq!(others[0].read(&mut [0; 8]).unwrap_or(0), 0);
+    assert_ended(&mut others[0]);
 }
 
 /// A loop whose turns are told, and wait until they may go on.
