@@ -563,7 +563,7 @@ impl EventLoop {
     fn crowd_out(&mut self, now: Instant, handler: &mut impl Handler) {
         let Some(most) = self.tls.as_ref().map(|tls| tls.handshakes) else { return };
         while self.table.handshakes.len() > most
-            && let Some(id) = self.table.handshakes.first_out()
+            && let Some(id) = self.table.handshakes.first_out(most)
         {
             if let Some(slot) = self.table.get(id) {
                 slot.crowd_out(now, handler);
