@@ -372,7 +372,8 @@ fn an_agent_whose_endpoint_refuses_the_key_is_seen_everywhere_until_a_run_succee
     let more = json!({"breaker": {"failures": 2, "calls": 2}});
     let (gateway, _state) = gateway("agents-refused", &endpoint, &more);
     let mut client = login(&gateway);
-    for (status, reason) in [(401, "refuses the gateway's key (status 401)"), (404, "answered 404")]
+    for (status, reason) in
+        [(401, "refuses the gateway's key (status 401)"), (404, "answers 404 to")]
     {
         endpoint.will(vec![Act::Status(status, None, "{}".into()); 4]);
         for _ in 0..4 {
@@ -403,6 +404,54 @@ fn an_agent_whose_endpoint_refuses_the_key_is_seen_everywhere_until_a_run_succee
     assert!(shown["state"] == "refused" && shown["reason"].as_str().unwrap().contains("404"));
     assert_eq!(say(&mut client, "now")["payload"]["content"], "works");
     assert_eq!(link(&mut client), json!({"state": "up", "breaker": "closed"}));
+}
+
+/// Some providers answer 403 or 404 for what one user has asked; what they say of it may quote it.
+#[test]
+fn what_may_be_one_users_fault_counts_after_three_runs_in_a_row_and_is_told_to_nobody_else() {
+    let endpoint = Endpoint::start();
+    let more = json!({"retries": 0, "breaker": {"failures": 1, "open_first_ms": 60_000}});
+    let (gateway, _state) = gateway("agents-refused-once", &endpoint, &more);
+    let mut client = login(&gateway);
+    let refuse = |status| {
+        let said = json!({"error": {"message": "canary-prompt is not allowed"}});
+        Act::Status(status, None, said.to_string())
+    };
+    let up = json!({"state": "up", "breaker": "closed"});
+    let wrong = "answers 404 to the gateway's requests: base_url or model are wrong";
+    let runs = [
+        (refuse(404), "canary-prompt", None),
+        (refuse(403), "(status 403)", None),
+        (Act::Say("works"), "", None),
+        (refuse(404), "canary-prompt", None),
+        (refuse(302), "canary-prompt", None),
+        (refuse(400), "canary-prompt", None),
+        (refuse(403), "(status 403)", None),
+        (refuse(302), "canary-prompt", None),
+        (refuse(404), "canary-prompt", Some(("refused", wrong))),
+        (refuse(403), "(status 403)", Some(("refused", "answers 403 to the gateway's requests"))),
+        (Act::Say("works"), "", None),
+        (refuse(404), "canary-prompt", None),
+        (refuse(503), "canary-prompt", Some(("down", "answered 503"))),
+    ];
+    for (number, (act, told, shown)) in runs.into_iter().enumerate() {
+        endpoint.will([act]);
+        let answer = say(&mut client, "do it");
+        let text = answer["error"]["message"].as_str().unwrap_or_default();
+        assert!(text.contains(told), "run {number}: {answer}");
+        let link = link(&mut client);
+        match shown {
+            None => assert_eq!(link, up, "run {number}"),
+            Some((state, reason)) => {
+                assert_eq!(link["state"], state, "run {number}: {link}");
+                assert!(link["reason"].as_str().unwrap().contains(reason), "run {number}: {link}");
+            }
+        }
+        assert!(!link.to_string().contains("canary"), "run {number}: {link}");
+    }
+    let answer = say(&mut client, "the next");
+    let text = answer["error"]["message"].as_str().unwrap();
+    assert!(text.contains("answered 503; it is not asked for now"), "{answer}");
 }
 
 fn http(address: std::net::SocketAddr, path: &str) -> String {

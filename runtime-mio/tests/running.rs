@@ -9,12 +9,18 @@ mod report;
 mod support;
 
 use gateway::folder;
+use moorline_core::{Accept, Connection, Event, Limits};
 use report::{diagnose, moorline, write};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{BufRead as _, BufReader, IoSlice, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Output, Stdio};
-use support::Process;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+use support::{PATIENCE, Process};
 
 /// A variable of the gateway's service that no shell has.
 const KEY: &str = "KEY_THAT_IS_THE_SERVICES_ALONE";
@@ -152,4 +158,101 @@ fn probe_chat_and_upload_go_to_the_gateway_of_the_state_folder() {
         (&report["url"], &report["failed"]),
         (&json!(format!("ws://{nobody}/ws")), &json!("tcp"))
     );
+}
+
+/// Somebody else's server, which takes WebSockets on and keeps what clients send: heads of requests, and the
+/// first message after an upgrade.
+fn eavesdropper() -> (SocketAddr, Receiver<String>) {
+    let (heard, hears) = mpsc::channel();
+    let heard = Mutex::new(heard);
+    let address = odd_server::serving(move |stream| {
+        let heard = heard.lock().unwrap().clone();
+        listen(stream, &heard);
+    });
+    (address, hears)
+}
+
+fn listen(mut stream: TcpStream, heard: &Sender<String>) {
+    let mut connection = Connection::server(Arc::new(Limits::default()), Instant::now());
+    let mut buffer = [0; 8192];
+    while let Ok(count @ 1..) = stream.read(&mut buffer) {
+        if buffer.starts_with(b"POST ") {
+            let head = String::from_utf8_lossy(&buffer[..count]).into_owned();
+            return heard.send(head).unwrap();
+        }
+        let mut turn = connection.receive(Instant::now(), &mut buffer[..count]);
+        while let Some((event, outbox)) = turn.next_event() {
+            match event {
+                Event::Request(_) => outbox.accept(&Accept::default()).unwrap(),
+                Event::Text(text) => return heard.send(text.into()).unwrap(),
+                _ => {}
+            }
+        }
+        let mut slices = [IoSlice::new(&[]); 16];
+        let outbox = connection.outbox(Instant::now());
+        let filled = outbox.slices(&mut slices);
+        let written = stream.write_vectored(&slices[..filled]).unwrap();
+        outbox.written(Instant::now(), written);
+    }
+}
+
+#[test]
+fn the_token_of_a_folder_is_told_to_nobody_on_loopback_while_no_gateway_runs_with_it() {
+    let state = folder("running-withheld");
+    write(&state.join("token"), "canary-token\n");
+    write(&state.join("file.txt"), "a file");
+    let (address, hears) = eavesdropper();
+    let (url, path) = (format!("ws://{address}/ws"), state.to_str().unwrap());
+    let file = format!("{path}/file.txt");
+    let said = |arguments: &[&str]| {
+        let arguments = [arguments, &["--state-dir", path]].concat();
+        let mut child = moorline(&arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It may have ended without having read it.
+        let _ = child.stdin.take().unwrap().write_all(b"hello\n");
+        let Output { stdout, stderr, .. } = child.wait_with_output().unwrap();
+        String::from_utf8([stdout, stderr].concat()).unwrap()
+    };
+    let chat = ["chat", &url, "--give-up-after", "0"];
+    let upload = ["upload", "--url", &url, &file];
+    let (probe, doctor) = (["probe", &url], ["doctor", &url]);
+    let withheld =
+        format!("no gateway runs with the state folder {path}, so its token is not sent");
+    for arguments in [&chat[..], &upload, &probe, &doctor] {
+        let text = said(arguments);
+        assert!(text.contains(&withheld), "{arguments:?}: {text}");
+    }
+    let heard: Vec<_> = hears.try_iter().collect();
+    assert!(heard.len() >= 2 && !format!("{heard:?}").contains("canary"), "{heard:?}");
+    let _gateway = serve(&state, &[]);
+    for arguments in [&chat[..], &upload, &probe] {
+        let text = said(arguments);
+        assert!(!text.contains(&withheld), "{arguments:?}: {text}");
+        let heard = hears.recv_timeout(PATIENCE).unwrap();
+        assert!(heard.contains("canary-token"), "{arguments:?}: {heard}");
+    }
+}
+
+#[test]
+fn a_chat_that_waits_for_its_gateway_logs_in_by_the_token_of_the_folder() {
+    let state = folder("running-later");
+    write(&state.join("token"), "abc\n");
+    let (address, path) = (odd_server::nobody().to_string(), state.to_str().unwrap());
+    let mut command = moorline(&["chat", &format!("ws://{address}/ws"), "--state-dir", path]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut chat = command.spawn().unwrap();
+    let mut typed = chat.stdin.take().unwrap();
+    typed.write_all(b"hello\n").unwrap();
+    let mut told = String::new();
+    BufReader::new(chat.stderr.as_mut().unwrap()).read_line(&mut told).unwrap();
+    assert!(told.contains("nobody answers"), "{told}");
+    let mut command = moorline(&["serve", "--listen", &address, "--state-dir", path]);
+    let _gateway = Process::of(command.env("MOORLINE_LOG_LEVEL", "error"));
+    drop(typed);
+    let said = chat.wait_with_output().unwrap();
+    assert_eq!((said.stdout, said.status.code()), (b"hello\n".to_vec(), Some(0)));
 }

@@ -17,8 +17,8 @@ pub(crate) fn run(args: ChatArgs) -> Result<(), Failure> {
     let url = dial::url(&args.credentials.url(args.url.as_deref()))?;
     let addresses = dial::addresses(&url)?;
     let dialer = Dialer::new(url, &args.trust)?;
-    let token = args.credentials.read()?.token(&addresses);
-    let login = Login { token, user: credentials::user(args.user.as_deref())? };
+    let credentials = args.credentials.read()?;
+    let login = Login { credentials, user: credentials::user(args.user.as_deref())? };
     let client = Client::new()?;
     let handle = client.handle();
     let (lines, typed) = mpsc::channel();

@@ -5,6 +5,7 @@ use crate::environment;
 use crate::failure::Failure;
 use crate::{running, state_dir};
 use clap::builder::NonEmptyStringValueParser;
+use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 #[derive(Clone, clap::Args)]
 pub(crate) struct CredentialArgs {
     /// The gateway's token [default: MOORLINE_TOKEN, then the one in the local state folder, for a gateway
-    /// on this machine].
+    /// that runs with it on this machine].
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     token: Option<String>,
     /// Where the local gateway keeps its token [default: MOORLINE_STATE_DIR, then
@@ -51,17 +52,37 @@ impl CredentialArgs {
     }
 }
 
+/// The state folder has a token that would be sent if a gateway ran with it.
+#[derive(Debug)]
+pub(crate) struct Withheld(PathBuf);
+
+impl Display for Withheld {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let folder = self.0.display();
+        write!(f, "no gateway runs with the state folder {folder}, so its token is not sent")
+    }
+}
+
 impl Credentials {
     /// The token for a gateway at these addresses: the one that was given, or the one that the state folder
-    /// has, which is for gateways of this machine only: on loopback, or where the one that has the folder listens.
-    pub(crate) fn token(&self, addresses: &[SocketAddr]) -> Option<String> {
-        let stored = || {
-            let state = self.state_dir.clone().or_else(state_dir::default_path)?;
-            let is_loopback = addresses.iter().all(|address| address.ip().is_loopback());
-            let is_its_own = is_loopback || running::is_at(&state, addresses);
-            state_dir::client_token(&state).filter(|_| is_its_own)
+    /// has, which is for gateways of this machine only: on loopback while one runs with the folder, or where
+    /// that one listens. To be asked when it is to be sent: a gateway may have ended, or started, since.
+    ///
+    /// # Errors
+    /// There is a token for loopback, and no gateway that has it: whoever listens there may be anybody.
+    pub(crate) fn token(&self, addresses: &[SocketAddr]) -> Result<Option<String>, Withheld> {
+        if let Some(token) = &self.token {
+            return Ok(Some(token.clone()));
+        }
+        let Some(state) = self.state_dir.clone().or_else(state_dir::default_path) else {
+            return Ok(None);
         };
-        self.token.clone().or_else(stored)
+        let Some(token) = state_dir::client_token(&state) else { return Ok(None) };
+        match addresses.iter().all(|address| address.ip().is_loopback()) {
+            true if running::is_there(&state) => Ok(Some(token)),
+            true => Err(Withheld(state)),
+            false => Ok(running::is_at(&state, addresses).then_some(token)),
+        }
     }
 }
 

@@ -36,7 +36,10 @@ const PIECE: usize = 64 << 10;
 pub(crate) fn run(args: &UploadArgs) -> Result<(), Failure> {
     let url = dial::url(&args.credentials.url(args.url.as_deref()))?;
     let addresses = dial::addresses(&url)?;
-    let token = args.credentials.read()?.token(&addresses);
+    let token = args.credentials.read()?.token(&addresses).unwrap_or_else(|withheld| {
+        eprintln!("moorline: {withheld}");
+        None
+    });
     let user = credentials::user(args.user.as_deref())?;
     for (what, text) in [("token", token.as_ref()), ("user", Some(&user))] {
         let wrong = |why| Failure::Config(format!("the {what} cannot stand in a header: {why}"));

@@ -2,6 +2,7 @@
 
 use super::retry::Retry;
 use crate::cli::ChatArgs;
+use crate::credentials::Credentials;
 use crate::dial::{Dialer, TlsFailure};
 use crate::hex;
 use crate::peer_text::PeerText;
@@ -27,9 +28,10 @@ pub(super) enum Outcome {
     Failed(String),
 }
 
-/// Who chats, and with which credential.
+/// Who chats, and with which credential, which is looked up at each login: the gateway may start, or end and
+/// leave its port to others, while this waits for it.
 pub(super) struct Login {
-    pub(super) token: Option<String>,
+    pub(super) credentials: Credentials,
     pub(super) user: String,
 }
 
@@ -498,7 +500,11 @@ impl Handler for Conversation {
     fn event(&mut self, now: Instant, id: ConnId, event: Event<'_>, outbox: &mut Outbox) {
         match event {
             Event::Open => {
-                let Login { token, user } = &self.login;
+                let Login { credentials, user } = &self.login;
+                let token = credentials.token(&self.addresses).unwrap_or_else(|withheld| {
+                    say(&withheld.to_string());
+                    None
+                });
                 let login = json!({ "token": token, "user_id": user });
                 // The first message always has room.
                 let _ = outbox.text(&request(CONNECT, "connect", login));

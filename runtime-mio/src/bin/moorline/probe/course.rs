@@ -316,14 +316,19 @@ impl Course {
             true => format!("challenge after {took:.1} ms"),
             false => "no challenge came: is it another server?".into(),
         };
-        let token = target.credentials.token(&self.addresses).filter(|_| !wish.anonymous);
-        let Some(token) = token else {
-            let about = match wish.anonymous {
-                true => came,
-                false => format!("{came}; no token to log in with"),
-            };
-            let facts = json!({ "challenged": challenged });
-            return self.push(StageName::Connect, Outcome::NotTried, since, about, facts);
+        let token = match wish.anonymous {
+            true => Err(came.clone()),
+            false => match target.credentials.token(&self.addresses) {
+                Ok(token) => token.ok_or_else(|| format!("{came}; no token to log in with")),
+                Err(withheld) => Err(format!("{came}; {withheld}")),
+            },
+        };
+        let token = match token {
+            Ok(token) => token,
+            Err(about) => {
+                let facts = json!({ "challenged": challenged });
+                return self.push(StageName::Connect, Outcome::NotTried, since, about, facts);
+            }
         };
         self.tried_login = true;
         let params = json!({

@@ -128,10 +128,10 @@ type Failed = (Trouble, bool);
 
 /// Ends a call with what it came to.
 fn fail(call: Call, upstream: &Upstream, trouble: Trouble, is_silent: bool) -> Failed {
-    let text = trouble.text(upstream);
-    match trouble.is_refusal() {
-        true => call.refused(&text),
-        false => call.end(trouble.call_end(), Some(&text)),
+    let reason = trouble.reason(upstream);
+    match trouble.refusal() {
+        Some(refusal) => call.refused(refusal, &reason),
+        None => call.end(trouble.call_end(), Some(&reason)),
     }
     (trouble, is_silent)
 }

@@ -35,15 +35,31 @@ pub(super) struct Upstream {
     executor: Arc<Executor<'static>>,
 }
 
+/// Runs in a row that an endpoint must refuse before it counts as refusing all of them, where the status alone
+/// does not say so: some providers answer 403 or 404 for what one user has asked, and one that is wrong for
+/// everybody refuses the next two just as well.
+const REFUSED_RUNS: u32 = 3;
+
+/// An endpoint refuses a run.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It would refuse every other one, too: it does not know the gateway's key.
+    Certain,
+    /// It may have refused this one alone.
+    Likely,
+}
+
 struct Health {
     breaker: Breaker,
     /// What was told of it last: whether it was asked, and why it refused.
     told: (BreakerState, Option<String>),
-    /// What went wrong last.
+    /// What went wrong last. Everybody sees it: there is nothing in it of what the endpoint said.
     reason: Option<String>,
     /// Why it refuses what the gateway asks for, until a run succeeds. The breaker is about what passes by
     /// itself; this does not.
     refusal: Option<String>,
+    /// Runs in a row that were refused.
+    refused: u32,
     /// Since when something is wrong.
     since: Option<Instant>,
 }
@@ -84,6 +100,7 @@ impl Upstream {
                 told: (BreakerState::Closed, None),
                 reason: None,
                 refusal: None,
+                refused: 0,
                 since: None,
             }),
             complained: Mutex::new(None),
@@ -298,17 +315,21 @@ impl Call {
         }
     }
 
-    /// It has ended. `reason`: what went wrong, for people.
+    /// It has ended. `reason`: what went wrong, for all who see the agent.
     pub(super) fn end(mut self, end: CallEnd, reason: Option<&str>) {
         self.give_back(end, reason);
     }
 
     /// The endpoint refuses what the gateway asks for, which says nothing to the breaker.
-    pub(super) fn refused(mut self, reason: &str) {
+    pub(super) fn refused(mut self, refusal: Refusal, reason: &str) {
         let permit = self.permit.take();
         let mut health = self.upstream.health();
         health.reason = Some(reason.into());
-        health.refusal = Some(reason.into());
+        health.refused = health.refused.saturating_add(1);
+        let is_known = refusal == Refusal::Certain || health.refusal.is_some();
+        if is_known || health.refused >= REFUSED_RUNS {
+            health.refusal = Some(reason.into());
+        }
         if let Some(permit) = permit {
             health.breaker.end(Instant::now(), permit, CallEnd::Neither, entropy());
         }
@@ -324,8 +345,10 @@ impl Call {
         let mut health = self.upstream.health();
         if end == CallEnd::Succeeded {
             health.refusal = None;
+            health.refused = 0;
         }
         if let Some(reason) = reason {
+            health.refused = 0;
             health.reason = Some(reason.into());
         }
         if let Some(permit) = permit {

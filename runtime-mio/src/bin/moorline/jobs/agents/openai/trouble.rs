@@ -6,11 +6,11 @@
 //! | no connection, 408, 5xx, no byte in time | failed | before the first byte | `UNAVAILABLE` |
 //! | 429 | failed | before the first byte | `RESOURCE_EXHAUSTED` |
 //! | cut off, silent, or broken in the middle | failed | never: something was said | `UNAVAILABLE`, or `INTERNAL` for what is no answer |
-//! | 401, 403, 404, and 3xx | nothing: it works, the configuration is wrong, which the agent's link tells | never | `FAILED_PRECONDITION` |
+//! | 401, 403, 404, and 3xx | nothing: it works, the configuration is wrong, which the agent's link tells once it is sure | never | `FAILED_PRECONDITION` |
 //! | other 4xx | nothing: the request is wrong | never | `INVALID_REQUEST` |
 //! | more time than a run may take | nothing: it answers | never | `AGENT_TIMEOUT` |
 
-use super::super::upstream::Upstream;
+use super::super::upstream::{Refusal, Upstream};
 use super::SOON;
 use super::completion::Broken;
 use moorline_core::gateway::{CallEnd, Code, RunFailure};
@@ -72,8 +72,12 @@ impl Trouble {
     }
 
     /// Whether the endpoint refuses whatever the gateway asks for, as it is configured.
-    pub(super) fn is_refusal(&self) -> bool {
-        matches!(self, Self::Status { status: 300..=399 | 401 | 403 | 404, .. })
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Status { status: 401, .. } => Some(Refusal::Certain),
+            Self::Status { status: 300..=399 | 403 | 404, .. } => Some(Refusal::Likely),
+            _ => None,
+        }
     }
 
     /// Whether the same request may work in a moment.
@@ -94,10 +98,30 @@ impl Trouble {
         }
     }
 
-    /// For people. It names the endpoint, so that nobody looks for the trouble on the way to the gateway.
+    /// For all who see the agent: nothing of what the endpoint says, which may quote somebody's run.
+    pub(super) fn reason(&self, upstream: &Upstream) -> String {
+        let model = model(upstream);
+        match self {
+            Self::Status { status: 401, .. } => self.text(upstream),
+            Self::Status { status: 403, .. } => format!(
+                "{model} answers 403 to the gateway's requests: its key may not do this, or base_url or \
+                 model are wrong"
+            ),
+            Self::Status { status, .. } if self.refusal().is_some() => {
+                format!(
+                    "{model} answers {status} to the gateway's requests: base_url or model are wrong"
+                )
+            }
+            Self::Status { status, .. } => format!("{model} answered {status}"),
+            Self::Malformed(_) => format!("{model} gave an answer that is none"),
+            _ => self.text(upstream),
+        }
+    }
+
+    /// For who has the run. It names the endpoint, so that nobody looks for the trouble on the way to the
+    /// gateway.
     pub(super) fn text(&self, upstream: &Upstream) -> String {
-        let settings = &upstream.settings;
-        let model = format!("the agent's model at {}", settings.base_url.authority());
+        let model = model(upstream);
         match self {
             Self::Connect(why) => format!("{model} cannot be reached: {why}"),
             Self::Cut(why) => format!("{model} ended its answer in the middle: {why}"),
@@ -142,7 +166,7 @@ impl Trouble {
             Self::Late(..) => Code::Unavailable,
             Self::Status { status: 429, .. } => Code::ResourceExhausted,
             Self::Status { status: 408 | 500..=599, .. } => Code::Unavailable,
-            Self::Status { .. } if self.is_refusal() => Code::FailedPrecondition,
+            Self::Status { .. } if self.refusal().is_some() => Code::FailedPrecondition,
             Self::Status { .. } => Code::InvalidRequest,
             Self::Malformed(_) | Self::TooLarge(_) => Code::Internal,
         };
@@ -155,6 +179,10 @@ impl Trouble {
             _ => failure,
         }
     }
+}
+
+fn model(upstream: &Upstream) -> String {
+    format!("the agent's model at {}", upstream.settings.base_url.authority())
 }
 
 /// The beginning of what an endpoint says, without what is secret and what is no text.
