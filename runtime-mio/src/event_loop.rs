@@ -438,7 +438,7 @@ impl EventLoop {
             self.accept(now, handler);
             self.expire(now, handler);
             self.drive_listed(now, handler);
-            // Whom the handler tells how it is may look at these next.
+            // The handler may answer a scrape in its turn: the counters must be fresh.
             self.publish();
             let mut connections = Connections {
                 table: &mut self.table,
