@@ -228,7 +228,7 @@ pub(crate) struct ConformanceClientArgs {
 #[derive(Args)]
 pub(crate) struct ChatArgs {
     /// The gateway, such as wss://chat.example.com/ws [default: the one that runs with the state folder, or
-    /// else ws://127.0.0.1:18790/ws].
+    /// else the one that this machine's configuration describes].
     pub(crate) url: Option<String>,
     #[command(flatten)]
     pub(crate) credentials: CredentialArgs,
@@ -255,7 +255,7 @@ pub(crate) struct UploadArgs {
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// The gateway, such as wss://chat.example.com/ws [default: the one that runs with the state folder, or
-    /// else ws://127.0.0.1:18790/ws].
+    /// else the one that this machine's configuration describes].
     #[arg(long)]
     pub(crate) url: Option<String>,
     #[command(flatten)]

@@ -25,7 +25,7 @@ use std::time::Instant;
 #[derive(clap::Args)]
 pub(crate) struct ProbeArgs {
     /// The gateway, such as wss://chat.example.com/ws [default: the one that runs with the state folder, or
-    /// else ws://127.0.0.1:18790/ws].
+    /// else the one that this machine's configuration describes].
     url: Option<String>,
     #[command(flatten)]
     target: TargetArgs,

@@ -82,7 +82,8 @@ fn lock(path: &Path) -> Finding {
         }
         Ok(None) => Finding::new(ids::STATE_UNLOCKED, "no gateway runs with this state folder"),
         Err(error) => {
-            let about = format!("whether a gateway runs with this state folder: {error}");
+            let about =
+                format!("whether a gateway runs with this state folder cannot be seen: {error}");
             Finding::new(ids::STATE_UNTESTED, about)
         }
     }
