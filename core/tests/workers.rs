@@ -379,6 +379,21 @@ fn a_run_is_not_given_again_to_a_worker_whose_loop_was_late() {
 }
 
 #[test]
+fn a_run_that_waits_for_another_worker_keeps_nobody_waiting() {
+    let (mut world, ann, at) = pair(2, requeueing(), 1);
+    world.make_late(0, 1);
+    begin(&mut world, ann);
+    world.advance(Duration::from_secs(11));
+    world.bring();
+    given(&mut world, at);
+    let [second, third] = [(); 2].map(|()| begin(&mut world, ann));
+    assert_eq!(given(&mut world, at), [second.as_str()]);
+    assert_eq!(code(&complete(&mut world, at, &second)), "ok");
+    assert_eq!(given(&mut world, at), [third.as_str()]);
+    assert_eq!(code(&complete(&mut world, at, &third)), "ok");
+}
+
+#[test]
 fn a_loop_that_begins_anew_loses_its_workers_and_its_runs() {
     let config = requeueing();
     let (mut world, ann, there) = pair(2, config.clone(), 1);

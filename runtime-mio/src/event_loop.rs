@@ -438,7 +438,7 @@ impl EventLoop {
             self.accept(now, handler);
             self.expire(now, handler);
             self.drive_listed(now, handler);
-            // Whom the handler tells how it is may look at these next.
+            // The handler may answer a scrape in its turn: the counters must be fresh.
             self.publish();
             let mut connections = Connections {
                 table: &mut self.table,
@@ -563,7 +563,7 @@ impl EventLoop {
     fn crowd_out(&mut self, now: Instant, handler: &mut impl Handler) {
         let Some(most) = self.tls.as_ref().map(|tls| tls.handshakes) else { return };
         while self.table.handshakes.len() > most
-            && let Some(id) = self.table.handshakes.first_out()
+            && let Some(id) = self.table.handshakes.first_out(most)
         {
             if let Some(slot) = self.table.get(id) {
                 slot.crowd_out(now, handler);

@@ -1,12 +1,19 @@
 //! The handshakes under way of accepted sockets, and which of them has to go where there are too many.
 //!
-//! Addresses share the places: the one that has most of them loses its oldest. So who floods crowds out
-//! nobody else, and where all come from one address, such as that of a proxy, it has all places.
+//! An address that has more than a share of the places loses its own oldest: so who floods from one crowds
+//! out nobody else, and where all come from one address, such as that of a proxy, it has all places. While none
+//! has so many, the oldest of all goes, which has had the most time: who floods from many addresses has to
+//! fill all places anew within the time of one good handshake.
 
 use crate::handler::ConnId;
 use moorline_core::Address;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// An address that has more than this part of the places loses its own oldest. A household, or an office
+/// behind one translated address, has a few handshakes under way at once, and 62 of the default places are
+/// plenty for it; who wants to fill the places by shares needs 16 addresses, and is then left to the clock.
+const SHARE: usize = 16;
 
 /// Whose handshakes are under way.
 #[derive(Debug, Default)]
@@ -15,42 +22,42 @@ pub(crate) struct Handshakes {
     places: BTreeMap<Address, BTreeSet<ConnId>>,
     /// One for each of the places.
     ranks: BTreeSet<Rank>,
-    len: usize,
+    /// All of them, the oldest first: names of connections count up.
+    all: BTreeSet<ConnId>,
 }
 
-/// How many an address has, and its oldest: names of connections count up. The greatest has to give one; of
-/// several that have as many it is the one whose oldest is the oldest of all.
+/// How many an address has, and its oldest. Above a share the greatest has to give one; of several that have
+/// as many it is the one whose oldest is the oldest of theirs.
 type Rank = (usize, Reverse<ConnId>, Address);
 
 impl Handshakes {
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.all.len()
     }
 
     pub(crate) fn begin(&mut self, address: Address, id: ConnId) {
-        self.change(address, |ids| ids.insert(id), 1);
+        self.all.insert(id);
+        self.change(address, |ids| ids.insert(id));
     }
 
     pub(crate) fn end(&mut self, address: Address, id: ConnId) {
-        self.change(address, |ids| ids.remove(&id), -1);
+        self.all.remove(&id);
+        self.change(address, |ids| ids.remove(&id));
     }
 
-    /// The one that has to go first.
-    pub(crate) fn first_out(&self) -> Option<ConnId> {
-        self.ranks.last().map(|(_, Reverse(oldest), _)| *oldest)
+    /// The one that has to go first, where there are so many places.
+    pub(crate) fn first_out(&self, places: usize) -> Option<ConnId> {
+        let share = (places / SHARE).max(1);
+        match self.ranks.last() {
+            Some((count, Reverse(oldest), _)) if *count > share => Some(*oldest),
+            _ => self.all.first().copied(),
+        }
     }
 
-    fn change(
-        &mut self,
-        address: Address,
-        change: impl FnOnce(&mut BTreeSet<ConnId>) -> bool,
-        by: isize,
-    ) {
+    fn change(&mut self, address: Address, change: impl FnOnce(&mut BTreeSet<ConnId>) -> bool) {
         let ids = self.places.entry(address).or_default();
         let before = rank(address, ids);
-        if change(ids) {
-            self.len = self.len.saturating_add_signed(by);
-        }
+        change(ids);
         let after = rank(address, ids);
         if after.is_none() {
             self.places.remove(&address);
@@ -75,19 +82,26 @@ mod tests {
         Address::of(text.parse().unwrap())
     }
 
-    /// All of them, in the order in which they have to go.
-    fn all_out(mut handshakes: Handshakes, of: impl Fn(ConnId) -> Address) -> Vec<u64> {
+    /// So few that a share is one of them.
+    const FEW: usize = 7;
+
+    /// All of them, in the order in which they have to go where there are so many places.
+    fn all_out(
+        mut handshakes: Handshakes,
+        places: usize,
+        of: impl Fn(ConnId) -> Address,
+    ) -> Vec<u64> {
         let mut out = Vec::new();
-        while let Some(id) = handshakes.first_out() {
+        while let Some(id) = handshakes.first_out(places) {
             handshakes.end(of(id), id);
             out.push(id.0);
         }
-        assert_eq!((handshakes.len, handshakes.places.len(), handshakes.ranks.len()), (0, 0, 0));
+        assert_eq!((handshakes.len(), handshakes.places.len(), handshakes.ranks.len()), (0, 0, 0));
         out
     }
 
     #[test]
-    fn the_address_that_has_most_loses_its_oldest_until_all_have_as_many() {
+    fn the_address_that_has_most_loses_its_oldest_until_none_has_more_than_a_share() {
         let of = |id: ConnId| match id.0 {
             1 | 7 => address("192.0.2.1"),
             2 => address("192.0.2.2"),
@@ -97,7 +111,48 @@ mod tests {
         for id in (1..=7).map(ConnId) {
             handshakes.begin(of(id), id);
         }
-        assert_eq!(all_out(handshakes, of), [3, 4, 1, 5, 2, 6, 7]);
+        assert_eq!(all_out(handshakes, FEW, of), [3, 4, 1, 5, 2, 6, 7]);
+    }
+
+    #[test]
+    fn while_no_address_has_more_than_a_share_the_oldest_of_all_goes() {
+        const PLACES: usize = 3 * SHARE;
+        // A good address has a whole share of them under way, between silent ones of one address each.
+        let good = |id: u64| (10..13).contains(&id);
+        let of = |id: ConnId| match id.0 {
+            id if good(id) => address("192.0.2.1"),
+            id => Address::V4(id as u32),
+        };
+        let mut handshakes = Handshakes::default();
+        let mut out = Vec::new();
+        // The last that comes is the end of the last one before the good ones.
+        for id in (1..=PLACES as u64 + 9).map(ConnId) {
+            handshakes.begin(of(id), id);
+            while handshakes.len() > PLACES {
+                let first = handshakes.first_out(PLACES).unwrap();
+                handshakes.end(of(first), first);
+                out.push(first.0);
+            }
+        }
+        assert_eq!(out, (1..=9).collect::<Vec<_>>());
+        // One more than a share is its own to give.
+        let one_more = ConnId(1000);
+        handshakes.begin(address("192.0.2.1"), one_more);
+        assert_eq!(handshakes.first_out(PLACES), Some(ConnId(10)));
+    }
+
+    #[test]
+    fn an_address_with_more_than_a_share_gives_its_own_before_older_ones_go() {
+        const PLACES: usize = 2 * SHARE;
+        let of = |id: ConnId| match id.0 {
+            1..=4 => Address::V4(id.0 as u32),
+            _ => address("192.0.2.1"),
+        };
+        let mut handshakes = Handshakes::default();
+        for id in (1..=8).map(ConnId) {
+            handshakes.begin(of(id), id);
+        }
+        assert_eq!(all_out(handshakes, PLACES, of), [5, 6, 1, 2, 3, 4, 7, 8]);
     }
 
     #[test]
@@ -110,7 +165,7 @@ mod tests {
         for id in (1..=3).map(ConnId) {
             handshakes.begin(of(id), id);
         }
-        assert_eq!(handshakes.first_out(), Some(ConnId(2)));
+        assert_eq!(handshakes.first_out(FEW), Some(ConnId(2)));
     }
 
     #[test]
@@ -122,13 +177,15 @@ mod tests {
         }
         handshakes.end(one, ConnId(1));
         handshakes.end(one, ConnId(1));
-        assert_eq!((handshakes.len(), handshakes.first_out()), (2, Some(ConnId(2))));
-        assert_eq!(all_out(handshakes, |_| one), [2, 3]);
+        assert_eq!((handshakes.len(), handshakes.first_out(FEW)), (2, Some(ConnId(2))));
+        assert_eq!(all_out(handshakes, FEW, |_| one), [2, 3]);
     }
 
     quickcheck! {
         /// What is written down of the ranks is what counting everything anew says.
-        fn ranks_are_those_of_counting_anew(acts: Vec<(u8, bool)>) -> bool {
+        fn ranks_are_those_of_counting_anew(acts: Vec<(u8, bool)>, places: u8) -> bool {
+            let places = usize::from(places);
+            let share = (places / SHARE).max(1);
             let mut handshakes = Handshakes::default();
             let mut all: Vec<(Address, ConnId)> = Vec::new();
             for (number, (act, ends)) in acts.into_iter().enumerate() {
@@ -143,8 +200,10 @@ mod tests {
                 let count = |of| all.iter().filter(|(address, _)| *address == of).count();
                 // Of those that have as many, `all` has the oldest first.
                 let most = all.iter().map(|(address, _)| count(*address)).max();
-                let first = all.iter().find(|(address, _)| Some(count(*address)) == most);
-                if handshakes.first_out() != first.map(|(_, id)| *id)
+                let first = all.iter().find(|(address, _)| {
+                    most <= Some(share) || Some(count(*address)) == most
+                });
+                if handshakes.first_out(places) != first.map(|(_, id)| *id)
                     || handshakes.len() != all.len()
                 {
                     return false;

@@ -40,9 +40,11 @@ pub struct TlsOptions {
     /// for longer; shorter: who is far away does not get in.
     pub handshake_within: Duration,
     /// Handshakes of accepted sockets under way in each loop. Default 1,000: each holds at most the 18 KiB of
-    /// one record. One more ends the oldest of the address that has most of them
-    /// ([`Address`](moorline_core::Address)): so whoever fills the places with sockets that say nothing crowds
-    /// out nobody but himself, and a proxy alone has all places.
+    /// one record. One more ends another: an [`Address`](moorline_core::Address) that has more than a sixteenth
+    /// of the places, and most of all, loses its oldest; while none has, the oldest of all goes. So who fills the
+    /// places from one address with sockets that say nothing crowds out nobody else, who does so from many has to
+    /// be faster than good handshakes are done, and a proxy alone has all places. With fewer places than 16 the
+    /// share is one.
     pub handshakes: usize,
 }
 

@@ -13,7 +13,8 @@ use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use support::Peer;
+use std::sync::mpsc::RecvTimeoutError;
+use support::{PATIENCE, Peer};
 
 #[test]
 fn good_and_bad_files_are_reloaded_while_clients_talk() {
@@ -111,6 +112,32 @@ fn good_and_bad_files_are_reloaded_while_clients_talk() {
         assert_eq!(ended, expected, "client {n}");
     }
     println!("{} requests were answered during 30 reloads", 51 * before);
+}
+
+#[test]
+fn a_pipe_in_place_of_the_file_or_of_a_secret_is_refused_and_the_gateway_can_be_stopped() {
+    let state = folder("pipe");
+    let (file, secret) = (state.join("moorline.json5"), state.join("secret"));
+    write(&secret, "first");
+    write(&file, "{ gateway: { token: { file: 'secret' } }, watch_files_ms: 0 }");
+    let mut gateway = Gateway::start(&state);
+    for path in [&secret, &file] {
+        fs::remove_file(path).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mkfifoat(rustix::fs::CWD, path, mode).unwrap();
+        let problem = gateway.refuse_to_reload();
+        assert!(problem.contains("it is no regular file"), "{problem}");
+    }
+    gateway.signal(Signal::TERM);
+    gateway.line("stopping");
+    // The log ends with the process.
+    let end = loop {
+        if let Err(end) = gateway.log.recv_timeout(PATIENCE) {
+            break end;
+        }
+    };
+    assert_eq!(end, RecvTimeoutError::Disconnected, "it does not stop");
+    assert!(gateway.child.wait().unwrap().success());
 }
 
 #[test]

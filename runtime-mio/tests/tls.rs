@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::certificates::Authority;
-use support::{PATIENCE, masked, request};
+use support::{PATIENCE, assert_ended, masked, request};
 
 /// Asks something that is answered before a login, too.
 fn is_alive(stream: &mut Stream) -> bool {
@@ -135,7 +135,7 @@ fn a_failed_handshake_has_a_line_with_its_reason() {
     let mut silent = tcp(address);
     assert_eq!(gateway.failed(), "timeout");
     assert!(began.elapsed() >= Duration::from_millis(300));
-    assert_eq!(silent.read(&mut [0; 8]).unwrap_or(0), 0);
+    assert_ended(&mut silent);
 
     let told = scrape(address, &Arc::new(authority.client()));
     let counted: Vec<_> =
@@ -224,7 +224,8 @@ fn more_handshakes_than_there_may_be_end_the_oldest() {
         upgrade(&mut stream);
     }
     assert_eq!(gateway.failed(), "crowded");
-    assert_eq!(hanging[0].read(&mut [0; 8]).unwrap_or(0), 0, "the oldest");
+    // The oldest.
+    assert_ended(&mut hanging[0]);
     for still in &hanging[1..] {
         still.set_nonblocking(true).unwrap();
         let kind = (&mut &*still).read(&mut [0; 8]).unwrap_err().kind();

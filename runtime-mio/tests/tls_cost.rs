@@ -118,7 +118,7 @@ impl Cost {
 
 #[test]
 #[ignore = "it measures, and proves nothing"]
-fn echoes_and_handshakes() {
+fn what_tls_costs_beside_plain_connections_is_printed() {
     let authority = Authority::new();
     let plain = Subject::new(None);
     let secure = Subject::new(Some(TlsOptions::new(Arc::new(authority.issue().server()))));

@@ -1,4 +1,4 @@
-//! Who gets in while one address fills the places of TLS handshakes.
+//! Who gets in while one address, or many, fill the places of TLS handshakes.
 
 #[path = "tls/support.rs"]
 mod support;
@@ -8,18 +8,18 @@ use moorline_mio::rustls::ClientConnection;
 use moorline_mio::rustls::pki_types::ServerName;
 use moorline_mio::{ConnId, Connections, Handler, Peer, ServerOptions, TlsFailure, TlsOptions};
 use socket2::{Domain, Socket, Type};
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use support::certificates::Authority;
-use support::{Echo, PATIENCE, Running};
+use support::{Echo, PATIENCE, Running, assert_ended};
 
 /// Steps of handshakes that a loop makes in a turn, at most.
 const STEPS: usize = 16;
 
-/// Places for handshakes.
+/// Places for handshakes: so few that an address may have one of them before it loses its own.
 const PLACES: usize = 8;
 
 /// Tells how handshakes ended: whose, and why not well.
@@ -59,8 +59,12 @@ struct Gate {
 
 impl Gate {
     fn new(authority: &Authority) -> Self {
+        Self::with(authority, PLACES)
+    }
+
+    fn with(authority: &Authority, places: usize) -> Self {
         let mut tls = TlsOptions::new(Arc::new(authority.issue().server()));
-        tls.handshakes = PLACES;
+        tls.handshakes = places;
         // Nobody is to leave by the clock.
         tls.handshake_within = 10 * PATIENCE;
         let options = ServerOptions { tls: Some(tls), ..ServerOptions::default() };
@@ -90,11 +94,16 @@ fn tcp(address: SocketAddr, host: u8) -> TcpStream {
 
 /// The first message of a client.
 fn hello(authority: &Authority) -> (ClientConnection, Vec<u8>) {
-    let name = ServerName::try_from("localhost").unwrap();
-    let mut session = ClientConnection::new(Arc::new(authority.client()), name).unwrap();
+    let mut session = client(authority);
     let mut hello = Vec::new();
     session.write_tls(&mut hello).unwrap();
     (session, hello)
+}
+
+/// A client that has said nothing yet.
+fn client(authority: &Authority) -> ClientConnection {
+    let name = ServerName::try_from("localhost").unwrap();
+    ClientConnection::new(Arc::new(authority.client()), name).unwrap()
 }
 
 /// Sockets of the first address that say nothing.
@@ -146,6 +155,24 @@ fn an_address_that_floods_crowds_out_its_own_handshakes_and_a_slow_one_gets_in()
 }
 
 #[test]
+fn many_addresses_that_flood_do_not_cut_off_one_with_several_good_handshakes() {
+    let authority = Authority::new();
+    // Two of them are a share.
+    let gate = Gate::with(&authority, 32);
+    let mut silent: Vec<_> = (100..130).map(|host| gate.tcp(host)).collect();
+    let mut good: Vec<_> = (0..2).map(|_| (gate.tcp(2), client(&authority))).collect();
+    // All of them again, from as many other addresses.
+    for (host, lost) in (130..160).zip(std::mem::take(&mut silent)) {
+        silent.push(gate.tcp(host));
+        assert_eq!(gate.next(), (lost.local_addr().unwrap(), Some("crowded")));
+    }
+    for (socket, session) in &mut good {
+        session.complete_io(socket).unwrap();
+        assert_eq!(gate.next(), (socket.local_addr().unwrap(), None));
+    }
+}
+
+#[test]
 fn an_address_alone_has_all_places_and_shares_them_once_another_comes() {
     let gate = Gate::new(&Authority::new());
     let many: Vec<_> = (0..PLACES).map(|_| gate.tcp(1)).collect();
@@ -157,7 +184,7 @@ fn an_address_alone_has_all_places_and_shares_them_once_another_comes() {
     }
     let _one_more = gate.tcp(2);
     assert_eq!(gate.next(), (others[0].local_addr().unwrap(), Some("crowded")));
-    assert_eq!(others[0].read(&mut [0; 8]).unwrap_or(0), 0);
+    assert_ended(&mut others[0]);
 }
 
 /// A loop whose turns are told, and wait until they may go on.

@@ -544,3 +544,25 @@ fn the_answer_to_an_earlier_login_gives_its_link_to_nobody_else() {
     (world.clients[at].resume, world.clients[at].seq) = link;
     assert_eq!(world.resume(1, at, "operator", "ann").1["gap"], true, "its token was used");
 }
+
+#[test]
+fn runs_of_a_loop_that_began_anew_are_told_once_to_who_came_before_that_was_heard() {
+    let mut world = World::new(2);
+    world.make_late(0, 1);
+    world.restart(0, config());
+    let first = world.login(0, "operator", "ann");
+    let params = json!({"message": "x", "agentId": "stuck", "ack": true});
+    // Sessions are spread over the loops.
+    let runs: Vec<_> = (0..8)
+        .map(|_| world.call_slow(first, "chat.send", params.clone())["payload"]["runId"].clone())
+        .collect();
+    let of_first = |run: &&Value| run.as_str().expect("a name").starts_with("run-0-");
+    assert!(runs.iter().filter(of_first).count() > 0, "{runs:?}");
+    let second = world.login(1, "operator", "ann");
+    world.bring();
+    let told = world.events(second, "agent");
+    for run in &runs {
+        let begun = told.iter().filter(|event| event["runId"] == *run);
+        assert_eq!(begun.count(), 1, "{run}");
+    }
+}

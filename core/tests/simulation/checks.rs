@@ -132,7 +132,7 @@ impl World {
             assert!(worker.runs.is_empty(), "worker {at} still has {:?}", worker.runs);
         }
         for (node, host) in self.hosts.iter().enumerate() {
-            assert_eq!(host.gateway.pending(), 0, "node {node} still works on something");
+            assert_eq!(host.gateway.pending(), 0, "node {node} still works: {:?}", host.gateway);
         }
         for (at, caller) in self.callers.iter().enumerate() {
             assert!(caller.call.is_none(), "caller {at} waits: {:?}", caller.call);

@@ -106,6 +106,13 @@ impl World {
         let length = self.rng.seconds(600, 2 * 3600);
         self.advance(length);
         if length > QUIET_AFTER {
+            // What goes on by itself, such as a look whether the store works, may be under way just now.
+            for _ in 0..20 {
+                if self.hosts.iter().all(|host| host.gateway.pending() == 0) {
+                    break;
+                }
+                self.advance(Duration::from_millis(500));
+            }
             self.check_quiet();
         }
     }

@@ -15,12 +15,22 @@ use moorline_mio::{
     Client, ConnId, Connections, Handle, Handler, OsEntropy, ServerOptions, TlsFailure, TlsOptions,
 };
 pub use plain::*;
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read as _};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 use tunnel::Tunnel;
 
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::new);
+
+/// Nothing more comes: neither does anything else, nor has the other side only said nothing so far.
+pub fn assert_ended(stream: &mut TcpStream) {
+    match stream.read(&mut [0; 8]) {
+        Ok(0) => {}
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        other => panic!("it goes on: {other:?}"),
+    }
+}
 
 /// The adapter of mio, by TLS.
 pub struct Subject;

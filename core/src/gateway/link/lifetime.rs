@@ -153,11 +153,12 @@ impl Gateway {
         id: LinkId,
         events: Vec<Event>,
     ) {
-        if let Some(link) = self.links.get_mut(id) {
-            link.awaiting.retain(|node| *node != from);
-            for event in events {
-                self.link_event(cx, id, event);
-            }
+        let Some(link) = self.links.get_mut(id) else { return };
+        // A node that has begun anew is not waited for: since it was heard of here, all that it says is told.
+        let Some(at) = link.awaiting.iter().position(|node| *node == from) else { return };
+        link.awaiting.swap_remove(at);
+        for event in events {
+            self.link_event(cx, id, event);
         }
     }
 

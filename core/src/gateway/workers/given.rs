@@ -168,6 +168,8 @@ impl Gateway {
             self.room_for(&given.user, more + entries * ENTRY)
         };
         if let Err(refusal) = room {
+            // The worker was told that this was taken.
+            self.send_pending(run);
             let failure = RunFailure::new(refusal.code, refusal.message()).retry_after(SOON);
             // It has the room that the run itself had here until now.
             self.send_home_said(run, Said::Outcome(Outcome::Failed(failure)), 0);

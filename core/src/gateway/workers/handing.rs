@@ -202,15 +202,28 @@ impl Gateway {
     /// A worker has room, or may have: those that wait for it are given to it.
     pub(super) fn serve_waiting(&mut self, cx: &mut Cx<'_>, agents: &[Arc<str>]) {
         for agent in agents {
-            while let Some(job) = self.workers.waiting.get(agent).and_then(|q| q.front().copied()) {
-                let late = self.workers.handed.get(&job).and_then(|handed| handed.late);
-                let Some(at) = self.workers.roster.choose(agent, late) else { break };
+            while let Some((job, at)) = self.next_waiting(agent) {
                 self.stop_waiting(agent, job);
                 if !self.offer(cx, job, at) {
                     self.await_worker(cx, job, true);
                 }
             }
         }
+    }
+
+    /// The first one that can be given away, and to whom. One that waits for another worker than the one that
+    /// has room keeps nobody behind it waiting.
+    fn next_waiting(&mut self, agent: &Arc<str>) -> Option<(JobId, WorkerAt)> {
+        let workers = &mut self.workers;
+        for job in workers.waiting.get(agent)? {
+            let late = workers.handed.get(job).and_then(|handed| handed.late);
+            match workers.roster.choose(agent, late) {
+                Some(at) => return Some((*job, at)),
+                None if late.is_none() => return None,
+                None => {}
+            }
+        }
+        None
     }
 
     fn stop_waiting(&mut self, agent: &Arc<str>, job: JobId) {

@@ -31,6 +31,7 @@ mod pem;
 mod percent;
 mod port_holder;
 mod probe;
+mod regular_file;
 mod running;
 mod serve;
 mod server_tls;

@@ -2,6 +2,7 @@
 //! itself into its lock file or as procfs tells.
 
 use crate::port_holder;
+use crate::regular_file;
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::fs;
@@ -31,7 +32,7 @@ const NO_FILE: &str = "none";
 pub(crate) const LOCK: &str = "lock";
 
 /// More than it ever holds: others may have put something else there.
-const MOST: usize = 64 * 1024;
+const MOST: u64 = 64 * 1024;
 
 /// Unit of times in procfs: `USER_HZ` is 100 on every machine that this is built for (proc_pid_stat(5)).
 const TICKS: u64 = 100;
@@ -160,9 +161,7 @@ fn lock_of(pid: u32) -> Option<Owner> {
 
 /// What a lock file says.
 pub(crate) fn read(path: &Path) -> Option<Owner> {
-    let mut text = fs::read_to_string(path).ok()?;
-    text.truncate(text.floor_char_boundary(MOST));
-    Some(Owner::parse(&text))
+    Some(Owner::parse(&regular_file::read_text(path, MOST).ok()?))
 }
 
 /// When a process was started, to the second.

@@ -3,6 +3,10 @@
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject as _};
 
+/// A longer file is none of certificates or keys: the bundles of systems with all their authorities have a
+/// fraction of it.
+pub(crate) const MOST: u64 = 8 * 1024 * 1024;
+
 /// The certificates of a file, in its order; anything else that is in it is passed over.
 ///
 /// # Errors

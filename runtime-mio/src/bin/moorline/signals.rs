@@ -7,6 +7,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 
 /// The process was told to stop because another one will take its place.
@@ -22,11 +23,22 @@ pub(crate) fn stop_on_signal(handles: Vec<Handle>) -> std::io::Result<()> {
     listen(Signals::new([SIGTERM, SIGINT])?, handles, || {})
 }
 
-/// Watches for signals from now on; `reload` is called on SIGHUP, on a thread of its own.
+/// Watches for signals from now on; `reload` is called on SIGHUP, on a thread of its own: the file system that
+/// it reads from may hang, and the process has to be stoppable meanwhile.
 pub(crate) fn watch(
     handles: Vec<Handle>,
-    reload: impl FnMut() + Send + 'static,
+    mut reload: impl FnMut() + Send + 'static,
 ) -> std::io::Result<()> {
+    // One that waits reads everything that has changed by then: it stands for all that are asked meanwhile.
+    let (ask, asked) = mpsc::sync_channel(1);
+    thread::Builder::new().name("reloads".into()).spawn(move || {
+        for () in asked {
+            reload();
+        }
+    })?;
+    let reload = move || {
+        let _ = ask.try_send(());
+    };
     listen(Signals::new([SIGTERM, SIGINT, SIGUSR2, SIGHUP])?, handles, reload)
 }
 

@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::owner::{self, LOCK, Owner};
+use crate::regular_file;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Seek as _, Write as _};
 use std::os::unix::fs::{
@@ -175,8 +176,11 @@ fn previous_path(state_dir: &Path) -> PathBuf {
     state_dir.join("token.previous")
 }
 
+/// A longer file is no token: those that are made have 64 digits.
+const MOST_TOKEN: u64 = 4096;
+
 fn read_token(path: &Path) -> io::Result<String> {
-    let text = fs::read_to_string(path)?;
+    let text = regular_file::read_text(path, MOST_TOKEN)?;
     let mode = fs::metadata(path)?.permissions().mode();
     if mode & 0o077 != 0 {
         return Err(io::Error::other("others can read it: run chmod 600 on it, or delete it"));

@@ -18,6 +18,8 @@ struct Stamp {
     size: u64,
     /// Seconds and nanoseconds.
     modified: (i64, i64),
+    /// The same of the inode: unlike the time above nobody can set it, as tools that copy files do.
+    changed: (i64, i64),
 }
 
 impl Files {
@@ -55,6 +57,40 @@ impl Stamp {
             inode: found.ino(),
             size: found.size(),
             modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn another_content_of_the_same_size_and_time_is_a_change() {
+        let name = format!("moorline-files-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::write(&path, "old").expect("a file");
+        let times = fs::metadata(&path).and_then(|file| file.modified()).expect("a time");
+        let mut files = Files::default();
+        files.note(&path);
+        assert_eq!(files.look(), files);
+        // Until the clock of the file system has gone on, which is a matter of milliseconds.
+        let began = Instant::now();
+        let found = loop {
+            assert!(began.elapsed() < Duration::from_secs(10), "it looks the same");
+            fs::write(&path, "new").expect("a file");
+            let file = fs::File::options().write(true).open(&path).expect("a file");
+            file.set_modified(times).expect("a time");
+            let now = Stamp::of(&path).expect("a file");
+            if now.changed != files.0[&path].expect("a file").changed {
+                break now;
+            }
+        };
+        let before = files.0[&path].expect("a file");
+        assert_eq!(Stamp { changed: before.changed, ..found }, before);
+        assert_ne!(files.look(), files);
+        fs::remove_file(path).expect("gone");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::secret;
 use crate::wire::Certificate;
-use crate::{date, hex, pem};
+use crate::{date, hex, pem, regular_file};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::sign::CertifiedKey;
@@ -70,7 +70,8 @@ impl Identity {
 }
 
 fn contents(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+    regular_file::read(path, pem::MOST)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
 /// The first key of a file: PKCS#8, or in the older forms of RSA and EC keys.

@@ -184,7 +184,7 @@ pub(crate) const KEYS: &[Key] = &[
     live("limits.outbox_bytes", |s| U32(&mut s.gateway.limits.outbox), "What is queued for a client that does not read.").from(1024, 1024 * MIB),
     live("limits.outbox_pause_bytes", |s| U32(&mut s.gateway.limits.outbox_pause), "Queued for a client, from which on no more of its requests are read.").from(1, 1024 * MIB),
     live("limits.tls_handshake_within_ms", |s| Millis(&mut s.tls_handshake_within), "From the accepted socket to the end of the TLS handshake.").from(100, MONTH),
-    live("limits.tls_handshakes", |s| Usize(&mut s.tls_handshakes), "TLS handshakes of each loop at once. One more ends the oldest of the address that has most of them.").from(1, 100_000),
+    live("limits.tls_handshakes", |s| Usize(&mut s.tls_handshakes), "TLS handshakes of each loop at once. One more ends the oldest of the address that has most of them, if that is over a sixteenth of the places, and else the oldest of all.").from(1, 100_000),
     live("limits.handshake_within_ms", |s| Millis(&mut s.gateway.limits.handshake_within), "From the accepted socket, or the end of its TLS handshake, to a whole request.").from(100, MONTH),
     live("limits.body_within_ms", |s| Millis(&mut s.gateway.limits.body_within), "From the request of an upload to the end of its body, or from the beginning to the end of a file that is sent.").from(100, MONTH),
     live("limits.body_silence_ms", |s| Millis(&mut s.gateway.limits.body_silence), "Silence within it.").from(100, MONTH),

@@ -7,11 +7,11 @@ use super::origin::{Origin, Problem};
 use super::reading::{PREFIX, Reading, Unset};
 use crate::cli::ServeArgs;
 use crate::environment::Variables;
+use crate::regular_file;
 use crate::state_dir;
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The file's name in the state folder.
 const FILE_NAME: &str = "moorline.json5";
@@ -104,7 +104,7 @@ impl Sources {
     fn find_file(&self, reading: &mut Reading) -> Option<(PathBuf, String)> {
         if let Some(path) = &self.file {
             reading.files.note(path);
-            return match read(path) {
+            return match regular_file::read_text(path, MAX_FILE) {
                 Ok(text) => Some((path.clone(), text)),
                 Err(error) => {
                     reading.problem(path.display(), None, None, format!("cannot be read: {error}"));
@@ -118,7 +118,7 @@ impl Sources {
         let folder = flag.or(variable).map(PathBuf::from).or_else(state_dir::default_path)?;
         let path = folder.join(FILE_NAME);
         reading.files.note(&path);
-        match read(&path) {
+        match regular_file::read_text(&path, MAX_FILE) {
             Ok(text) => Some((path, text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
@@ -135,22 +135,15 @@ impl Loaded {
     }
 }
 
-fn read(path: &Path) -> io::Result<String> {
-    let length = fs::metadata(path)?.len();
-    if length > MAX_FILE {
-        return Err(io::Error::other(format!("it is longer than {MAX_FILE} bytes")));
-    }
-    fs::read_to_string(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::keys;
     use super::*;
     use crate::cli::Cli;
     use clap::Parser as _;
-    use std::fs::Permissions;
+    use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// A folder of its own below the system's one for such, removed when dropped.
@@ -617,6 +610,25 @@ mod tests {
         }
         assert!(load_text(0o600, "{file: 'empty'}").is_err());
         assert!(load_text(0o600, "''").is_err());
+    }
+
+    #[test]
+    fn a_pipe_in_place_of_a_file_is_an_error_at_once() {
+        let folder = Folder::new();
+        let pipe = folder.0.join("moorline.json5");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).expect("a pipe");
+        let state = folder.0.display().to_string();
+        let token = "{ gateway: { token: {file: 'moorline.json5'} } }";
+        let file = folder.file("c.json5", 0o600, token);
+        for problems in [
+            load(Some(&pipe), &[], &[]),
+            load(None, &[], &["--state-dir", &state]),
+            load(Some(&file), &[], &[]),
+        ] {
+            let problem = problems.err().expect("a problem")[0].to_string();
+            assert!(problem.contains("it is no regular file"), "{problem}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::slot::{Context, Wrong, read_secret_text};
 use super::tree::{Member, Node, Value};
 use crate::jobs::Endpoint;
 use crate::pem;
+use crate::regular_file;
 use moorline_core::gateway::BreakerConfig;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -248,7 +249,8 @@ fn secret(node: &Node, context: &mut Context<'_>) -> Result<SentSecret, Wrong> {
 
 fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let file = path.display();
-    let text = std::fs::read(path).map_err(|error| format!("cannot read {file}: {error}"))?;
+    let text = regular_file::read(path, pem::MOST)
+        .map_err(|error| format!("cannot read {file}: {error}"))?;
     let found = pem::certificates(&text).map_err(|what| format!("{file}: {what}"))?;
     let mut store = RootCertStore::empty();
     match store.add_parsable_certificates(found.iter().cloned()) {

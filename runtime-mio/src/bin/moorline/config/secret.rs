@@ -1,11 +1,15 @@
 //! Secrets of a configuration: where they are read from, and what may be shown of them.
 
 use crate::hex;
+use crate::regular_file;
 use moorline_core::gateway::Secret;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+
+/// A longer file holds no secret: keys of 16,384 bits need a tenth of it.
+const MOST: u64 = 128 * 1024;
 
 /// A secret and the start of its hash, which tells it from others and gives nothing away.
 #[derive(Clone)]
@@ -55,7 +59,7 @@ pub(super) fn is_open_to_others(path: &Path) -> bool {
 
 /// A secret from a file, without the line end that editors add.
 pub(super) fn from_file(path: &Path) -> Result<String, String> {
-    let text = fs::read_to_string(path).map_err(|error| match error.kind() {
+    let text = regular_file::read_text(path, MOST).map_err(|error| match error.kind() {
         // The system's words for it hold no path.
         io::ErrorKind::InvalidData => format!("{} is not text", path.display()),
         _ => format!("cannot read {}: {error}", path.display()),

@@ -5,8 +5,8 @@ use super::ids;
 use crate::config::{SOON_DAYS, Settings};
 use crate::pem;
 use crate::probe::Course;
+use crate::regular_file;
 use crate::wire::Certificate;
-use std::fs;
 use std::time::SystemTime;
 
 const RENEW: &str = "sudo certbot renew   # or have the file made anew; then: moorline reload";
@@ -40,6 +40,6 @@ pub(super) fn compare(settings: &Settings, course: &Course) -> Option<Finding> {
 /// The file, and its first certificate.
 fn own(settings: &Settings) -> Option<(String, Vec<u8>)> {
     let path = settings.tls_cert.as_ref()?;
-    let chain = pem::certificates(&fs::read(path).ok()?).ok()?;
+    let chain = pem::certificates(&regular_file::read(path, pem::MOST).ok()?).ok()?;
     Some((path.display().to_string(), chain.first()?.to_vec()))
 }

@@ -86,9 +86,9 @@ pub(super) const TLS_FAILURES: &[Entry] = &[
     ),
     failure!(
         "crowded",
-        "There were more handshakes at once than limits.tls_handshakes: it was the oldest of the address that had most of them.",
+        "There were more handshakes at once than limits.tls_handshakes: it was the oldest of an address that had over a sixteenth of them, or, where none had, of all.",
         &[
-            "the address of `peer` fills the places with sockets that say nothing",
+            "sockets that say nothing fill the places, from the address of `peer` or from very many",
             "very many clients come at once from one address, such as that of a proxy, as after a restart",
         ],
         &[

@@ -55,9 +55,10 @@ impl Reload {
 }
 
 impl ReloadInbox {
-    /// The latest, if there is any.
+    /// What has to be worked by now, if there is anything new: the latest, with the latest TLS. Those without
+    /// it say nothing of it.
     pub(super) fn newest(&self) -> Option<Reload> {
-        self.0.try_iter().last()
+        self.0.try_iter().reduce(|old, new| Reload { tls: new.tls.or(old.tls), ..new })
     }
 }
 
@@ -325,4 +326,44 @@ fn failed(failure: Failure) -> HostOutcome {
 fn misconfigured(problem: Problem) -> Misconfigured {
     let Problem { place, position, key, message } = problem;
     Misconfigured { place, position, key, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::ServerConfig;
+    use rustls::server::ResolvesServerCertUsingSni;
+    use std::net::Ipv4Addr;
+
+    /// TLS without any certificate.
+    fn tls(handshakes: usize) -> TlsOptions {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
+        TlsOptions { handshakes, ..TlsOptions::new(Arc::new(config)) }
+    }
+
+    #[test]
+    fn a_new_certificate_outlives_what_says_nothing_of_it_and_comes_in_the_same_stall() {
+        let (sender, receiver) = mpsc::channel();
+        let inbox = ReloadInbox(receiver);
+        let (done, _all_done) = mpsc::channel();
+        let send = |port: u16, tls: Option<TlsOptions>| {
+            let config = GatewayConfig::new((Ipv4Addr::LOCALHOST, port).into());
+            let limits = Arc::new(config.limits.clone());
+            sender.send(Reload { config, limits, tls, done: done.clone() }).expect("an inbox");
+        };
+        assert!(inbox.newest().is_none());
+        // Two reloads, and a rotation of the token.
+        send(1, Some(tls(1)));
+        send(2, Some(tls(2)));
+        send(3, None);
+        let newest = inbox.newest().expect("one");
+        assert_eq!((newest.config.listen.port(), newest.tls.expect("TLS").handshakes), (3, 2));
+        send(4, None);
+        assert!(inbox.newest().expect("one").tls.is_none());
+    }
 }
