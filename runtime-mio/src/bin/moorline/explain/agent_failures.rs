@@ -60,6 +60,17 @@ pub(super) const AGENT_FAILURES: &[Entry] = &[
         &["mend the agent's api_key, then moorline reload", ENDPOINT],
     ),
     Kind::Message.entry(
+        "the agent's model at * answers * to the gateway's requests",
+        &[],
+        "The endpoint has answered one run after the other with this status: as the agent is configured, it may never \
+         answer otherwise.",
+        &[
+            "404: base_url or model is wrong; 3xx: base_url is not the address itself",
+            "403: the key may not use this model, or the endpoint does not take what is said to it",
+        ],
+        &["mend base_url, model or api_key, then moorline reload", ENDPOINT],
+    ),
+    Kind::Message.entry(
         "the agent's model at * answered *",
         &[],
         "The endpoint refused by the status that the text has; what follows is its own text.",

@@ -103,13 +103,10 @@ impl Trouble {
         let model = model(upstream);
         match self {
             Self::Status { status: 401, .. } => self.text(upstream),
-            Self::Status { status: 403, .. } => format!(
-                "{model} answers 403 to the gateway's requests: its key may not do this, or base_url or \
-                 model are wrong"
-            ),
             Self::Status { status, .. } if self.refusal().is_some() => {
+                let key = if *status == 403 { "its key may not do this, or " } else { "" };
                 format!(
-                    "{model} answers {status} to the gateway's requests: base_url or model are wrong"
+                    "{model} answers {status} to the gateway's requests: {key}base_url or model are wrong"
                 )
             }
             Self::Status { status, .. } => format!("{model} answered {status}"),
