@@ -4,8 +4,8 @@
 use super::{UrlError, split_authority};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use core::net::IpAddr;
 use std::fmt;
-use std::net::IpAddr;
 
 /// The port of a proxy that names none: HTTP's own, as curl has it.
 const PORT: u16 = 80;
